@@ -1,0 +1,173 @@
+"""FFCV's .beton files: written by FFCV, checked and read with numpy alone.
+
+Layout of version 2, little-endian: header, a descriptor per field, a record per image, pages of pixels, and last a
+table with a row per image. The writer fills the header in at the very end, so a header without a table is the mark
+of an interrupted write. Only files of `write` are read: raw RGB images of one size, int64 labels.
+"""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from granet.data.split import Split
+from granet.types import UserError
+
+VERSION = 2
+HEADER = np.dtype(
+    [("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_images", "<u8"), ("table", "<u8")]
+)
+FIELD = np.dtype([("type", "u1"), ("name", "S16"), ("arguments", "u1", 1024)])
+IMAGE = np.dtype([("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("start", "<u8")])
+RECORD = np.dtype([("image", IMAGE), ("label", "<i8")], align=True)
+TABLE_ROW = np.dtype([("image", "<u8"), ("start", "<u8"), ("size", "<u8")])
+FIELD_TYPES = [2, 1]  # RGBImageField, IntField
+RAW = 1
+MIN_PAGE = 1 << 21  # FFCV's smallest page, bytes
+MAX_SIDE = 4096  # keeps an image within a 64 MiB page
+
+REMEDY = "prepare the data again: dvc repro prepare, or python -m pipeline.prepare"
+INSTALL = (
+    "run `make setup`, or install libopencv-core-dev libopencv-imgproc-dev libturbojpeg0-dev (Debian), then "
+    "`pip install ffcv`"
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file holds: ``num_images`` images of ``height`` x ``width`` pixels."""
+
+    num_images: int
+    height: int
+    width: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all pixels (uint8 RGB) and labels (int64)."""
+        return self.num_images * (self.height * self.width * 3 + 8)
+
+
+@contextlib.contextmanager
+def torch_threads_kept() -> Iterator[None]:
+    """FFCV sets torch's thread count to its own, on import and at every epoch; this puts it back."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def import_ffcv(module: str) -> Any:
+    """A module of FFCV (the first takes 3 to 8 s). Raises UserError where FFCV is not installed, or broken."""
+    try:
+        with torch_threads_kept():
+            return importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        raise UserError(f"FFCV cannot be imported ({error}); {INSTALL}") from error
+
+
+class _Rows:
+    """A split as FFCV's writer wants it: row i is (image_HWC, label)."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.split.images_NHWC[index], int(self.split.labels[index])
+
+
+class _InThisProcess:
+    """Stands in for multiprocessing.Process in FFCV's writer, which waits forever for a worker that died.
+
+    Run right here, the one worker writes the same bytes, and its error reaches the caller.
+    """
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.start = partial(target, *args)
+
+
+def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None = None) -> None:
+    """Write the images of ``split``, or those at ``indices``, in that order, with the label beside each.
+
+    Appears whole or not at all, and the same images always give the same bytes. Raises UserError where FFCV is
+    missing, the images are too large, or the disk refuses.
+    """
+    height, width = split.images_NHWC.shape[1:3]
+    if max(height, width) > MAX_SIDE:
+        raise UserError(f"data.image_size={max(height, width)} is too large for {path}; at most {MAX_SIDE}")
+    writer = import_ffcv("ffcv.writer")
+    fields = import_ffcv("ffcv.fields")
+    page = max(MIN_PAGE, 1 << (height * width * 3 - 1).bit_length())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    columns = {"image": fields.RGBImageField(write_mode="raw"), "label": fields.IntField()}
+    # One worker: with more, every run gives other bytes.
+    new = writer.DatasetWriter(str(temporary), columns, page_size=page, num_workers=1)
+    quiet = mock.patch.multiple(writer, Process=_InThisProcess, tqdm=partial(writer.tqdm, disable=True))
+    try:
+        with quiet:
+            new.from_indexed_dataset(_Rows(split), indices=indices)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); free some space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check(path: Path) -> Header:
+    """What ``path`` holds, read in milliseconds. Raises UserError for a missing, damaged or foreign file."""
+    records = _records(path)
+    return Header(len(records), int(records["image"]["height"][0]), int(records["image"]["width"][0]))
+
+
+def read(path: Path) -> Split:
+    """All images and labels of ``path``. Raises UserError as `check` does."""
+    header, records = check(path), _records(path)
+    shape = (header.height, header.width, 3)
+    file = np.memmap(path, np.uint8, mode="r").view(np.ndarray)  # a plain view slices three times as fast
+    images = np.empty((header.num_images, prod(shape)), np.uint8)
+    for image, start in zip(images, records["image"]["start"].tolist(), strict=True):
+        image[:] = file[start : start + prod(shape)]
+    return Split(images.reshape(-1, *shape), records["label"].astype(np.int64))
+
+
+def _records(path: Path) -> np.ndarray:
+    """The record of every image, all checks done."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; {REMEDY}")
+    size = path.stat().st_size
+    if size < HEADER.itemsize:
+        raise UserError(f"{path} is cut short at {size} bytes; {REMEDY}")
+    header = np.fromfile(path, HEADER, count=1)[0]
+    version, num_fields, num_images, table = (int(header[k]) for k in ("version", "num_fields", "num_images", "table"))
+    if version == 0 or num_images == 0 or table == 0:
+        raise UserError(f"{path} was never finished (its header is empty); {REMEDY}")
+    if version != VERSION:
+        raise UserError(f"{path} has .beton version {version}, not {VERSION}; {REMEDY}")
+    expected = table + num_images * TABLE_ROW.itemsize
+    if size != expected:
+        raise UserError(f"{path} has {size} bytes instead of {expected}: it is cut short or changed; {REMEDY}")
+    types = np.fromfile(path, FIELD, count=num_fields, offset=HEADER.itemsize)["type"].tolist()
+    offset = HEADER.itemsize + num_fields * FIELD.itemsize
+    records = np.fromfile(path, RECORD, count=num_images, offset=offset)
+    image = records["image"]
+    one_size = bool((image[["height", "width"]] == image[["height", "width"]][0]).all())
+    if types != FIELD_TYPES or (image["mode"] != RAW).any() or not one_size:
+        raise UserError(f"{path} does not hold raw images of one size with labels; {REMEDY}")
+    last = int(image["start"].max()) + int(image["height"][0]) * int(image["width"][0]) * 3
+    if last > table:
+        raise UserError(f"{path} is damaged: an image lies beyond its pages; {REMEDY}")
+    return records

@@ -1,0 +1,74 @@
+"""What `prepare` wrote, opened for training."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from granet.data.augment import Augment
+from granet.data.beton import REMEDY
+from granet.data.loaders import Loader, build_loader
+from granet.data.prepare import FORMAT_VERSION
+from granet.types import UserError
+
+
+@dataclass(frozen=True)
+class Data:
+    """A prepared data set: what the training loop takes."""
+
+    train: Loader
+    evaluated: dict[str, Loader]
+    """"val", where images are held out, and "test": in file order."""
+    augment: Augment
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    md5: str
+    """Of index.json, which holds the md5 of every file."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+
+def open_data(
+    folder: Path, *, loader: str, batch_size: int, seed: int, device: torch.device | str, num_workers: int = 0
+) -> Data:
+    """The data set that `prepare` wrote to ``folder``, read by the ``loader`` of that name.
+
+    ``seed`` decides the order of the training images. Raises UserError where files are missing, damaged, or of another
+    format.
+    """
+    path = folder / "index.json"
+    try:
+        text = path.read_text()
+        index = json.loads(text)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; {REMEDY}") from None
+    except ValueError:
+        raise UserError(f"{path} is not valid JSON; {REMEDY}") from None
+    if index.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{path} has format_version {index.get('format_version')}, not {FORMAT_VERSION}; {REMEDY}")
+    load = partial(build_loader, loader, batch_size=batch_size, seed=seed, device=device, num_workers=num_workers)
+    loaders = {name: load(folder / f"{name}.beton", shuffle=name == "train") for name in index["num_images"]}
+    for name, num_images in index["num_images"].items():
+        if loaders[name].num_images != num_images:
+            raise UserError(f"{folder}/{name}.beton has {loaders[name].num_images} images, not {num_images}; {REMEDY}")
+    return Data(
+        train=loaders.pop("train"),
+        evaluated=loaders,
+        augment=Augment(
+            padding=index["padding"],
+            mode=index["mode"],
+            flip=index["flip"],
+            mean=tuple(index["mean"]),
+            std=tuple(index["std"]),
+        ),
+        classes=tuple(index["classes"]),
+        image_shape=(3, *index["image_size"]),
+        md5=hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
+    )

@@ -1,0 +1,61 @@
+"""Images with labels in memory: what every source gives and every loader takes.
+
+Shapes: N images, H height, W width, C = 3 channels (RGB).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """``images_NHWC`` uint8 RGB, ``labels`` int64 of shape N. Raises ValueError for anything else, or no image."""
+
+    images_NHWC: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        images, labels = self.images_NHWC, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or images.size == 0:
+            raise ValueError(f"images must be uint8 N x H x W x 3, got {images.dtype} {images.shape}")
+        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            raise ValueError(f"{len(images)} images need as many int64 labels, got {labels.dtype} {labels.shape}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as its authors publish it. Raises ValueError for a label without a class."""
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for split in (self.train, self.test):
+            low, high = split.labels.min(), split.labels.max()
+            if low < 0 or high >= len(self.classes):
+                raise ValueError(f"labels must lie in 0..{len(self.classes) - 1}, got {low}..{high}")
+
+    @property
+    def md5(self) -> str:
+        """md5 over the pixels and labels of both splits."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for split in (self.train, self.test):
+            digest.update(np.ascontiguousarray(split.images_NHWC).data)
+            digest.update(np.ascontiguousarray(split.labels).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source may be asked for: the ``data`` section's root, image_size (pixels) and verify."""
+
+    root: Path | None = None
+    image_size: int | None = None
+    verify: bool = True

@@ -1,0 +1,49 @@
+"""Loss and top-1 accuracy over a loader, every image counted once."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+
+@dataclass
+class Meter:
+    """Sums that stay on the device until someone reads them: reading is the only host-device sync."""
+
+    device: torch.device
+    num_images: int = 0
+    _sums: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+
+    def add(self, mean_loss: Tensor, logits_BC: Tensor, labels_B: Tensor) -> None:
+        """Count one batch."""
+        self.num_images += len(labels_B)
+        correct = (logits_BC.detach().argmax(1) == labels_B).sum()
+        self._sums += torch.stack([mean_loss.detach().double() * len(labels_B), correct.double()])
+
+    def read(self) -> tuple[float, float]:
+        """Mean loss and accuracy in [0, 1] so far."""
+        loss, correct = (self._sums / self.num_images).tolist()
+        return loss, correct
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    forward: Callable[[nn.Module, Tensor], Tensor],
+    device: torch.device,
+) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy in [0, 1] in eval mode; leaves the model in the mode it had."""
+    was_training = model.training
+    model.eval()
+    meter = Meter(device)
+    for images, labels in batches:
+        logits = forward(model, images)
+        meter.add(cross_entropy(logits.float(), labels), logits, labels)
+    model.train(was_training)
+    return meter.read()

@@ -1,0 +1,156 @@
+"""FLOPs of inference and of training. A multiply-add is 2 FLOPs, and a masked weight costs nothing.
+
+Convolution, linear and average pooling count; max-pooling, BN, ReLU and biases do not.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from granet.types import UserError
+
+Count = Callable[[Any, Tensor, Tensor], int]  # module, input, output of one image
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of one image's forward: in all, and by layer.
+
+    ``layers`` is keyed by the weight ("layer1.0.conv1.weight") or by the pooling module ("avgpool").
+    """
+
+    total: int
+    layers: dict[str, int]
+
+    def at(self, layer_sparsity: Mapping[str, float]) -> "Flops":
+        """These dense FLOPs with weights masked; weights not named stay dense.
+
+        ``layer_sparsity`` maps weight names to the fraction of weights that is zero, in [0, 1]. Raises
+        UserError for a name that is no layer here, and for a fraction out of range.
+
+        >>> Flops(30, {"conv.weight": 20, "fc.weight": 10}).at({"conv.weight": 0.75})
+        Flops(total=15, layers={'conv.weight': 5, 'fc.weight': 10})
+        """
+        for name, sparsity in layer_sparsity.items():
+            if name not in self.layers:
+                example = next(iter(self.layers), "none")
+                raise UserError(
+                    f"layer_sparsity: {name!r} is no weight of this model; its names are like {example!r}"
+                )
+            if not 0 <= sparsity <= 1:
+                raise UserError(f"layer_sparsity[{name!r}]={sparsity} must lie in [0, 1]: it is a fraction")
+        layers = {
+            name: round(dense * (1 - layer_sparsity.get(name, 0.0))) for name, dense in self.layers.items()
+        }
+        return Flops(sum(layers.values()), layers)
+
+
+def inference_flops(
+    model: nn.Module, input_shape: tuple[int, ...], layer_sparsity: Mapping[str, float] | None = None
+) -> Flops:
+    """FLOPs of the forward of one image of ``input_shape`` (C, H, W); weights not in ``layer_sparsity`` are dense.
+
+    Runs the model. For many sparsities of one model, keep the dense result and call `Flops.at`. Raises
+    UserError as that does.
+    """
+    layers = layer_flops(model, input_shape)
+    return Flops(sum(layers.values()), layers).at(layer_sparsity or {})
+
+
+def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
+    """Dense FLOPs of every convolution, linear and average-pooling module for one image, keyed as in `Flops`.
+
+    Traced by one forward of a zero image, on the model's device, in eval mode and without gradients; modes are
+    restored and nothing else of the model changes. Only modules that are called are seen: a functional such as
+    ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0.
+    """
+    layers: dict[str, int] = {}
+    handles: list[RemovableHandle] = []
+    modes = {module: module.training for module in model.modules()}
+    like = next(model.parameters(), torch.empty(0))
+    image_1CHW = torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype)
+    try:
+        for name, module in model.named_modules():
+            # Set here and not by model.eval(), which models override (to keep BN frozen, for one).
+            module.training = False
+            if (count := _count(module)) is None:
+                continue
+            key = ".".join(filter(None, (name, "weight" if count is _weighted else "")))
+            layers[key] = 0
+            handles.append(module.register_forward_hook(partial(_add, layers, key, count)))
+        with torch.no_grad():
+            model(image_1CHW)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return layers
+
+
+def _add(
+    layers: dict[str, int], name: str, count: Count, module: nn.Module, args: tuple, output: Tensor
+) -> None:
+    layers[name] += count(module, args[0], output)
+
+
+def _weighted(module: Any, _: Tensor, output: Tensor) -> int:
+    """The whole weight is used once per output position, whatever the groups."""
+    return 2 * module.weight.numel() * (output.numel() // module.weight.shape[0])
+
+
+def _windowed(module: Any, _: Tensor, output: Tensor) -> int:
+    """2 FLOPs per element of each window."""
+    kernel, num_axes = module.kernel_size, output.dim() - 2
+    return 2 * output.numel() * (prod(kernel) if isinstance(kernel, tuple) else kernel**num_axes)
+
+
+def _adaptive(_: nn.Module, inputs: Tensor, __: Tensor) -> int:
+    """2 FLOPs per pooled input element."""
+    return 2 * inputs.numel()
+
+
+COUNTS: dict[type[nn.Module], Count] = {
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear), _weighted),
+    **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), _windowed),
+    **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), _adaptive),
+}
+
+
+def _count(module: nn.Module) -> Count | None:
+    """How to count this module, subclasses included; None where it is free."""
+    return next((count for kind, count in COUNTS.items() if isinstance(module, kind)), None)
+
+
+def step_flops(sparse: int, dense: int, *, dense_gradient: bool) -> int:
+    """Training FLOPs of one image at one step (RigL, Evci et al. 2020, appendix).
+
+    Forward f_S, backward 2 f_S: once for the gradient of the activations and once for that of the weights.
+    Where a mask update reads the dense gradient, the latter costs f_D, which makes 2 f_S + f_D in all.
+    ``sparse`` and ``dense`` are the forward's FLOPs f_S and f_D.
+
+    >>> step_flops(10, 100, dense_gradient=False), step_flops(10, 100, dense_gradient=True)
+    (30, 120)
+    """
+    return 2 * sparse + (dense if dense_gradient else sparse)
+
+
+def training_flops(segments: Iterable[tuple[int, int, bool]], dense: int) -> int:
+    """Training FLOPs of a run: the sum of `step_flops` over its images.
+
+    A segment is (num_images, forward FLOPs at its sparsity, whether its steps read the dense gradient);
+    ``dense`` is the dense forward's FLOPs.
+
+    >>> training_flops([(128, 10, False), (128, 10, True)], dense=100)
+    19200
+    """
+    return sum(
+        num_images * step_flops(sparse, dense, dense_gradient=dense_gradient)
+        for num_images, sparse, dense_gradient in segments
+    )

@@ -1,0 +1,69 @@
+"""Masks: one bool tensor per maskable weight, True where the weight is active."""
+
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from granet.seeds import stable_seed
+from granet.types import Counts, Masks, Shapes, Tensors
+
+
+def random_masks(shapes: Shapes, num_active: Counts, seed: int) -> Masks:
+    """Draw exactly ``num_active[name]`` active positions in every tensor, uniformly at random.
+
+    A mask depends on (seed, layer name) only: never on the rank, the device, or the order of the layers.
+    """
+    masks = {}
+    for name, shape in shapes.items():
+        generator = torch.Generator().manual_seed(stable_seed("mask", seed, name))
+        active = torch.randperm(prod(shape), generator=generator)[: num_active[name]]
+        mask = torch.zeros(prod(shape), dtype=torch.bool)
+        mask[active] = True
+        masks[name] = mask.view(shape)
+    return masks
+
+
+def num_active(masks: Masks) -> Counts:
+    """Active weights per tensor. Reads the masks back to the host: call it at updates, not at every step."""
+    return {name: int(mask.sum()) for name, mask in masks.items()}
+
+
+def layer_sparsity(counts: Counts, shapes: Shapes) -> dict[str, float]:
+    """Share of each tensor's weights that is inactive, in [0, 1].
+
+    >>> layer_sparsity({"a": 1}, {"a": (2, 2)})
+    {'a': 0.75}
+    """
+    return {name: 1 - counts[name] / prod(shape) for name, shape in shapes.items()}
+
+
+def sparsity(counts: Counts, shapes: Shapes) -> float:
+    """Share of all maskable weights that is inactive, in [0, 1]; 0 where nothing is masked.
+
+    >>> sparsity({"a": 1, "b": 4}, {"a": (2, 2), "b": (4,)})
+    0.375
+    """
+    total = sum(prod(shape) for shape in shapes.values())
+    return 1 - sum(counts.values()) / total if counts else 0.0
+
+
+def apply_(tensors: Tensors, masks: Masks) -> None:
+    """Zero every tensor where its mask is inactive, in place and in one fused call."""
+    names = list(tensors)
+    if names:
+        torch._foreach_mul_([tensors[n] for n in names], [masks[n] for n in names])
+
+
+def pack(masks: Masks) -> dict[str, Tensor]:
+    """Eight mask positions to a byte, for checkpoints. The inverse is `unpack`."""
+    return {name: torch.from_numpy(np.packbits(mask.cpu().numpy())) for name, mask in masks.items()}
+
+
+def unpack(packed: dict[str, Tensor], shapes: Shapes) -> Masks:
+    """Masks of the given shapes from what `pack` returned."""
+    return {
+        name: torch.from_numpy(np.unpackbits(packed[name].numpy(), count=prod(shape)).astype(bool)).view(shape)
+        for name, shape in shapes.items()
+    }

@@ -1,0 +1,56 @@
+"""Residual networks for small images (He et al. 2016), out of torchvision's blocks."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+# torchvision is imported inside the builders: it takes longer to load than the rest of granet together.
+
+
+def resnet20(num_classes: int, width: int = 16) -> nn.Module:
+    """The thin ResNet of He et al. 2016, Section 4.2: three stages of three basic blocks, 0.27M weights.
+
+    The first stage has ``width`` channels and each later one twice as many at half the resolution. Where
+    the shape changes, the shortcut is a projection (1x1 convolution + BN; option B of that paper).
+    Convolutions and the classifier start kaiming-normal (fan-in), BN and biases as torch sets them.
+    """
+    from torchvision.models.resnet import BasicBlock
+
+    def stage(inplanes: int, planes: int, stride: int) -> nn.Sequential:
+        projection = nn.Sequential(
+            nn.Conv2d(inplanes, planes, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(planes)
+        )
+        first = BasicBlock(inplanes, planes, stride, projection if inplanes != planes else None)
+        return nn.Sequential(first, BasicBlock(planes, planes), BasicBlock(planes, planes))
+
+    model = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False),
+            bn1=nn.BatchNorm2d(width),
+            relu=nn.ReLU(inplace=True),
+            layer1=stage(width, width, stride=1),
+            layer2=stage(width, 2 * width, stride=2),
+            layer3=stage(2 * width, 4 * width, stride=2),
+            avgpool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(4 * width, num_classes),
+        )
+    )
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+    return model
+
+
+def resnet50_cifar(num_classes: int) -> nn.Module:
+    """ResNet-50 at full width with a stem for 32x32 images: a 3x3 convolution of stride 1, and no max-pool.
+
+    All else, initialisation included, is torchvision's ResNet-50 (its stride is on the 3x3 convolution).
+    """
+    from torchvision.models import resnet50
+
+    model = resnet50(num_classes=num_classes)
+    model.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()  # type: ignore[assignment]
+    return model

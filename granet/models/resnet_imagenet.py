@@ -1,0 +1,10 @@
+"""The ResNet-50 of ImageNet."""
+
+from torch import nn
+
+
+def resnet50(num_classes: int) -> nn.Module:
+    """torchvision's ResNet-50 (v1.5: the stride is on the 3x3 convolution), without pretrained weights."""
+    from torchvision.models import resnet50 as torchvision_resnet50  # slow to import
+
+    return torchvision_resnet50(num_classes=num_classes)

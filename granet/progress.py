@@ -1,0 +1,62 @@
+"""What a person sees of a training run: a live bar on a terminal, a line per epoch elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+REFRESH_S = 0.5
+
+
+class TrainingProgress:
+    """Shows steps, loss, accuracy, sparsity, images/s and time left.
+
+    ``due()`` is True at most twice a second: only then does the loop read numbers back from the device.
+    """
+
+    def __init__(self, title: str, total_steps: int, done_steps: int = 0) -> None:
+        self._console = Console()
+        self._title = title
+        self._last = time.monotonic()
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[stats]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(title, total=total_steps, completed=done_steps, stats="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def due(self) -> bool:
+        """Whether it is time to show numbers again."""
+        return time.monotonic() - self._last >= REFRESH_S
+
+    def show(self, step: int, loss_and_accuracy: tuple[float, float], sparsity: float) -> None:
+        """Move the bar (terminal only)."""
+        self._last = time.monotonic()
+        if self._bar:
+            loss, accuracy = loss_and_accuracy
+            stats = f"loss {loss:.3f}  train {accuracy:.1%}  sparsity {sparsity:.1%}"
+            self._bar.update(self._task, completed=step, stats=stats)
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)

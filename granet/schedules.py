@@ -1,0 +1,72 @@
+"""Schedules: pure functions of the optimizer step. None of them holds a counter."""
+
+import math
+from collections.abc import Sequence
+
+from granet.types import Schedule, UserError
+
+
+def constant(value: float) -> Schedule:
+    """The same value at every step."""
+    return lambda step: value
+
+
+def cubic(si: float, sf: float, t0: int, tf: int) -> Schedule:
+    """Sparsity of gradual pruning, Eq. 1 of GraNet (after Zhu & Gupta 2017), with t in optimizer steps.
+
+    s_t = sf + (si - sf) (1 - (t - t0) / (tf - t0))^3 for t0 <= t <= tf; si before, exactly sf from tf on.
+
+    Raises UserError unless 0 <= si <= sf < 1 and 0 <= t0 < tf.
+
+    >>> s = cubic(0.0, 0.9, 0, 100)
+    >>> [round(s(t), 4) for t in (0, 50, 100, 101)]
+    [0.0, 0.7875, 0.9, 0.9]
+    """
+    if not 0 <= sf < 1:
+        raise UserError(f"sf={sf} must lie in [0, 1): it is the final sparsity, a fraction")
+    if not 0 <= si <= sf:
+        raise UserError(f"si={si} must lie in [0, sf={sf}]: pruning only raises the sparsity; lower si or raise sf")
+    if not 0 <= t0 < tf:
+        raise UserError(f"t0={t0}, tf={tf} (steps) must satisfy 0 <= t0 < tf; move tf later or t0 earlier")
+
+    def sparsity(step: int) -> float:
+        if step >= tf:
+            return sf
+        return sf + (si - sf) * (1 - max(step - t0, 0) / (tf - t0)) ** 3
+
+    return sparsity
+
+
+def cosine(initial: float, final: float, total_steps: int) -> Schedule:
+    """Half a cosine from ``initial`` at step 0 to ``final`` at ``total_steps``; ``final`` afterwards.
+
+    >>> r = cosine(0.5, 0.0, 100)
+    >>> [round(r(t), 4) for t in (0, 50, 100)]
+    [0.5, 0.25, 0.0]
+    """
+
+    def value(step: int) -> float:
+        progress = min(step / total_steps, 1.0)
+        return final + (initial - final) * (1 + math.cos(math.pi * progress)) / 2
+
+    return value
+
+
+def piecewise(initial: float, drop_steps: Sequence[int], factor: float) -> Schedule:
+    """``initial``, multiplied by ``factor`` from each of ``drop_steps`` on: the paper's learning rate.
+
+    >>> lr = piecewise(0.1, [80, 120], 0.1)
+    >>> [round(lr(t), 4) for t in (0, 79, 80, 120)]
+    [0.1, 0.1, 0.01, 0.001]
+    """
+    return lambda step: initial * factor ** sum(step >= drop for drop in drop_steps)
+
+
+def warmup(schedule: Schedule, num_steps: int) -> Schedule:
+    """Scale ``schedule`` by (t + 1) / num_steps over the first ``num_steps`` steps.
+
+    >>> lr = warmup(constant(1.0), 4)
+    >>> [lr(t) for t in (0, 1, 3, 10)]
+    [0.25, 0.5, 1.0, 1.0]
+    """
+    return lambda step: schedule(step) * min((step + 1) / num_steps, 1.0) if num_steps else schedule(step)

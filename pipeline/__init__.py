@@ -1,0 +1,1 @@
+"""The declarative pipeline over `granet`: DVC stages, parameters, tracking and the report."""

@@ -1,0 +1,24 @@
+"""Stage dense: train the dense baseline.
+
+    python -m pipeline.dense [dataset=D] [model=M] [seed=S] [out=DIR] [section.key=value ...]
+
+Keys left out are the first entries of the grid in params.yaml. With section.key=value overrides the results go to
+scratch/dense/<run>, else to runs/dense/<run>.
+"""
+
+import sys
+
+from torch import nn
+
+from granet.methods import METHODS, Method
+from pipeline.cli import run_main
+from pipeline.runs import Start, run_stage
+
+
+def start(given: Start) -> tuple[nn.Module, Method]:
+    """A fresh model without masks."""
+    return given.build(given.cell.seed), METHODS["dense"]()
+
+
+if __name__ == "__main__":
+    run_main(lambda arguments: run_stage("dense", arguments, start), __doc__, sys.argv[1:])

@@ -1,0 +1,42 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from granet import masks
+
+SHAPES = {"conv": (4, 3, 3, 3), "fc": (5, 7)}
+
+
+def test_random_masks_have_exact_counts():
+    drawn = masks.random_masks(SHAPES, {"conv": 10, "fc": 35}, seed=0)
+    assert masks.num_active(drawn) == {"conv": 10, "fc": 35}
+
+
+def test_random_masks_depend_on_seed_and_layer_name_only():
+    counts = {"conv": 50, "fc": 12}
+    both = masks.random_masks(SHAPES, counts, seed=3)
+    reordered = masks.random_masks(dict(reversed(SHAPES.items())), counts, seed=3)
+    torch.manual_seed(99)  # the global generator plays no part
+    alone = masks.random_masks({"fc": SHAPES["fc"]}, counts, seed=3)
+    assert torch.equal(both["fc"], reordered["fc"])
+    assert torch.equal(both["fc"], alone["fc"])
+    assert not torch.equal(both["conv"], masks.random_masks(SHAPES, counts, seed=4)["conv"])
+
+
+@given(st.integers(0, 108), st.integers(0, 35), st.integers(0, 1000))
+def test_unpack_inverts_pack(conv, fc, seed):
+    drawn = masks.random_masks(SHAPES, {"conv": conv, "fc": fc}, seed)
+    again = masks.unpack(masks.pack(drawn), SHAPES)
+    assert all(torch.equal(drawn[name], again[name]) for name in SHAPES)
+
+
+def test_packed_masks_take_an_eighth():
+    packed = masks.pack(masks.random_masks(SHAPES, {"conv": 1, "fc": 1}, 0))
+    assert {name: value.numel() for name, value in packed.items()} == {"conv": 14, "fc": 5}
+
+
+def test_apply_zeroes_what_is_inactive_in_place():
+    tensor = torch.tensor([1.0, -2.0, 3.0])
+    masks.apply_({"w": tensor}, {"w": torch.tensor([True, False, True])})
+    assert tensor.tolist() == [1.0, 0.0, 3.0]
+    masks.apply_({}, {})  # a dense model has nothing to project

@@ -1,0 +1,298 @@
+"""One table drives one behavioural suite over every method."""
+
+import copy
+from math import prod
+
+import pytest
+import torch
+from torch import nn
+
+from granet import METHODS, Sparsifier, UserError
+from granet.distributions import budget
+from granet.sparsifier import maskable_weights
+
+STEPS, INTERVAL = 40, 4
+TABLE = {  # hyper-parameters with which each method reaches sparsity 0.9 within 40 steps
+    "dense": {},
+    "static": {"sf": 0.9},
+    "gmp": {"sf": 0.9, "update_interval": INTERVAL},
+    "granet": {"sf": 0.9, "update_interval": INTERVAL},
+    "granet si=0.5": {"sf": 0.9, "si": 0.5, "update_interval": INTERVAL},
+    "granet until tf": {"sf": 0.9, "update_interval": INTERVAL, "regenerate_until": "tf"},
+    "rigl": {"sf": 0.9, "update_interval": INTERVAL},
+    "set": {"sf": 0.9, "update_interval": INTERVAL},
+}
+SPARSE = [name for name in TABLE if name != "dense"]
+REGENERATING = [name for name in TABLE if name.split()[0] in ("granet", "rigl", "set")]
+
+
+def make_method(name):
+    return METHODS[name.split()[0]](**TABLE[name])
+
+
+class Net(nn.Module):
+    """Two convolutions, BatchNorm and a linear layer with bias: 12 * 27 + 16 * 108 + 10 * 16 = 2,212 maskable."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 12, 3, bias=False)
+        self.bn = nn.BatchNorm2d(12)
+        self.b = nn.Conv2d(12, 16, 3)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.b(self.bn(self.a(x)).relu()).relu()
+        return self.fc(x.mean((2, 3)))
+
+
+def batch(step):
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(8, 3, 8, 8, generator=generator), torch.randint(10, (8,), generator=generator)
+
+
+def make(name, optimizer="sgd", seed=0):
+    torch.manual_seed(seed)
+    model = Net()
+    make_optimizer = {
+        "sgd": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        "adamw": lambda p: torch.optim.AdamW(p, 0.01),
+    }[optimizer]
+    opt = make_optimizer(model.parameters())
+    return model, opt, Sparsifier(model, opt, make_method(name), seed=seed, total_steps=STEPS)
+
+
+def train(model, opt, sparsifier, steps, after=lambda step: None):
+    for step in steps:
+        images, labels = batch(step)
+        nn.functional.cross_entropy(model(images), labels).backward()
+        sparsifier.after_backward()
+        opt.step()
+        sparsifier.after_step()
+        after(step)
+        opt.zero_grad(set_to_none=True)
+
+
+def test_the_table_names_every_method():
+    assert {name.split()[0] for name in TABLE} == set(METHODS)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", TABLE)
+def test_inactive_weights_gradients_and_state_are_exactly_zero_after_every_step(name, optimizer):
+    model, opt, sparsifier = make(name, optimizer)
+    weights = maskable_weights(model)
+
+    def check(step):
+        for key, mask in sparsifier.masks.items():
+            weight, off = weights[key], ~mask
+            state = [v for v in opt.state[weight].values() if v.shape == weight.shape]
+            assert len(state) >= 1
+            for value in (weight, weight.grad, *state):
+                assert value[off].abs().sum() == 0, (key, step)
+
+    train(model, opt, sparsifier, range(1, STEPS + 1), check)
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_active_weights_are_exactly_the_schedules_after_every_update(name):
+    model, opt, sparsifier = make(name)
+    method = make_method(name)
+    shapes = {key: tuple(mask.shape) for key, mask in sparsifier.masks.items()}
+
+    def check(step):
+        if method.prune is None:
+            target = 0.9
+        else:
+            start, end = method.prune.span(STEPS, INTERVAL)
+            last_update = max(min(step, end) // INTERVAL * INTERVAL, start)
+            target = method.prune.schedule(STEPS, INTERVAL)(last_update)
+        active = sum(int(mask.sum()) for mask in sparsifier.masks.values())
+        assert active == budget(shapes, target) == sum(sparsifier.num_active.values())
+
+    train(model, opt, sparsifier, range(1, STEPS + 1), check)
+    assert sum(sparsifier.num_active.values()) == 221  # round(0.1 * 2,212)
+    assert sparsifier.sparsity == pytest.approx(0.9, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rigl", "set", "static"])
+def test_sparse_to_sparse_methods_keep_every_tensors_count(name):
+    model, opt, sparsifier = make(name)
+    before = sparsifier.num_active
+    train(model, opt, sparsifier, range(1, STEPS + 1))
+    assert sparsifier.num_active == before
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_masks_change_on_update_steps_only(name):
+    model, opt, sparsifier = make(name)
+    changed = []
+    previous = copy.deepcopy(sparsifier.masks)
+
+    def check(step):
+        if any(not torch.equal(previous[key], mask) for key, mask in sparsifier.masks.items()):
+            changed.append(step)
+        for key, mask in sparsifier.masks.items():
+            previous[key].copy_(mask)
+
+    train(model, opt, sparsifier, range(1, STEPS + 1), check)
+    assert all(step % INTERVAL == 0 for step in changed)
+    ends = {"dense": 0, "static": 0, "gmp": 28, "granet until tf": 28}  # tf = 0.6875 * 40 = 27.5, rounded
+    assert max(changed, default=0) == ends.get(name, STEPS)
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("stop", [3, 4, 21])
+def test_resuming_equals_the_straight_run_bit_for_bit(name, stop):
+    straight, opt, sparsifier = make(name)
+    train(straight, opt, sparsifier, range(1, STEPS + 1))
+
+    model, opt, sparsifier2 = make(name)
+    train(model, opt, sparsifier2, range(1, stop + 1))
+    saved = copy.deepcopy((model.state_dict(), opt.state_dict(), sparsifier2.state_dict()))
+    model, opt, sparsifier2 = make(name, seed=0)
+    model.load_state_dict(saved[0])
+    opt.load_state_dict(saved[1])
+    sparsifier2.load_state_dict(saved[2])
+    train(model, opt, sparsifier2, range(stop + 1, STEPS + 1))
+
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), model.parameters(), strict=True))
+    assert all(torch.equal(mask, sparsifier2.masks[key]) for key, mask in sparsifier.masks.items())
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_order_of_layers_changes_nothing(name):
+    """The same network with its modules registered the other way round ends with the same weights."""
+    model, opt, sparsifier = make(name)
+    train(model, opt, sparsifier, range(1, STEPS + 1))
+    torch.manual_seed(0)
+    other = Net()
+    other._modules = dict(reversed(other._modules.items()))
+    opt = torch.optim.SGD(other.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    reordered = Sparsifier(other, opt, make_method(name), seed=0, total_steps=STEPS)
+    train(other, opt, reordered, range(1, STEPS + 1))
+    assert all(torch.equal(mask, reordered.masks[key]) for key, mask in sparsifier.masks.items())
+    assert all(torch.equal(v, other.state_dict()[key]) for key, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["dense", "gmp", "granet", "granet until tf"])
+def test_the_names_of_layers_change_nothing_where_nothing_is_drawn(name):
+    model, opt, sparsifier = make(name)
+    train(model, opt, sparsifier, range(1, STEPS + 1))
+    torch.manual_seed(0)
+    wrapped = nn.ModuleDict({"renamed": Net()})["renamed"]
+    holder = nn.Sequential(wrapped)  # all parameters are now called 0.*
+    opt = torch.optim.SGD(holder.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    renamed = Sparsifier(holder, opt, make_method(name), seed=0, total_steps=STEPS)
+    train(holder, opt, renamed, range(1, STEPS + 1))
+    assert all(torch.equal(mask, renamed.masks[f"0.{key}"]) for key, mask in sparsifier.masks.items())
+
+
+@pytest.mark.parametrize("name", REGENERATING)
+def test_what_is_regrown_starts_from_zero_even_if_dropped_in_the_same_update(name):
+    model, opt, sparsifier = make(name)
+    weights = maskable_weights(model)
+    before: dict = {}
+
+    def check(step):
+        if step % INTERVAL == 0 and step <= 28:
+            for key, mask in sparsifier.masks.items():
+                zeroed = mask & (weights[key] == 0)  # active, and starting from nothing
+                previous = before.get(key)
+                if previous is not None:
+                    assert not (mask & ~previous & ~zeroed).any(), "a grown weight is not zero"
+        for key, mask in sparsifier.masks.items():
+            before[key] = mask.clone()
+
+    train(model, opt, sparsifier, range(1, STEPS + 1), check)
+
+
+def test_a_dense_layer_loses_the_values_of_what_it_drops_and_regrows():
+    """Everything active: 3 of 6 are dropped, and the only candidates to grow are those 3 (fidelity, step 6)."""
+    model = nn.Linear(6, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.1, 0.2, 0.3, 4.0, 5.0, 6.0]]))
+    opt = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
+    method = METHODS["rigl"](sf=0.0, update_interval=1, drop_fraction=0.5, drop_fraction_final=0.5)
+    sparsifier = Sparsifier(model, opt, method, seed=0, total_steps=1)
+    model(torch.ones(1, 6)).sum().backward()
+    sparsifier.after_backward()
+    opt.step()
+    sparsifier.after_step()
+    assert model.weight.tolist() == [[0.0, 0.0, 0.0, 4.0, 5.0, 6.0]]
+    assert opt.state[model.weight]["momentum_buffer"].tolist() == [[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]]
+    assert sparsifier.num_active == {"weight": 6}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_projecting_gradients_equals_masking_weights_and_momentum_after_every_step(optimizer):
+    """The usual way, written out: dense gradient, then weight and state times mask after every step."""
+    model, opt, sparsifier = make("granet si=0.5", optimizer)
+    torch.manual_seed(0)
+    usual = Net()
+    make_optimizer = type(opt)
+    options = {k: v for k, v in opt.defaults.items() if k in ("lr", "momentum", "nesterov", "weight_decay")}
+    usual_opt = make_optimizer(usual.parameters(), **options)
+    shadow = maskable_weights(usual)
+    with torch.no_grad():
+        for key, weight in shadow.items():
+            weight.mul_(sparsifier.masks[key])
+
+    for step in range(1, STEPS + 1):
+        kept = copy.deepcopy(sparsifier.masks)
+        images, labels = batch(step)
+        nn.functional.cross_entropy(usual(images), labels).backward()
+        usual_opt.step()
+        usual_opt.zero_grad()
+        train(model, opt, sparsifier, [step])
+        with torch.no_grad():
+            for key, weight in shadow.items():
+                # A weight outlives an update where it was and is active and was not reset to zero.
+                kept[key] &= sparsifier.masks[key] & (maskable_weights(model)[key] != 0)
+                weight.mul_(kept[key])
+                for value in usual_opt.state[weight].values():
+                    if value.shape == weight.shape:
+                        value.mul_(kept[key])
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), usual.parameters(), strict=True)), step
+
+
+def test_gmp_and_granet_from_dense_differ_in_regeneration_only():
+    gmp, granet = make_method("gmp"), make_method("granet")
+    assert gmp.regenerate is None
+    assert granet.regenerate is not None
+    assert gmp.prune == granet.prune
+
+
+@pytest.mark.parametrize("name", ["rigl", "set", "granet si=0.5", "static"])
+def test_initial_masks_follow_erk_exactly(name):
+    _, _, sparsifier = make(name)
+    total = sum(prod(mask.shape) for mask in sparsifier.masks.values())
+    assert sum(sparsifier.num_active.values()) == round(total * (0.5 if "0.5" in name else 0.1))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("granet", {"sf": 0.9, "si": 0.95}, "si=0.95"),
+        ("granet", {"sf": 1.0}, "sf=1.0"),
+        ("gmp", {"sf": -0.5}, "sf=-0.5"),
+        ("gmp", {"sf": 0.9, "update_interval": 0}, "update_interval=0"),
+        ("rigl", {"sf": 0.9, "drop_fraction": 1.5}, "drop_fraction=1.5"),
+        ("rigl", {"sf": 0.9, "distribution": "flat"}, "distribution='flat'"),
+        ("granet", {"sf": 0.9, "regenerate_until": "never"}, "regenerate_until='never'"),
+        ("static", {"sf": 1.2}, "sparsity=1.2"),
+    ],
+)
+def test_impossible_values_are_refused_by_name(name, values, message):
+    with pytest.raises(UserError, match=message):
+        METHODS[name](**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"tf": 41}, "tf=41 steps lies beyond the end"), ({"update_interval": 1000}, "update_interval=1000")],
+)
+def test_a_clock_that_does_not_fit_the_run_is_refused(values, message):
+    model = Net()
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(UserError, match=message):
+        Sparsifier(model, opt, METHODS["gmp"](sf=0.9, **values), seed=0, total_steps=STEPS)

@@ -1,0 +1,136 @@
+"""Every model of the table: sizes from the papers, shapes, and reproducible building."""
+
+import pytest
+import torch
+from torch import nn
+
+from granet.models import MODELS, build
+from granet.types import UserError
+
+# name: (weights of convolutions and linear layers at 10 classes, tensors they are in)
+MASKABLE = {
+    # 432 + 6*2304 + 4608 + 5*9216 + 18432 + 5*36864 + 640 by hand, + projections 16*32 + 32*64; "0.27M" in
+    # Table 6 of He et al. 2016
+    "resnet20": (268_336 + 2_560, 22),
+    "vgg19": (20_024_000, 17),  # 3*64*9 + ... + 512*512*9 over 16 convolutions, + 512*10
+    "resnet50_cifar": (23_467_712, 54),  # GraNet's CIFAR network
+    "resnet50": (25_502_912 - 990 * 2048, 54),  # torchvision: 25,557,032 less 53,120 of BN and 1,000 of bias
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return build(name, num_classes=10)
+
+
+def weights(model: nn.Module) -> list[nn.Parameter]:
+    return [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def test_maskable_weights(name, model):
+    assert (sum(w.numel() for w in weights(model)), len(weights(model))) == MASKABLE[name]
+
+
+def test_convolutions_have_no_bias_and_the_classifier_has_one(model):
+    assert all(m.bias is None for m in model.modules() if isinstance(m, nn.Conv2d))
+    assert isinstance(model.fc, nn.Linear) and model.fc.bias.shape == (10,)
+    assert sum(isinstance(m, nn.Linear) for m in model.modules()) == 1
+
+
+@pytest.mark.parametrize("height, width", [(32, 32), (47, 40), (64, 64)])
+def test_logits(model, height, width):
+    model.train()
+    assert model(torch.rand(2, 3, height, width)).shape == (2, 10)
+
+
+def test_channels_last_changes_nothing(model):
+    images_NCHW = torch.rand(2, 3, 32, 32)
+    model.eval()
+    with torch.no_grad():
+        expected = model(images_NCHW)
+        model.to(memory_format=torch.channels_last)
+        logits = model(images_NCHW.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_every_parameter_gets_a_finite_gradient(model):
+    model.train().zero_grad()
+    model(torch.rand(2, 3, 32, 32)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_seed_decides_the_weights():
+    def drawn(name, seed):
+        torch.manual_seed(seed)
+        return torch.cat([w.flatten() for w in weights(build(name, num_classes=10))])
+
+    for name in MODELS:
+        first = drawn(name, 0)
+        assert torch.equal(first, drawn(name, 0)), name
+        assert not torch.equal(first, drawn(name, 1)), name
+
+
+def test_imagenet_resnet50_is_torchvisions():
+    model = build("resnet50", num_classes=1000)
+    assert sum(p.numel() for p in model.parameters()) == 25_557_032  # torchvision's model card
+    assert model.layer2[0].conv1.stride == (1, 1) and model.layer2[0].conv2.stride == (2, 2)  # v1.5
+
+
+def test_cifar_resnet50_keeps_the_resolution_in_its_stem():
+    model = build("resnet50_cifar", num_classes=10)
+    assert model.conv1.weight.shape == (64, 3, 3, 3)
+    stem = model.maxpool(model.conv1(torch.rand(1, 3, 32, 32)))
+    assert stem.shape == (1, 64, 32, 32)
+    assert model.layer2[0].conv1.stride == (1, 1) and model.layer2[0].conv2.stride == (2, 2)
+
+
+def test_resnet20_stages_and_projections():
+    model = build("resnet20", num_classes=10)
+    images_NCHW = torch.rand(1, 3, 32, 32)
+    shapes = [tuple(model[:stop](images_NCHW).shape[1:]) for stop in (4, 5, 6)]
+    assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]  # He et al. 2016, Section 4.2
+    projections = [
+        n for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)
+    ]
+    assert projections == ["layer2.0.downsample.0", "layer3.0.downsample.0"]
+
+
+def test_vgg19_layers():
+    model = build("vgg19", num_classes=10)
+    kinds = [type(m) for m in model.modules()]
+    assert kinds.count(nn.Conv2d) == kinds.count(nn.BatchNorm2d) == 16
+    assert kinds.count(nn.MaxPool2d) == 4
+
+
+@pytest.mark.parametrize(
+    "name, layer, std",
+    [
+        ("vgg19", "features.49", (2 / (512 * 9)) ** 0.5),  # the last convolution; kaiming: sqrt(2 / fan)
+        ("vgg19", "features.3", (2 / (64 * 9)) ** 0.5),
+        ("vgg19", "features.7", (2 / (128 * 9)) ** 0.5),  # 64 -> 128: fan-out, not fan-in
+        ("vgg19", "fc", 0.01),
+        ("resnet20", "layer3.0.conv1", (2 / (32 * 9)) ** 0.5),  # 32 -> 64: fan-in
+        ("resnet20", "fc", (2 / 64) ** 0.5),
+        ("resnet50_cifar", "conv1", (2 / (64 * 9)) ** 0.5),  # 3 -> 64: fan-out
+    ],
+)
+def test_initial_spread(name, layer, std):
+    torch.manual_seed(0)
+    weight = build(name, num_classes=10).get_submodule(layer).weight
+    assert weight.std().item() == pytest.approx(std, rel=0.1)
+    assert weight.mean().item() == pytest.approx(0, abs=0.2 * std)
+
+
+def test_the_builder_takes_keywords():
+    assert build("resnet20", num_classes=10, width=4).fc.weight.shape == (10, 16)
+
+
+def test_unknown_name():
+    with pytest.raises(UserError, match=r"'resnet21'.*resnet20, vgg19, resnet50_cifar, resnet50$"):
+        build("resnet21", num_classes=10)

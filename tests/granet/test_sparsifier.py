@@ -1,0 +1,125 @@
+import pytest
+import torch
+from torch import nn
+
+from granet import METHODS, Sparsifier, UserError
+from granet.granularity import ELEMENT, Granularity
+from granet.methods import Method, Regenerate, fixed
+from granet.criteria import gradient, magnitude
+from granet.models import build
+from granet.sparsifier import maskable_weights
+
+
+def test_every_conv_and_linear_weight_is_maskable_and_nothing_else():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    assert list(maskable_weights(model)) == ["0.weight", "3.weight"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "weights"), [("vgg19", 17, 20_024_000), ("resnet50_cifar", 54, 23_467_712)]
+)
+def test_maskable_counts_of_the_paper(name, tensors, weights):
+    with torch.device("meta"):
+        maskable = maskable_weights(build(name, num_classes=10))
+    assert (len(maskable), sum(weight.numel() for weight in maskable.values())) == (tensors, weights)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, torch.optim.Muon, torch.optim.Adafactor])
+def test_optimizers_that_are_not_element_wise_are_refused(optimizer):
+    model = nn.Linear(4, 4, bias=False)
+    with pytest.raises(UserError, match=f"optimizer={optimizer.__name__}") as error:
+        Sparsifier(model, optimizer(model.parameters()), METHODS["gmp"](sf=0.5), seed=0, total_steps=10_000)
+    assert "\n" not in str(error.value)
+
+
+def test_an_optimizer_of_other_parameters_is_refused():
+    model, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    opt = torch.optim.SGD(other.parameters(), lr=0.1)
+    with pytest.raises(UserError, match="does not hold weight"):
+        Sparsifier(model, opt, METHODS["static"](sf=0.5), seed=0, total_steps=10)
+
+
+def test_masks_are_updated_in_place():
+    model = nn.Linear(8, 8)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(model, opt, METHODS["set"](sf=0.5, update_interval=1), seed=0, total_steps=10)
+    mask = sparsifier.masks["weight"]
+    before = mask.clone()
+    model(torch.ones(1, 8)).sum().backward()
+    sparsifier.after_backward()
+    opt.step()
+    sparsifier.after_step()
+    assert mask is sparsifier.masks["weight"]
+    assert not torch.equal(mask, before)
+
+
+def test_dense_training_has_no_masks():
+    model = nn.Linear(8, 8)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(model, opt, METHODS["dense"](), seed=0, total_steps=10)
+    assert (sparsifier.masks, sparsifier.sparsity, sparsifier.layer_sparsity) == ({}, 0.0, {})
+
+
+def test_fixed_masks_are_copied_and_kept():
+    model = nn.Linear(2, 2, bias=False)
+    given = {"weight": torch.tensor([[True, False], [False, True]])}
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(model, opt, fixed(given), seed=0, total_steps=10)
+    assert sparsifier.sparsity == 0.5
+    assert sparsifier.masks["weight"] is not given["weight"]
+    assert (model.weight[~given["weight"]] == 0).all()
+
+
+def test_state_of_another_model_is_refused():
+    small, large = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))
+    states = [
+        Sparsifier(m, torch.optim.SGD(m.parameters(), 0.1), METHODS["static"](sf=0.5), seed=0, total_steps=1)
+        for m in (small, large)
+    ]
+    with pytest.raises(UserError, match=r"0\.weight"):
+        states[0].load_state_dict(states[1].state_dict())
+
+
+def test_the_gradient_stays_dense_on_update_steps_until_the_update():
+    model = nn.Linear(8, 8, bias=False)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(model, opt, METHODS["rigl"](sf=0.5, update_interval=2), seed=0, total_steps=4)
+    nonzero = []
+    for _ in range(2):
+        model(torch.ones(1, 8)).sum().backward()
+        sparsifier.after_backward()
+        nonzero.append(int((model.weight.grad != 0).sum()))
+        opt.step()
+        sparsifier.after_step()
+        opt.zero_grad(set_to_none=True)
+    assert nonzero == [32, 64]
+    assert [sparsifier.reads_gradient_at(step) for step in (1, 2, 3, 4)] == [False, True, False, True]
+
+
+def test_structured_pruning_is_nothing_but_a_granularity():
+    """Rows of a linear layer as groups: whole rows are dropped and grown, through the same two verbs."""
+    rows = Granularity(
+        pool=lambda scores: scores.sum(1),
+        expand=lambda mask, like: mask[:, None].expand_as(like),
+        group=lambda mask: mask.any(1),
+    )
+    keep_two = {"weight": torch.tensor([True, True, False, False])[:, None].expand(4, 3)}
+    method = Method(
+        "sparse_to_sparse",
+        lambda shapes, seed: keep_two,
+        update_interval=1,
+        regenerate=Regenerate(magnitude, gradient, 0.5, 0.5),
+        granularity=rows,
+    )
+    model = nn.Linear(3, 4, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[3.0], [1.0], [9.0], [9.0]]).expand(4, 3))
+    opt = torch.optim.SGD(model.parameters(), lr=0.0)
+    sparsifier = Sparsifier(model, opt, method, seed=0, total_steps=1)
+    (model(torch.ones(1, 3)) * torch.tensor([1.0, 1.0, 2.0, 5.0])).sum().backward()
+    sparsifier.after_backward()
+    opt.step()
+    sparsifier.after_step()
+    # row 1 (smallest) is dropped, row 3 (largest gradient) is grown
+    assert sparsifier.masks["weight"].all(1).tolist() == [True, False, False, True]
+    assert method.granularity is not ELEMENT

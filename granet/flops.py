@@ -54,7 +54,7 @@ class Flops:
 def inference_flops(
     model: nn.Module, input_shape: tuple[int, ...], layer_sparsity: Mapping[str, float] | None = None
 ) -> Flops:
-    """FLOPs of the forward of one image of ``input_shape`` (C, H, W); weights not in ``layer_sparsity`` are dense.
+    """FLOPs of the forward of one image of ``input_shape`` (C, H, W); weights not named are dense.
 
     Runs the model. For many sparsities of one model, keep the dense result and call `Flops.at`. Raises
     UserError as that does.
@@ -66,9 +66,9 @@ def inference_flops(
 def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
     """Dense FLOPs of every convolution, linear and average-pooling module for one image, keyed as in `Flops`.
 
-    Traced by one forward of a zero image, on the model's device, in eval mode and without gradients; modes are
-    restored and nothing else of the model changes. Only modules that are called are seen: a functional such as
-    ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0.
+    Traced by one forward of a zero image, on the model's device, in eval mode and without gradients; modes
+    are restored and nothing else of the model changes. Only modules that are called are seen: a functional
+    such as ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0.
     """
     layers: dict[str, int] = {}
     handles: list[RemovableHandle] = []

@@ -19,7 +19,21 @@ from granet.types import Masks, Schedule, Shapes, UserError
 
 Init = Callable[[Shapes, int], Masks]  # (shapes, seed) -> masks at step 0
 Family = Literal["dense", "before_training", "sparse_to_sparse", "dense_to_sparse"]
-Step = Annotated[int, "optimizer steps"]  # marks parameters that are points in time
+
+# Parameters that several rows share, with what params.yaml says of them. TIME marks a point in time: an optimizer
+# step here, "110ep" or "2000it" in params.yaml.
+TIME = "point in time"
+InitialSparsity = Annotated[float, "initial sparsity, in [0, sf]: 0 starts dense, above 0 from random ERK masks"]
+PruneStart = Annotated[int, TIME, "first update that may prune, in epochs (0ep) or optimizer steps (0it)"]
+PruneEnd = Annotated[
+    int | None, TIME, "last update that prunes; auto: 0.6875 of the run from dense, the first drop of lr from sparse"
+]
+UpdateInterval = Annotated[int, "optimizer steps between mask updates"]
+DropFraction = Annotated[float, "share of a layer's active weights dropped and regrown, at the start of the run"]
+DropFractionFinal = Annotated[float, "the same at the end of the run; a cosine lies between"]
+RegenerateUntil = Annotated[Literal["end", "tf"], "end (of training) | tf (with pruning)"]
+InitDistribution = Annotated[str, "layer sparsities: uniform | er | erk"]
+
 
 LAYER_SPARSITIES: dict[str, LayerSparsity] = {"uniform": uniform, "er": er, "erk": erk}
 
@@ -120,12 +134,12 @@ def fixed(masks: Masks) -> Method:
     return Method("before_training", init=lambda shapes, seed: masks)
 
 
-def static(*, sf: float, distribution: str = "erk") -> Method:
+def static(*, sf: float, distribution: InitDistribution = "erk") -> Method:
     """Static: random masks that never change."""
     return Method("before_training", init=random_init(distribution, sf))
 
 
-def gmp(*, sf: float, t0: Step = 0, tf: Step | None = None, update_interval: int = 1000) -> Method:
+def gmp(*, sf: float, t0: PruneStart = 0, tf: PruneEnd = None, update_interval: UpdateInterval = 1000) -> Method:
     """GMP (Zhu & Gupta 2017; Gale et al. 2019): gradual global magnitude pruning from dense."""
     return Method("dense_to_sparse", random_init("erk", 0.0), update_interval, prune=Prune(0.0, sf, t0, tf))
 
@@ -133,13 +147,13 @@ def gmp(*, sf: float, t0: Step = 0, tf: Step | None = None, update_interval: int
 def granet(
     *,
     sf: float,
-    si: float = 0.0,
-    t0: Step = 0,
-    tf: Step | None = None,
-    update_interval: int = 1000,
-    drop_fraction: float = 0.5,
-    drop_fraction_final: float = 0.005,
-    regenerate_until: Literal["end", "tf"] = "end",
+    si: InitialSparsity = 0.0,
+    t0: PruneStart = 0,
+    tf: PruneEnd = None,
+    update_interval: UpdateInterval = 1000,
+    drop_fraction: DropFraction = 0.5,
+    drop_fraction_final: DropFractionFinal = 0.005,
+    regenerate_until: RegenerateUntil = "end",
 ) -> Method:
     """GraNet (Liu et al. 2021): GMP plus zero-cost neuroregeneration; si = 0 from dense, si > 0 from ERK."""
     return Method(
@@ -154,10 +168,10 @@ def granet(
 def rigl(
     *,
     sf: float,
-    update_interval: int = 1000,
-    drop_fraction: float = 0.5,
-    drop_fraction_final: float = 0.005,
-    distribution: str = "erk",
+    update_interval: UpdateInterval = 1000,
+    drop_fraction: DropFraction = 0.5,
+    drop_fraction_final: DropFractionFinal = 0.005,
+    distribution: InitDistribution = "erk",
 ) -> Method:
     """RigL (Evci et al. 2020), in the paper's In-Time Over-Parameterization setting: long interval, to the end."""
     return Method(
@@ -171,10 +185,10 @@ def rigl(
 def set_(
     *,
     sf: float,
-    update_interval: int = 1000,
-    drop_fraction: float = 0.5,
-    drop_fraction_final: float = 0.005,
-    distribution: str = "erk",
+    update_interval: UpdateInterval = 1000,
+    drop_fraction: DropFraction = 0.5,
+    drop_fraction_final: DropFractionFinal = 0.005,
+    distribution: InitDistribution = "erk",
 ) -> Method:
     """SET (Mocanu et al. 2018): RigL that grows at random."""
     return Method(

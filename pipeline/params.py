@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from granet.data import DATASETS, LOADERS
-from granet.methods import METHODS, Method, Step
+from granet.methods import METHODS, TIME, Method
 from granet.models import MODELS
 from granet.retrain import REWINDS
 from granet.steps import parse_time
@@ -28,6 +28,7 @@ from granet.types import UserError
 
 FILE = Path("params.yaml")
 CONF = Path(__file__).parent / "conf"
+YAML_END = "...\n"  # PyYAML's end mark behind a scalar
 
 
 def _key(default: Any, text: str) -> Any:
@@ -55,7 +56,7 @@ class GridConfig:
 class DataConfig:
     """Where images come from, and how many. Prepared once per dataset, but for loader and num_workers."""
 
-    root: str | None = _key(None, "folder of the raw data; null: data/raw/<dataset>")
+    root: str | None = _key(None, "folder of the raw data; null: data/raw")
     train_size: int | None = _key(None, "training images, class-balanced; null: all that are not held out")
     val_size: int | None = _key(None, "images held out of the training set; null: the dataset's own (cifar10: 5000)")
     test_size: int | None = _key(None, "test images, class-balanced; null: all")
@@ -114,22 +115,28 @@ class Params:
             raise UserError(f"{section} at sparsity {sparsity}: {error}") from None
 
 
-def _time_keys(row: typing.Callable[..., Method]) -> list[str]:
+def _notes(row: typing.Callable[..., Method]) -> dict[str, tuple]:
+    """What `granet.methods` says of each parameter of a row: the metadata of its annotation."""
     hints = typing.get_type_hints(row, include_extras=True)
-    return [key for key, hint in hints.items() if hint in (Step, Step | None)]
+    return {key: getattr(hint, "__metadata__", ()) for key, hint in hints.items()}
+
+
+def _time_keys(row: typing.Callable[..., Method]) -> list[str]:
+    return [key for key, notes in _notes(row).items() if TIME in notes]
 
 
 def section_schema(method: str) -> type:
     """The keys of a method section: the parameters of its row in METHODS, but for the sparsity of the grid."""
     row = METHODS[method]
-    times = _time_keys(row)
+    times, notes = _time_keys(row), _notes(row)
     fields: list[tuple[str, type, Any]] = [("method", str, field(default=method))]
     for key, parameter in inspect.signature(row).parameters.items():
-        if key in times:
-            default = "auto" if parameter.default is None else f"{parameter.default}it"
-            fields.append((key, str, field(default=default)))
-        elif key != "sf":
-            fields.append((key, type(parameter.default), field(default=parameter.default)))
+        if key != "sf":
+            default = parameter.default
+            if key in times:
+                default = "auto" if default is None else f"{default}it"
+            about = {"help": notes[key][-1]} if notes[key] else {}
+            fields.append((key, type(default), field(default=default, metadata=about)))
     return dataclasses.make_dataclass(method, fields)
 
 
@@ -283,13 +290,14 @@ def to_yaml(params: Params) -> str:
     """params.yaml: complete, with every key's meaning beside it."""
     lines = ["# The parameters of the next run. Made by `python -m pipeline.params recipe=NAME`; yours to edit."]
     for name, values in params.sections().items():
-        schema = SECTIONS.get(name)
-        about = inspect.getdoc(schema or METHODS[values["method"]]) or ""
+        schema = SECTIONS.get(name) or section_schema(values["method"])
+        about = inspect.getdoc(SECTIONS.get(name) or METHODS[values["method"]]) or ""
         lines += ["", *(f"# {line}" for line in about.split("\n\n")[0].splitlines()), f"{name}:"]
-        helps = {f.name: f.metadata.get("help") for f in dataclasses.fields(schema)} if schema else {}
+        helps = {f.name: f.metadata.get("help") for f in dataclasses.fields(schema)}
         for key, value in values.items():
-            text = f"  {key}: {yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix('...\n').strip()}"
-            lines.append(f"{text:<42}# {helps[key]}" if helps.get(key) else text)
+            dumped = yaml.safe_dump(value, default_flow_style=True, width=1000)
+            text = f"  {key}: {dumped.removesuffix(YAML_END).strip()}"
+            lines.append(f"{text:<44}  # {helps[key]}" if helps.get(key) else text)
     return "\n".join(lines) + "\n"
 
 

@@ -64,7 +64,9 @@ class Augment:
             rows_BH, columns_BW = rows_BH + offsets_2B1[0], columns_BW + offsets_2B1[1]
         inside_BHW = _inside(rows_BH, H)[:, :, None] & _inside(columns_BW, W)[:, None, :]
         image_B1 = torch.arange(B, device=device)[:, None]
-        pixel_BHW = (image_B1 * H + _reflect(rows_BH, H))[:, :, None] * W + _reflect(columns_BW, W)[:, None, :]
+        pixel_BHW = (image_B1 * H + _reflect(rows_BH, H))[:, :, None] * W + _reflect(columns_BW, W)[
+            :, None, :
+        ]
         pixels_PC = images_BCHW.permute(0, 2, 3, 1).reshape(-1, C)  # a view where the memory is channels-last
         cropped_BHWC = pixels_PC.index_select(0, pixel_BHW.view(-1)).view(B, H, W, C)
         if self.mode == "zero":

@@ -116,13 +116,16 @@ def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None =
     columns = {"image": fields.RGBImageField(write_mode="raw"), "label": fields.IntField()}
     # One worker: with more, every run gives other bytes.
     new = writer.DatasetWriter(str(temporary), columns, page_size=page, num_workers=1)
-    quiet = mock.patch.multiple(writer, Process=_InThisProcess, tqdm=partial(writer.tqdm, disable=True))
+    replaced = mock.patch.multiple(writer, Process=_InThisProcess, tqdm=partial(writer.tqdm, disable=True))
     try:
-        with quiet:
+        with replaced:
             new.from_indexed_dataset(_Rows(split), indices=indices)
-        os.replace(temporary, path)
+        check(temporary)
+        temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); free some space or choose another folder") from error
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}); free some space or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -152,17 +155,21 @@ def _records(path: Path) -> np.ndarray:
     if size < HEADER.itemsize:
         raise UserError(f"{path} is cut short at {size} bytes; {REMEDY}")
     header = np.fromfile(path, HEADER, count=1)[0]
-    version, num_fields, num_images, table = (int(header[k]) for k in ("version", "num_fields", "num_images", "table"))
+    version, num_fields, num_images, table = (
+        int(header[k]) for k in ("version", "num_fields", "num_images", "table")
+    )
     if version == 0 or num_images == 0 or table == 0:
         raise UserError(f"{path} was never finished (its header is empty); {REMEDY}")
     if version != VERSION:
         raise UserError(f"{path} has .beton version {version}, not {VERSION}; {REMEDY}")
+    start = HEADER.itemsize + num_fields * FIELD.itemsize
     expected = table + num_images * TABLE_ROW.itemsize
-    if size != expected:
-        raise UserError(f"{path} has {size} bytes instead of {expected}: it is cut short or changed; {REMEDY}")
+    if size != expected or table < start + num_images * RECORD.itemsize:
+        raise UserError(
+            f"{path} has {size} bytes instead of {expected}: it is cut short or changed; {REMEDY}"
+        )
     types = np.fromfile(path, FIELD, count=num_fields, offset=HEADER.itemsize)["type"].tolist()
-    offset = HEADER.itemsize + num_fields * FIELD.itemsize
-    records = np.fromfile(path, RECORD, count=num_images, offset=offset)
+    records = np.fromfile(path, RECORD, count=num_images, offset=start)
     image = records["image"]
     one_size = bool((image[["height", "width"]] == image[["height", "width"]][0]).all())
     if types != FIELD_TYPES or (image["mode"] != RAW).any() or not one_size:

@@ -1,5 +1,6 @@
-"""CIFAR-10 and CIFAR-100 from the official python archives, through torchvision's reader."""
+"""CIFAR-10 and CIFAR-100 from the official python archives; names and md5s are torchvision's."""
 
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from granet.types import UserError
 SIZE = 32
 
 
-def cifar(reader: str, request: Request) -> Source:
-    """The data set that torchvision calls ``reader`` (CIFAR10 or CIFAR100), from the unpacked archive in request.root.
+def cifar(name: str, request: Request) -> Source:
+    """The data set that torchvision calls ``name`` (CIFAR10 or CIFAR100), from the archive unpacked in request.root.
 
     Every file must have its official md5. With ``request.verify`` false any files in the same layout are read: the
     way to feed other images through this path. They are pickles, so only read files you trust. Raises UserError
@@ -21,45 +22,35 @@ def cifar(reader: str, request: Request) -> Source:
     """
     from torchvision import datasets
 
-    official = getattr(datasets, reader)
+    official = getattr(datasets, name)
     if request.image_size not in (None, SIZE):
         raise UserError(
-            f"data.image_size={request.image_size} but {reader} images are {SIZE} x {SIZE}; set data.image_size=null"
+            f"data.image_size={request.image_size} but {name} images are {SIZE} x {SIZE}; set data.image_size=null"
         )
     if request.root is None:
         raise UserError(f"data.root is not set; {_get_archive(official)}")
     _check_files(official, request.root, request.verify)
-    unchecked = _without_md5(official)
+    folder = request.root / official.base_folder
     try:
-        with warnings.catch_warnings():
-            # The official pickles hold dtypes in a spelling that NumPy 2.4 has deprecated.
-            warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
-            train, test = (unchecked(request.root, train=train, download=False) for train in (True, False))
-        return Source(_split(train), _split(test), tuple(train.classes))
+        train, test = (_split(folder, files) for files in (official.train_list, official.test_list))
+        classes = [_text(word) for word in _load(folder / official.meta["filename"])[official.meta["key"]]]
+        return Source(train, test, tuple(classes))
     except Exception as error:  # a damaged pickle can raise anything
-        reason = " ".join(str(error).split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
-            f"data.root={request.root}: {official.base_folder} cannot be read ({reason}); {_get_archive(official)}"
+            f"data.root={request.root}: {folder} cannot be read ({reason}); {_get_archive(official)}"
         ) from error
-
-
-def _split(read: Any) -> Split:
-    return Split(np.ascontiguousarray(read.data), np.array(read.targets, dtype=np.int64))
 
 
 def _get_archive(official: Any) -> str:
     return f"download {official.filename} and unpack it under data.root, or set data.root to where it is"
 
 
-def _files(official: Any) -> list[tuple[str, str]]:
-    meta = official.meta
-    return [*official.train_list, *official.test_list, (meta["filename"], meta["md5"])]
-
-
 def _check_files(official: Any, root: Path, verify: bool) -> None:
     from torchvision.datasets.utils import check_integrity
 
-    for name, md5 in _files(official):
+    meta = official.meta
+    for name, md5 in [*official.train_list, *official.test_list, (meta["filename"], meta["md5"])]:
         path = root / official.base_folder / name
         if not path.is_file():
             raise UserError(f"data.root={root}: {path} is missing; {_get_archive(official)}")
@@ -70,14 +61,23 @@ def _check_files(official: Any, root: Path, verify: bool) -> None:
             )
 
 
-def _without_md5(official: Any) -> Any:
-    """torchvision's reader with its md5 table emptied: `_check_files` has read the files once already."""
-    return type(
-        official.__name__,
-        (official,),
-        {
-            "train_list": [[name, None] for name, _ in official.train_list],
-            "test_list": [[name, None] for name, _ in official.test_list],
-            "meta": {**official.meta, "md5": None},
-        },
-    )
+def _split(folder: Path, files: list[list[str]]) -> Split:
+    entries = [_load(folder / name) for name, _ in files]
+    planes_NP = np.concatenate(
+        [entry["data"] for entry in entries]
+    )  # P: all red pixels, then green, then blue
+    labels = [label for entry in entries for label in entry["labels" if "labels" in entry else "fine_labels"]]
+    images_NHWC = planes_NP.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1)
+    return Split(np.ascontiguousarray(images_NHWC), np.array(labels, dtype=np.int64))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """One pickled dict. The official ones come from Python 2, whose keys are bytes here; other writers' are text."""
+    with path.open("rb") as file, warnings.catch_warnings():
+        # The official pickles spell dtypes in a way that NumPy 2.4 has deprecated.
+        warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+        return {_text(key): value for key, value in pickle.load(file, encoding="bytes").items()}
+
+
+def _text(word: bytes | str) -> str:
+    return word.decode() if isinstance(word, bytes) else word

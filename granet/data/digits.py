@@ -1,5 +1,7 @@
 """scikit-learn's bundled handwritten digits: real images that need no download."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -17,7 +19,7 @@ def digits(request: Request) -> Source:
     """
     from sklearn.datasets import load_digits  # 2 s to import
 
-    bundled = load_digits()
+    bundled: Any = load_digits()
     size = request.image_size or 32
     grey = np.rint(bundled.images * (255 / 16)).astype(np.uint8)
     upscaled = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey]

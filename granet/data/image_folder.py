@@ -23,9 +23,13 @@ def image_folder(request: Request) -> Source:
     """
     root, size = request.root, request.image_size
     if root is None:
-        raise UserError("data.root is not set; set it to a folder that holds train/<class>/* and val/<class>/*")
+        raise UserError(
+            "data.root is not set; set it to a folder that holds train/<class>/* and val/<class>/*"
+        )
     if size is None:
-        raise UserError("data.image_size=null but an imagefolder needs a size in pixels, e.g. data.image_size=224")
+        raise UserError(
+            "data.image_size=null but an imagefolder needs a size in pixels, e.g. data.image_size=224"
+        )
     folders = root / "train", root / "val" if (root / "val").is_dir() else root / "test"
     classes, test_classes = (_classes(folder, root) for folder in folders)
     if odd := sorted(set(classes) ^ set(test_classes)):

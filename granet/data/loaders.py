@@ -44,7 +44,7 @@ def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
     """The shuffled image numbers of an epoch, as FFCV's RANDOM order has them.
 
     >>> epoch_order(0, 0, 5).tolist()
-    []
+    [4, 2, 0, 3, 1]
     """
     return np.random.default_rng(order_seed(seed) + epoch).permutation(num_images)
 
@@ -76,7 +76,9 @@ class ResidentLoader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """One index_select per batch; in file order they are views."""
         if not self._shuffle:
-            parts = zip(self._images_NHWC.split(self._batch_size), self._labels_N.split(self._batch_size), strict=True)
+            parts = zip(
+                self._images_NHWC.split(self._batch_size), self._labels_N.split(self._batch_size), strict=True
+            )
             yield from ((images_BHWC.permute(0, 3, 1, 2), labels_B) for images_BHWC, labels_B in parts)
             return
         order_N = torch.from_numpy(epoch_order(self._seed, epoch, self.num_images)).to(self._labels_N.device)

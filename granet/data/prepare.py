@@ -39,6 +39,14 @@ def prepare(
     """
     if dataset not in DATASETS:
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
+    for key, value, lowest in (
+        ("train_size", train_size, 1),
+        ("val_size", val_size, 0),
+        ("test_size", test_size, 1),
+        ("image_size", image_size, 1),
+    ):
+        if value is not None and value < lowest:
+            raise UserError(f"data.{key}={value} must be at least {lowest}")
     row = DATASETS[dataset]
     source = row.load(Request(root, image_size, verify))
     if val_size is None:
@@ -73,21 +81,26 @@ def prepare(
     }
     temporary = out / f".index.json.{os.getpid()}"
     temporary.write_text(json.dumps(index, indent=2) + "\n")
-    os.replace(temporary, index_json)
+    temporary.replace(index_json)
     return index
 
 
 def _check_sizes(
     num_train: int, num_test: int, train_size: int | None, val_size: int, test_size: int | None
 ) -> None:
-    for key, size, lowest in (("train_size", train_size, 1), ("val_size", val_size, 0), ("test_size", test_size, 1)):
-        if size is not None and size < lowest:
-            raise UserError(f"data.{key}={size} must be at least {lowest}")
     if (train_size or 1) + val_size > num_train:
-        asked = f"data.train_size={train_size} with data.val_size={val_size}" if train_size else f"data.val_size={val_size}"
-        raise UserError(f"{asked} is too much: the training split has only {num_train} images in all; lower one")
+        asked = (
+            f"data.train_size={train_size} with data.val_size={val_size}"
+            if train_size
+            else f"data.val_size={val_size}"
+        )
+        raise UserError(
+            f"{asked} is too much: the training split has only {num_train} images in all; lower one"
+        )
     if test_size is not None and test_size > num_test:
-        raise UserError(f"data.test_size={test_size} is too much: the test split has only {num_test} images; lower it")
+        raise UserError(
+            f"data.test_size={test_size} is too much: the test split has only {num_test} images; lower it"
+        )
 
 
 def channel_stats(split: Split, indices: np.ndarray) -> tuple[list[float], list[float]]:

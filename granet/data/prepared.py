@@ -52,12 +52,18 @@ def open_data(
     except ValueError:
         raise UserError(f"{path} is not valid JSON; {REMEDY}") from None
     if index.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path} has format_version {index.get('format_version')}, not {FORMAT_VERSION}; {REMEDY}")
-    load = partial(build_loader, loader, batch_size=batch_size, seed=seed, device=device, num_workers=num_workers)
+        raise UserError(
+            f"{path} has format_version {index.get('format_version')}, not {FORMAT_VERSION}; {REMEDY}"
+        )
+    load = partial(
+        build_loader, loader, batch_size=batch_size, seed=seed, device=device, num_workers=num_workers
+    )
     loaders = {name: load(folder / f"{name}.beton", shuffle=name == "train") for name in index["num_images"]}
     for name, num_images in index["num_images"].items():
         if loaders[name].num_images != num_images:
-            raise UserError(f"{folder}/{name}.beton has {loaders[name].num_images} images, not {num_images}; {REMEDY}")
+            raise UserError(
+                f"{folder}/{name}.beton has {loaders[name].num_images} images, not {num_images}; {REMEDY}"
+            )
     return Data(
         train=loaders.pop("train"),
         evaluated=loaders,

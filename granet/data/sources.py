@@ -31,8 +31,12 @@ DATASETS: dict[str, Dataset] = {
     for row in (
         Dataset("digits", digits, NUM_TRAIN, val_size=0, padding=4, mode="zero", flip=False),
         # GraNet trains on 45,000 of CIFAR-10's images; the padding modes are those of its code.
-        Dataset("cifar10", partial(cifar, "CIFAR10"), 50_000, val_size=5_000, padding=4, mode="reflect", flip=True),
-        Dataset("cifar100", partial(cifar, "CIFAR100"), 50_000, val_size=0, padding=4, mode="zero", flip=True),
+        Dataset(
+            "cifar10", partial(cifar, "CIFAR10"), 50_000, val_size=5_000, padding=4, mode="reflect", flip=True
+        ),
+        Dataset(
+            "cifar100", partial(cifar, "CIFAR100"), 50_000, val_size=0, padding=4, mode="zero", flip=True
+        ),
         Dataset("imagefolder", image_folder, None, val_size=0, padding=4, mode="zero", flip=True),
     )
 }

@@ -22,7 +22,9 @@ class Split:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or images.size == 0:
             raise ValueError(f"images must be uint8 N x H x W x 3, got {images.dtype} {images.shape}")
         if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
-            raise ValueError(f"{len(images)} images need as many int64 labels, got {labels.dtype} {labels.shape}")
+            raise ValueError(
+                f"{len(images)} images need as many int64 labels, got {labels.dtype} {labels.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -13,18 +13,17 @@ def balanced(labels: np.ndarray, size: int, *seed: object) -> np.ndarray:
     seed a smaller choice lies inside a larger one. Raises ValueError for a size that is not in 0..N.
 
     >>> balanced(np.array([0, 0, 0, 0, 1, 2]), 4, "seed").tolist()
-    []
+    [0, 2, 4, 5]
     """
     if not 0 <= size <= len(labels):
         raise ValueError(f"cannot choose {size} of {len(labels)}")
     rng = np.random.default_rng(stable_seed("subset", *seed))
     classes, class_of = np.unique(labels, return_inverse=True)
-    seat = rng.permutation(len(classes))[class_of]  # who goes first in a round is drawn too
+    seat = rng.permutation(len(classes))[class_of]  # which class goes first is drawn too
     shuffled = rng.permutation(len(labels))
-    by_class = shuffled[np.argsort(seat[shuffled], kind="stable")]
-    sizes = np.bincount(seat)
-    round_ = np.concatenate([np.arange(count) for count in sizes])
-    turns = by_class[np.lexsort((seat[by_class], round_))]
+    by_seat = shuffled[np.argsort(seat[shuffled], kind="stable")]
+    round_ = np.concatenate([np.arange(count) for count in np.bincount(seat)])
+    turns = by_seat[np.lexsort((seat[by_seat], round_))]
     return np.sort(turns[:size])
 
 

@@ -21,8 +21,8 @@ def build(name: str, *, num_classes: int, **kw) -> nn.Module:
     """A new model with random weights, in train mode on the CPU.
 
     It maps images_NCHW (float, C = 3, H and W at least 32) to logits of shape (N, num_classes); its
-    classifier is called ``fc``. Weights are drawn from torch's global generator: seed it first to get the same
-    model again. ``kw`` goes to the builder. Raises UserError for an unknown name.
+    classifier is called ``fc``. Weights are drawn from torch's global generator: seed it first to get the
+    same model again. ``kw`` goes to the builder. Raises UserError for an unknown name.
     """
     if name not in MODELS:
         raise UserError(f"model={name!r} is unknown; choose one of {', '.join(MODELS)}")

@@ -1,10 +1,13 @@
 """Every model of the table: sizes from the papers, shapes, and reproducible building."""
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from granet.models import MODELS, build
+from granet.models import MODELS
+from granet.models import build as build_module
 from granet.types import UserError
 
 # name: (weights of convolutions and linear layers at 10 classes, tensors they are in)
@@ -18,18 +21,23 @@ MASKABLE = {
 }
 
 
+def build(name: str, **kw) -> Any:
+    """Typed Any, so that tests can name the layers of a model."""
+    return build_module(name, **kw)
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def name(request) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def model(name: str) -> nn.Module:
+def model(name: str) -> Any:
     torch.manual_seed(0)
     return build(name, num_classes=10)
 
 
-def weights(model: nn.Module) -> list[nn.Parameter]:
+def weights(model: nn.Module) -> list[Tensor]:
     return [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 

@@ -1,0 +1,36 @@
+# Every target first sets up what it needs, so a fresh clone can start with any of them.
+# PYTHON=/path/to/python3.12 picks the interpreter of a new .venv; by default the newest supported one that is installed.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test check bench
+
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+export PYTHON
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 12
+
+setup:  ## system libraries, .venv, FFCV, MLflow database; returns at once when all is there
+	@setup/setup.sh
+
+repro: setup  ## run the stages that are out of date, then say where the report is
+	@$(IN_VENV) dvc repro
+	@echo
+	@echo "Report   reports/report.html"
+	@echo "Runs     .venv/bin/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+test: setup  ## the whole test suite on two processes, one thread each
+	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup --durations 10
+
+check: setup  ## format, lint, types, import floors
+	@$(IN_VENV) ruff format --check
+	@$(IN_VENV) ruff check
+	@$(IN_VENV) PYRIGHT_PYTHON_GLOBAL_NODE=false PYRIGHT_PYTHON_IGNORE_WARNINGS=true pyright
+	@$(IN_VENV) lint-imports
+
+bench: setup  ## the benchmarks
+	@$(IN_VENV) python -m benchmarks

@@ -1,0 +1,48 @@
+"""Stage prepare: write one dataset as FFCV files, a .beton per split and an index, to data/prepared/<dataset>.
+
+    python -m pipeline.prepare [dataset=D] [out=DIR] [data.key=value ...]
+
+Raw data is looked for in data.root, or in data/raw where that is null; digits are bundled. The dataset left out is
+the first of the grid in params.yaml. With overrides the result goes to scratch/prepared/<dataset>.
+"""
+
+import sys
+from pathlib import Path
+
+from granet.data import DATASETS, prepare
+from granet.types import UserError
+from pipeline.cli import run_main
+from pipeline.params import load
+
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+
+
+def main(arguments: list[str]) -> None:
+    """Prepare one dataset."""
+    own = dict(text.split("=", 1) for text in arguments if "." not in text.partition("=")[0] and "=" in text)
+    overrides = [text for text in arguments if text.partition("=")[0] not in own]
+    if unknown := sorted(set(own) - {"dataset", "out"}):
+        raise UserError(f"{unknown[0]} is an unknown key of the prepare stage; it has dataset, out")
+    params = load(overrides)
+    dataset = own.get("dataset", params.grid.datasets[0])
+    if dataset not in DATASETS:
+        raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
+    data = params.data
+    out = Path(own.get("out", (Path("scratch/prepared") if overrides else PREPARED) / dataset))
+    index = prepare(
+        dataset,
+        out,
+        root=Path(data.root) if data.root else RAW,
+        train_size=data.train_size,
+        val_size=data.val_size,
+        test_size=data.test_size,
+        seed=data.seed,
+        image_size=data.image_size,
+        verify=data.verify,
+    )
+    print(f"{dataset}: {index['num_images']} images in {out}")
+
+
+if __name__ == "__main__":
+    run_main(main, __doc__, sys.argv[1:])

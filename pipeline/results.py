@@ -1,0 +1,210 @@
+"""Run folders as frames: what the grid of params.yaml asks for, what of it is there, and means over seeds.
+
+A group is one cell of the grid without its seed, e.g. ``sparse-digits-resnet20-granet-0.98``: the runs behind one
+mean. Fractions lie in [0, 1].
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from granet.types import UserError
+from pipeline.params import Params
+from pipeline.runs import STAGE_KEYS, Cell
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+METRICS = ("last", "best_val", "best_test", "sparsity", "inference_ratio", "training_ratio")
+CURVES = ("sparsity", "test_accuracy", "inference_ratio")
+IRRELEVANT = {"train": ("device",), "data": ("root", "verify", "loader", "num_workers")}
+"""Parameters that say where and how fast a run goes, not what it is."""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Mean and sample standard deviation (n - 1) over n seeds; one seed has no spread."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """All runs of the grid. ``runs`` has a row per run; ``missing`` never ran, ``outdated`` ran with other parameters."""
+
+    params: Params
+    runs: "DataFrame"
+    missing: list[Cell]
+    outdated: list[Cell]
+
+    def stat(self, name: str, metric: str) -> Stat | None:
+        """Mean over the seeds of a group; None where no run has the metric."""
+        values = self.runs.loc[self.runs["group"] == name, metric].dropna()
+        if values.empty:
+            return None
+        return Stat(float(values.mean()), float(values.std()) if len(values) > 1 else None, len(values))
+
+    def values(self, name: str, metric: str) -> list[float]:
+        """A metric of each run of a group, in the order of the grid's seeds."""
+        return self.runs.loc[self.runs["group"] == name, metric].dropna().tolist()
+
+    def of(self, dataset: str, model: str) -> "DataFrame":
+        """The runs of one model on one dataset."""
+        return self.runs[(self.runs["dataset"] == dataset) & (self.runs["model"] == model)]
+
+
+def cells(params: Params) -> Iterator[Cell]:
+    """Every cell of the grid, in the order of the stages and of the grid's lists."""
+    grid = params.grid
+    values = {
+        "dataset": grid.datasets,
+        "model": grid.models,
+        "method": grid.methods,
+        "sparsity": grid.sparsities,
+        "rewind": grid.rewinds,
+        "seed": grid.seeds,
+    }
+    for stage, keys in STAGE_KEYS.items():
+        own = {key: values[key] for key in values if key in keys}  # the seed last: the runs of a mean stay together
+        if stage in ("reinit", "retrain"):
+            own["method"] = getattr(grid, stage)
+        for combination in product(*own.values()):
+            yield Cell(stage, **dict(zip(own, combination, strict=True)))
+
+
+def group(cell: Cell) -> str:
+    """The name of a cell's group.
+
+    >>> group(Cell("sparse", "digits", "resnet20", seed=3, method="gmp", sparsity=0.98))
+    'sparse-digits-resnet20-gmp-0.98'
+    """
+    keys = [key for key in STAGE_KEYS[cell.stage] if key != "seed"]
+    return "-".join([cell.stage, *(str(getattr(cell, key)) for key in keys)])
+
+
+def read(params: Params, root: Path = Path("runs")) -> Results:
+    """The finished runs of the grid. Raises UserError where there are none, or where a summary cannot be read."""
+    from pandas import DataFrame
+
+    rows, missing, outdated = [], [], []
+    for cell in cells(params):
+        path = root / cell.stage / cell.name / "summary.json"
+        if not path.exists():
+            missing.append(cell)
+        elif not is_current(summary := _summary(path), params):
+            outdated.append(cell)
+        else:
+            rows.append(_row(cell, summary, path.parent))
+    if not rows:
+        state = "was made with other parameters" if outdated else "is not there yet"
+        raise UserError(
+            f"{root}: every run of the grid in params.yaml {state}, so there is nothing to report; run: dvc repro"
+        )
+    return Results(params, DataFrame(rows), missing, outdated)
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path} is not valid JSON; delete {path.parent} and run: dvc repro") from None
+
+
+def is_current(summary: dict[str, Any], params: Params) -> bool:
+    """Whether a run was made with what params.yaml says now; where and how fast it ran does not matter."""
+    config = summary["config"]
+    section = params.methods.get(config.get("method") or "dense")
+    return config["hyperparameters"] == section and all(
+        _relevant(key, config[key]) == _relevant(key, dataclasses.asdict(getattr(params, key)))
+        for key in IRRELEVANT
+    )
+
+
+def _relevant(key: str, section: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if name not in IRRELEVANT[key]}
+
+
+def _row(cell: Cell, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One run, flat."""
+    flops, images = summary["flops"], summary["num_images"]
+    return {
+        **dataclasses.asdict(cell),
+        "group": group(cell),
+        "dvc_stage": f"{cell.stage}@{cell.name}",
+        "folder": folder,
+        **{name: summary["accuracy"][f"test_accuracy_{name}"] for name in ("last", "best_val", "best_test")},
+        "final_sparsity": summary["sparsity"],
+        "inference_flops": flops["inference"],
+        "inference_dense": flops["inference_dense"],
+        "training_dense": flops["training_dense"],
+        "inference_ratio": flops["inference"] / flops["inference_dense"],
+        "training_ratio": flops["training"] / flops["training_dense"],
+        "layer_sparsity": summary["layer_sparsity"],
+        **{f"num_{split}": images.get(split, 0) for split in ("train", "val", "test")},
+        "time_s": summary["time_s"],
+        **summary["environment"],
+        "experiment": summary["tracking"]["experiment"],
+        "experiment_id": summary["tracking"].get("experiment_id"),
+        "run_id": summary["tracking"]["run_id"],
+    }
+
+
+def histories(runs: "DataFrame") -> "DataFrame":
+    """history.csv of every run, one under the other, with its group, seed and inference FLOPs as a ratio to dense."""
+    from pandas import concat, read_csv
+
+    frames = []
+    for run in runs.itertuples():
+        history = read_csv(run.folder / "history.csv")
+        ratio = history["inference_flops"] / run.inference_dense
+        frames.append(history.assign(group=run.group, seed=run.seed, inference_ratio=ratio))
+    return concat(frames, ignore_index=True)
+
+
+def curves(runs: "DataFrame") -> "DataFrame":
+    """Mean and std over the seeds of a group at every epoch: columns (curve, "mean" | "std"), index (group, epoch)."""
+    return histories(runs).groupby(["group", "epoch"], sort=False)[list(CURVES)].agg(["mean", "std"])
+
+
+def layers(runs: "DataFrame") -> "DataFrame":
+    """Mean learnt sparsity: a row per group, a column per layer in the order of the model. Dense runs have none."""
+    from pandas import DataFrame
+
+    masked = runs[runs["layer_sparsity"].map(bool)]
+    frame = DataFrame(masked["layer_sparsity"].tolist(), index=masked["group"])
+    return frame.groupby(level=0, sort=False).mean()
+
+
+def headline(results: Results) -> dict[str, dict[str, float]]:
+    """reports/metrics.json: mean test accuracy at the last epoch, by model and method.
+
+    Keys look like ``{"digits-resnet20": {"dense": 0.97, "granet-0.98": 0.93, "granet-0.98-lth": 0.92}}``.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for run in results.runs.drop_duplicates("group").itertuples():
+        prefix = f"{run.stage}-{run.dataset}-{run.model}-"
+        key = run.group.removeprefix(prefix) if run.stage != "dense" else "dense"
+        if run.stage == "reinit":
+            key += "-reinit"
+        stat = results.stat(run.group, "last")
+        assert stat is not None
+        found.setdefault(f"{run.dataset}-{run.model}", {})[key] = round(stat.mean, 6)
+    return found
+
+
+def once(values: Sequence[Any], text: Callable[[Any], str] = str) -> str:
+    """What several runs have in common, or each value with the number of runs that have it.
+
+    >>> once(["fp32", "fp32"]), once(["fp32", "bf16", "fp32"])
+    ('fp32', 'fp32 (2 runs), bf16 (1 run)')
+    """
+    counts = {value: values.count(value) for value in dict.fromkeys(values)}
+    if len(counts) == 1:
+        return text(values[0])
+    return ", ".join(f"{text(value)} ({n} run{'s' if n > 1 else ''})" for value, n in counts.items())

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from torch import nn
 
 from granet.seeds import stable_seed
-from granet.types import Tensors
-
-Build = Callable[[int], nn.Module]  # seed -> a freshly initialised model
+from granet.types import Build, Tensors
 
 
 def reinit(build: Build, seed: int) -> nn.Module:

@@ -6,13 +6,14 @@ Tensors travel as plain dicts keyed by parameter name, e.g. ``{"layer1.0.conv1.w
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
 Masks = dict[str, Tensor]  # bool, True = active
 Shapes = dict[str, tuple[int, ...]]
 Counts = dict[str, int]
 Schedule = Callable[[int], float]  # a function of the optimizer step, never of a counter
+Build = Callable[[int], nn.Module]  # seed -> a freshly initialised model
 
 
 class UserError(ValueError):

@@ -190,6 +190,11 @@ def _choose(key: str, value: Any, choices: typing.Iterable[str]) -> None:
 
 def _check_grid(params: Params) -> None:
     grid = params.grid
+    for key, values in dataclasses.asdict(grid).items():
+        if not values:
+            raise UserError(f"grid.{key}=[] is empty: DVC cannot make a matrix of it; give it at least one entry")
+        if len(set(values)) < len(values):
+            raise UserError(f"grid.{key}={values} names an entry twice; remove one")
     trained = [name for name, section in params.methods.items() if section["method"] != "dense"]
     for key, choices in (
         ("datasets", DATASETS),
@@ -201,11 +206,6 @@ def _check_grid(params: Params) -> None:
     ):
         for value in getattr(grid, key):
             _choose(f"grid.{key}", value, choices)
-    for key, values in dataclasses.asdict(grid).items():
-        if not values:
-            raise UserError(f"grid.{key}=[] is empty: DVC cannot make a matrix of it; give it at least one entry")
-        if len(set(values)) < len(values):
-            raise UserError(f"grid.{key}={values} names an entry twice; remove one")
     for sparsity in grid.sparsities:
         if not 0 <= sparsity < 1:
             raise UserError(f"grid.sparsities={sparsity} must lie in [0, 1): a fraction, 0.9 for 90 %")

@@ -19,7 +19,6 @@ from pipeline.runs import STAGE_KEYS, Cell
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-METRICS = ("last", "best_val", "best_test", "sparsity", "inference_ratio", "training_ratio")
 CURVES = ("sparsity", "test_accuracy", "inference_ratio")
 IRRELEVANT = {"train": ("device",), "data": ("root", "verify", "loader", "num_workers")}
 """Parameters that say where and how fast a run goes, not what it is."""

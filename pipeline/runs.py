@@ -20,10 +20,9 @@ from granet.data import Data, open_data
 from granet.history import Row, accuracies
 from granet.methods import Method
 from granet.models import build
-from granet.retrain import Build
 from granet.seeds import stable_seed
 from granet.train import Run, fit, pick_device, pick_precision, prepare_run
-from granet.types import Tensors, UserError
+from granet.types import Build, Tensors, UserError
 from pipeline.params import Params, load
 from pipeline.tracking import Tracker, flatten, root
 

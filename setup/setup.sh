@@ -16,7 +16,8 @@ fingerprint() { # of everything that decides what is in .venv; the path too, bec
 }
 
 give_up() {
-    printf 'make setup: %s\n' "$@" >&2
+    printf 'make setup: ' >&2
+    printf '%s\n' "$@" >&2
     exit 1
 }
 
@@ -41,11 +42,13 @@ is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
 choose_python() { # prints PYTHON, or the first interpreter that is new enough and really starts (a pyenv shim may not)
-    local candidate
-    for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
+    local candidate candidates=(python3.13 python3.12 python3.11 python3)
+    [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         is_new_enough "$candidate" && command -v "$candidate" && return
     done
-    give_up "needs Python 3.11 or newer, found ${PYTHON:-python3}: $(${PYTHON:-python3} --version 2>&1 | head -n 1). Install one, or name it: make setup PYTHON=/path/to/python3.11"
+    give_up "needs Python 3.11 or newer; $candidate is $("$candidate" --version 2>/dev/null || echo "not there")." \
+        "    Install one (on Debian and Ubuntu: apt-get install python3 python3-venv python3-dev), or name it: make setup PYTHON=/path/to/python3.11"
 }
 
 missing_packages() { # Debian names of the system packages whose files are not there; $1 is the Python to build with
@@ -127,10 +130,12 @@ main() {
     exec 9<setup/setup.sh
     flock 9 # a second make in this folder waits for the first
     if ! is_ready; then
-        local python
-        python=$(choose_python)
+        local python=$venv_python
+        if ! venv_fits; then
+            python=$(choose_python)
+            rm -rf .venv
+        fi
         echo "Setting up with Python $(version_of "$python") (log: $log)"
-        venv_fits || rm -rf .venv
         mkdir -p .venv
         rm -f "$stamp"
         : >"$log"

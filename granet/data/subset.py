@@ -22,8 +22,9 @@ def balanced(labels: np.ndarray, size: int, *seed: object) -> np.ndarray:
     seat = rng.permutation(len(classes))[class_of]  # which class goes first is drawn too
     shuffled = rng.permutation(len(labels))
     by_seat = shuffled[np.argsort(seat[shuffled], kind="stable")]
-    round_ = np.concatenate([np.arange(count) for count in np.bincount(seat)])
-    turns = by_seat[np.lexsort((seat[by_seat], round_))]
+    seats = seat[by_seat]
+    round_ = np.arange(len(labels)) - np.searchsorted(seats, seats)  # each class counts its images from 0
+    turns = by_seat[np.lexsort((seats, round_))]
     return np.sort(turns[:size])
 
 

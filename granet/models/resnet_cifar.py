@@ -17,11 +17,13 @@ def resnet20(num_classes: int, width: int = 16) -> nn.Module:
     from torchvision.models.resnet import BasicBlock
 
     def stage(inplanes: int, planes: int, stride: int) -> nn.Sequential:
-        projection = nn.Sequential(
-            nn.Conv2d(inplanes, planes, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(planes)
+        projection = None
+        if inplanes != planes:
+            shortcut = nn.Conv2d(inplanes, planes, kernel_size=1, stride=stride, bias=False)
+            projection = nn.Sequential(shortcut, nn.BatchNorm2d(planes))
+        return nn.Sequential(
+            BasicBlock(inplanes, planes, stride, projection), BasicBlock(planes, planes), BasicBlock(planes, planes)
         )
-        first = BasicBlock(inplanes, planes, stride, projection if inplanes != planes else None)
-        return nn.Sequential(first, BasicBlock(planes, planes), BasicBlock(planes, planes))
 
     model = nn.Sequential(
         OrderedDict(

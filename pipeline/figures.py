@@ -1,0 +1,290 @@
+"""The pictures of the report and of a training run. matplotlib without pyplot: no global figure, no display.
+
+Accuracies and sparsities come in as fractions and are drawn in percent.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from granet.history import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+GREY, INK = "#6b7280", "#1f2937"
+PALETTE = {  # Okabe and Ito's, told apart by readers with any colour vision
+    "dense": "#1f2937",
+    "static": "#cc79a7",
+    "set": "#009e73",
+    "rigl": "#56b4e9",
+    "granet_s2s": "#0072b2",
+    "gmp": "#e69f00",
+    "granet": "#d55e00",
+}
+SPARE = ("#882255", "#999933", "#332288", "#44aa99", "#aa4499")  # Tol's muted ones, for sections of the user's own
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9ca3af",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method at one final sparsity: what a figure draws of it."""
+
+    label: str
+    color: str
+    sparsity: float | None
+    """None for the dense model, which belongs to every sparsity."""
+    group: str
+    values: Sequence[float] = ()
+    """Test accuracy, one per seed."""
+    again: Sequence[float] = ()
+    """The same after reinitialisation."""
+
+
+def colors(sections: Sequence[str]) -> dict[str, str]:
+    """A colour per method section; the known ones keep theirs in every report."""
+    others = [name for name in sections if name not in PALETTE]
+    return PALETTE | {name: SPARE[index % len(SPARE)] for index, name in enumerate(others)}
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
+    """A figure of that size in inches, saved when the block ends. The same input gives the same bytes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=180, metadata={"Software": None})
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:g} %"
+
+
+def _sparsities(series: Sequence[Series]) -> list[float]:
+    return sorted({s.sparsity for s in series if s.sparsity is not None})
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _spread(values: Sequence[float]) -> float:
+    from statistics import stdev
+
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def accuracy(series: Sequence[Series], path: Path) -> None:
+    """Test accuracy by method, a panel per sparsity: mean, std, and every seed as a point."""
+    sparsities = _sparsities(series)
+    labels = list(dict.fromkeys(s.label for s in series))
+    columns = min(3, len(sparsities))
+    rows = -(-len(sparsities) // columns)
+    with _figure(path, 9, rows * (0.75 + 0.34 * len(labels))) as figure:
+        axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        for ax in axes[len(sparsities) :]:
+            ax.set_visible(False)
+        for ax, sparsity in zip(axes, sparsities, strict=False):
+            for s in series:
+                if s.values and s.sparsity in (None, sparsity):
+                    _dots(ax, labels.index(s.label), [100 * v for v in s.values], s)
+            ax.set_title(f"sparsity {_percent(sparsity)}")
+            ax.set_yticks(range(len(labels)), labels)
+            ax.set_ylim(len(labels) - 0.5, -0.5)
+            ax.tick_params(axis="y", length=0)
+            ax.grid(visible=False, axis="y")
+            ax.margins(x=0.08)
+        figure.supxlabel("test accuracy at the last epoch, %", fontsize=9)
+
+
+def _dots(ax: "Axes", y: int, values: list[float], series: Series) -> None:
+    mean = _mean(values)
+    if series.sparsity is None:
+        ax.axvline(mean, color=series.color, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    ax.errorbar(mean, y, xerr=_spread(values) or None, color=series.color, linewidth=1.6, capsize=3, zorder=2)
+    ax.plot(mean, y, marker="D", markersize=7, color=series.color, markeredgecolor="white", zorder=3)
+    if len(values) > 1:
+        ax.plot(values, [y + 0.24] * len(values), "o", markersize=3.6, color=series.color, alpha=0.6, mew=0)
+
+
+def reinit(series: Sequence[Series], path: Path) -> None:
+    """Figure 4: bars of the original and the reinitialised network, a panel per sparsity."""
+    sparsities = _sparsities(series)
+    every = [100 * value for s in series for value in (*s.values, *s.again)]
+    low = max(0.0, min(every) - max(2.0, 0.6 * (max(every) - min(every))))
+    low = float(int(low))
+    with _figure(path, min(9.0, 1.2 + len(sparsities) * (0.6 + 1.25 * len(series) / len(sparsities))), 3) as figure:
+        axes = figure.subplots(1, len(sparsities), sharey=True, squeeze=False).flat
+        for ax, sparsity in zip(axes, sparsities, strict=True):
+            shown = [s for s in series if s.sparsity == sparsity]
+            for x, s in enumerate(shown):
+                _bar(ax, x - 0.2, s.values, s.color, hatched=False)
+                _bar(ax, x + 0.2, s.again, s.color, hatched=True)
+            ax.set_xticks(range(len(shown)), [s.label for s in shown])
+            ax.set_xlim(-0.6, len(shown) - 0.4)
+            ax.tick_params(axis="x", length=0)
+            ax.grid(visible=False, axis="x")
+            ax.set_title(f"sparsity {_percent(sparsity)}")
+            ax.set_ylim(low, max(every) + 0.12 * (max(every) - low))
+        note = f"\n(the axis starts at {low:g})" if low else ""
+        figure.supylabel(f"test accuracy, %{note}", fontsize=9, ha="center")
+        _bar_legend(figure)
+
+
+def _bar(ax: "Axes", x: float, values: Sequence[float], color: str, *, hatched: bool) -> None:
+    if not values:
+        return
+    mean, std = 100 * _mean(values), 100 * _spread(values)
+    face, hatch = ("white", "////") if hatched else (color, None)
+    ax.bar(x, mean, 0.36, color=face, edgecolor=color, hatch=hatch, linewidth=1.2)
+    ax.errorbar(x, mean, yerr=std or None, color=INK, linewidth=1.2, capsize=3)
+    ax.annotate(f"{mean:.2f}", (x, mean + std), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+
+
+def _bar_legend(figure: "Figure") -> None:
+    from matplotlib.patches import Patch
+
+    original = Patch(facecolor=GREY, edgecolor=GREY, label="original")
+    again = Patch(facecolor="white", edgecolor=GREY, hatch="////", label="same mask, new random weights")
+    figure.legend(handles=[original, again], loc="outside lower center", ncols=2)
+
+
+def curves(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
+    """Figure 15 and more: sparsity, test accuracy and inference FLOPs over training, a row per final sparsity.
+
+    ``frame`` is `pipeline.results.curves`. A line is the mean over the seeds, its band one std to either side.
+    """
+    sparsities = _sparsities(series)
+    titles = {
+        "sparsity": "sparsity, %",
+        "test_accuracy": "test accuracy, %",
+        "inference_ratio": "inference FLOPs, % of dense",
+    }
+    with _figure(path, 9, 0.4 + 2.5 * len(sparsities)) as figure:
+        axes = figure.subplots(len(sparsities), len(titles), sharex=True, squeeze=False)
+        handles = {}
+        for row, sparsity in zip(axes, sparsities, strict=True):
+            for ax, (column, title) in zip(row, titles.items(), strict=True):
+                for s in series:
+                    if s.values and s.sparsity in (None, sparsity):
+                        handles[s.label] = _line(ax, s, 100 * frame.loc[s.group][column])
+                ax.set_title(title if len(sparsities) == 1 else f"{title}  (to {_percent(sparsity)})")
+                ax.margins(x=0.02)
+            row[0].set_ylim(-4, 104)
+            row[2].set_ylim(-4, 104)
+        for ax in axes[-1]:
+            ax.set_xlabel("epoch")
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(6, len(handles)))
+
+
+def _line(ax: "Axes", series: Series, values: "DataFrame") -> Any:
+    mean, std, epochs = values["mean"], values["std"], values.index.to_numpy()
+    style: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.3} if series.sparsity is None else {}
+    (line,) = ax.plot(epochs, mean, color=series.color, marker="o" if len(epochs) == 1 else "", **style)
+    if std.notna().any():
+        ax.fill_between(epochs, mean - std, mean + std, color=series.color, alpha=0.15, linewidth=0)
+    return line
+
+
+def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
+    """Learnt sparsity by layer, a row per method and sparsity, on a logarithmic scale of the share kept.
+
+    ``frame`` is `pipeline.results.layers`: a column per layer, in the order of the model.
+    """
+    from matplotlib.colors import LogNorm
+
+    shown = [s for s in series if s.group in frame.index]
+    kept = 1 - frame.loc[[s.group for s in shown]].to_numpy()
+    low = max(1e-4, float(kept[kept > 0].min(initial=1.0)))
+    labels = [f"{s.label}, {_percent(s.sparsity or 0)}" for s in shown]
+    names = [name.removesuffix(".weight") for name in frame.columns]
+    with _figure(path, 9.5, 1.5 + 0.3 * len(shown)) as figure:
+        ax = figure.subplots()
+        norm = LogNorm(low * 0.8, 1)
+        image = ax.imshow(kept.clip(low), aspect="auto", cmap="cividis", norm=norm, interpolation="nearest")
+        ax.set_yticks(range(len(shown)), labels)
+        ax.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
+        ax.tick_params(length=0, labelsize=7.5 if len(names) <= 30 else 5.5)
+        ax.tick_params(axis="y", labelsize=8.5)
+        ax.grid(visible=False)
+        ax.spines[:].set_visible(False)
+        _separate(ax, [s.sparsity for s in shown])
+        if len(names) <= 30:
+            _annotate(ax, kept, norm)
+        bar = figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
+        ticks = [tick for tick in (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001) if tick >= low * 0.8]
+        bar.set_ticks(ticks, labels=[_percent(round(1 - tick, 6)) for tick in ticks])
+        bar.minorticks_off()
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=7.5)
+        bar.set_label("sparsity", fontsize=8)
+
+
+def _separate(ax: "Axes", sparsities: Sequence[float | None]) -> None:
+    """A white line between rows of different final sparsity."""
+    for row in range(1, len(sparsities)):
+        width = 4 if sparsities[row] != sparsities[row - 1] else 1.2
+        ax.axhline(row - 0.5, color="white", linewidth=width)
+
+
+def _annotate(ax: "Axes", kept: Any, norm: Any) -> None:
+    """Write each layer's sparsity in percent into its field."""
+    for y, row in enumerate(kept):
+        for x, value in enumerate(row):
+            text = f"{100 * (1 - value):.1f}".removesuffix(".0")
+            ink = INK if norm(value) > 0.55 else "white"
+            ax.text(x, y, text, ha="center", va="center", fontsize=6, color=ink)
+
+
+def run_curves(history: list[Row], title: str, path: Path) -> None:
+    """One training run at a glance: loss, accuracy, sparsity and learning rate by epoch."""
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(epochs) == 1 else ""
+    panels = {"loss": 1.0, "accuracy": 100.0, "sparsity": 100.0, "lr": 1.0}
+    names = {"loss": "loss", "accuracy": "accuracy, %", "sparsity": "sparsity, %", "lr": "learning rate"}
+    splits = {"train": "#9ca3af", "val": "#e69f00", "test": "#0072b2"}
+    with _figure(path, 7.5, 4.6) as figure:
+        figure.suptitle(title, fontsize=10, fontweight="bold")
+        for ax, (key, scale) in zip(figure.subplots(2, 2, sharex=True).flat, panels.items(), strict=True):
+            for split, color in splits.items():
+                if f"{split}_{key}" in history[0]:
+                    values = [scale * row[f"{split}_{key}"] for row in history]
+                    ax.plot(epochs, values, color=color, label=split, marker=marker)
+            if key in history[0]:
+                ax.plot(epochs, [scale * row[key] for row in history], color=INK, marker=marker)
+            else:
+                ax.legend()
+            ax.set_title(names[key])
+            if key in ("sparsity", "lr"):
+                ax.set_xlabel("epoch")
+                ax.xaxis.get_major_locator().set_params(integer=True)
+        figure.axes[3].set_yscale("log")

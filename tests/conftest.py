@@ -1,0 +1,25 @@
+"""Fixtures that several test modules share."""
+
+from pathlib import Path
+
+import pytest
+
+from granet.data import prepare
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared subset of the digits: 200 training, 40 validation and 100 test images. Read only."""
+    folder = tmp_path_factory.mktemp("prepared") / "digits"
+    prepare(
+        "digits",
+        folder,
+        root=None,
+        train_size=200,
+        val_size=40,
+        test_size=100,
+        seed=0,
+        image_size=None,
+        verify=True,
+    )
+    return folder

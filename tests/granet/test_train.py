@@ -1,0 +1,197 @@
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from granet import METHODS, UserError
+from granet.data import open_data
+from granet.flops import training_flops
+from granet.history import TIME_COLUMNS
+from granet.methods import fixed
+from granet.models import build
+from granet.train import Run, TrainConfig, fit, pick_device, pick_precision, prepare_run
+
+CPU = torch.device("cpu")
+GRANET = {"sf": 0.9, "update_interval": 2}
+
+
+def make_run(folder: Path, *, loader="resident", num_workers=0, method=None, seed=0, **config) -> Run:
+    settings = {"epochs": 3, "batch_size": 64, "precision": "fp32"} | config
+    data = open_data(
+        folder,
+        loader=loader,
+        batch_size=settings["batch_size"],
+        seed=seed,
+        num_workers=num_workers,
+        device=CPU,
+    )
+    torch.manual_seed(seed)
+    model = build("resnet20", num_classes=data.num_classes, width=4)
+    method = method or METHODS["granet"](**GRANET)
+    return prepare_run("test", model, method, data, TrainConfig(**settings), seed=seed, device=CPU)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """history.csv without its time columns."""
+    with path.open() as file:
+        return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(file)]
+
+
+def same_weights(a: Run, b: Run) -> bool:
+    return all(torch.equal(value, b.model.state_dict()[key]) for key, value in a.model.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def straight(digits, tmp_path_factory):
+    """The reference: resident loader, uninterrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    run = make_run(digits)
+    fit(run, history_csv=folder / "history.csv", checkpoint_path=folder / "last.pt")
+    return run, rows(folder / "history.csv")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loader": "resident"},
+        {"loader": "auto"},
+        {"loader": "ffcv", "num_workers": 1},
+        {"loader": "ffcv", "num_workers": 2},
+    ],
+    ids=str,
+)
+def test_equal_configurations_give_identical_histories_and_weights(digits, straight, tmp_path, options):
+    run = make_run(digits, **options)
+    fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert rows(tmp_path / "history.csv") == straight[1]
+    assert same_weights(run, straight[0])
+
+
+def test_another_seed_gives_another_history(digits, straight, tmp_path):
+    run = make_run(digits, seed=1)
+    fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert rows(tmp_path / "history.csv") != straight[1]
+
+
+class Stop(Exception):
+    """Stands for Ctrl-C at an inconvenient moment."""
+
+
+@pytest.mark.parametrize("epochs_done", [1, 2])
+@pytest.mark.parametrize("method", ["granet", "dense", "set"])
+def test_an_interrupted_run_goes_on_to_a_bit_identical_end(digits, tmp_path, epochs_done, method):
+    make = {
+        "granet": lambda: METHODS["granet"](**GRANET),
+        "dense": METHODS["dense"],
+        "set": lambda: METHODS["set"](**GRANET),
+    }[method]
+    whole = make_run(digits, method=make())
+    fit(whole, history_csv=tmp_path / "whole.csv", checkpoint_path=tmp_path / "whole.pt")
+
+    def interrupt(row):
+        if row["epoch"] == epochs_done:
+            raise Stop
+
+    paths = {"history_csv": tmp_path / "history.csv", "checkpoint_path": tmp_path / "last.pt"}
+    with pytest.raises(Stop):
+        fit(make_run(digits, method=make()), on_epoch=interrupt, **paths)
+    resumed = make_run(digits, method=make())
+    seen = []
+    fit(resumed, on_epoch=lambda row: seen.append(row["epoch"]), **paths)
+    assert seen == [1, 2, 3]
+    assert rows(tmp_path / "history.csv") == rows(tmp_path / "whole.csv")
+    assert same_weights(resumed, whole)
+
+
+def test_history_has_a_row_per_epoch_with_all_that_is_reported(straight):
+    run, history = straight
+    assert [row["epoch"] for row in history] == ["1", "2", "3"]
+    assert [row["step"] for row in history] == ["4", "8", "12"]
+    assert {"lr", "train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "test_loss"} <= set(history[0])
+    # lr drops at half (step 6) and three quarters (step 9) of 12 steps; the row shows the epoch's last step
+    assert [round(float(row["lr"]), 4) for row in history] == [0.1, 0.01, 0.001]
+    assert float(history[-1]["sparsity"]) == run.sparsifier.sparsity == pytest.approx(0.9, abs=1e-4)
+
+
+def test_every_second_step_of_rigl_pays_for_its_dense_gradient(digits, tmp_path):
+    run = make_run(digits, method=METHODS["rigl"](**GRANET), epochs=2)
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    sparse = run.dense.at(run.sparsifier.layer_sparsity).total  # RigL keeps every layer's sparsity
+    epoch = [(64, sparse, False), (64, sparse, True), (64, sparse, False), (8, sparse, True)]
+    assert [row["train_flops"] for row in history] == [
+        training_flops(epoch, run.dense.total),
+        training_flops(2 * epoch, run.dense.total),
+    ]
+
+
+def test_gradual_pruning_pays_for_the_sparsity_it_has(digits, tmp_path):
+    run = make_run(digits, method=METHODS["gmp"](sf=0.9, update_interval=4, tf=4), epochs=2)
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    final = run.dense.at(run.sparsifier.layer_sparsity).total  # pruned once, after the 4th step
+    expected = [(200, run.dense.total, False), (200, final, False)]
+    assert history[-1]["train_flops"] == training_flops(expected, run.dense.total)
+
+
+def test_dense_training_costs_what_it_should(digits, tmp_path):
+    run = make_run(digits, method=METHODS["dense"](), epochs=2)
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert history[-1]["train_flops"] == run.dense_train_flops
+    assert history[-1]["inference_flops"] == run.dense.total
+    assert run.first_final_epoch == 1
+
+
+def test_static_masks_cost_their_share_of_every_step(digits, tmp_path):
+    run = make_run(digits, method=METHODS["static"](sf=0.5), epochs=1)
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert history[0]["train_flops"] == 3 * 200 * run.dense.at(run.sparsifier.layer_sparsity).total
+
+
+def test_final_sparsity_is_reached_in_the_epoch_the_summary_names(digits):
+    assert make_run(digits).first_final_epoch == 2  # step 8 of 4 steps an epoch
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_one_line(digits, tmp_path):
+    run = make_run(digits, lr=1e30)
+    with pytest.raises(UserError, match=r"training loss is (nan|inf) in epoch 1 .*lower train\.lr") as error:
+        fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_a_fixed_mask_is_kept_through_training(digits, tmp_path):
+    found = make_run(digits).sparsifier.masks
+    run = make_run(digits, method=fixed(found), epochs=1)
+    fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert all(torch.equal(mask, found[name]) for name, mask in run.sparsifier.masks.items())
+
+
+def test_bf16_learns_too(digits, tmp_path):
+    run = make_run(digits, precision="bf16", epochs=6)
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert history[-1]["train_loss"] < history[0]["train_loss"] < math.inf
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, r"train\.epochs=0 must be at least 1"),
+        ({"batch_size": 0}, r"train\.batch_size=0"),
+        ({"lr": -1.0}, r"train\.lr=-1\.0"),
+        ({"lr_drops": [0.5, 80]}, r"train\.lr_drops=\[0\.5, 80\] must be fractions"),
+        ({"momentum": 0.0}, r"train\.nesterov=True must be false"),
+        ({"precision": "fp16"}, r"train\.precision='fp16'"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(values, message):
+    with pytest.raises(UserError, match=message):
+        TrainConfig(**values)
+
+
+def test_devices_and_precisions_that_are_not_there():
+    assert pick_device("cpu") == CPU
+    assert pick_precision("fp32", CPU) == "fp32"
+    assert pick_precision("auto", CPU) in ("fp32", "bf16")
+    with pytest.raises(UserError, match=r"train\.device='tpu'"):
+        pick_device("tpu")

@@ -134,6 +134,7 @@ def _row(cell: Cell, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
     flops, images = summary["flops"], summary["num_images"]
     return {
         **dataclasses.asdict(cell),
+        "cell": cell,
         "group": group(cell),
         "dvc_stage": f"{cell.stage}@{cell.name}",
         "folder": folder,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import granet
@@ -217,8 +217,9 @@ def _write(
     }
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     weights = {name: value.detach().cpu().contiguous() for name, value in run.model.state_dict().items()}
-    save_file(weights, out / "model.safetensors")
-    save_file({name: mask.cpu() for name, mask in sparsifier.masks.items()}, out / "masks.safetensors")
+    masks = {name: mask.cpu() for name, mask in sparsifier.masks.items()}
+    (out / "model.safetensors").write_bytes(save(weights))  # save_file would make it readable by its owner only
+    (out / "masks.safetensors").write_bytes(save(masks))
     tags = _tags(cell, data)
     summary = {
         "name": cell.name,

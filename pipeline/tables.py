@@ -1,38 +1,28 @@
-"""The report's tables as plain values, the same for HTML and Markdown. Fractions become percent here."""
+"""The report's tables as plain values, the same for HTML and Markdown."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
-from granet.methods import METHODS
-from pipeline.figures import colors
+from pipeline.figures import Series, colors
 from pipeline.paper import Published, published
 from pipeline.params import Params
-from pipeline.results import Results, Stat, group
+from pipeline.results import Results, Stat, group, layers
 from pipeline.runs import Cell
+from pipeline.wording import (
+    FAMILY_NAMES,
+    REWIND_NAMES,
+    by_family,
+    family,
+    flops,
+    labels,
+    short_percent,
+    signed,
+    spread,
+    suffix,
+)
 
-METHOD_NAMES = {
-    "dense": "Dense",
-    "static": "Static",
-    "set": "SET",
-    "rigl": "RigL",
-    "gmp": "GMP",
-    "granet": "GraNet",
-}
-MODEL_NAMES = {
-    "resnet20": "ResNet-20",
-    "vgg19": "VGG-19",
-    "resnet50_cifar": "ResNet-50 (CIFAR)",
-    "resnet50": "ResNet-50",
-}
-DATASET_NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagefolder": "image folder"}
-FAMILY_NAMES = {
-    "dense": "Dense",
-    "before_training": "Sparse from before training",
-    "sparse_to_sparse": "Sparse to sparse",
-    "dense_to_sparse": "Dense to sparse",
-}
-REWIND_NAMES = {"lth": "+ lottery ticket (LTH)", "lrr": "+ learning-rate rewinding (LRR)"}
+COMPARED = ["ours", "paper", "difference"]
 
 
 @dataclass(frozen=True)
@@ -47,99 +37,21 @@ class Number:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table."""
+    """One row of a table. ``heading`` stands above it, where it opens a part of the table."""
 
     label: str
     color: str
     numbers: list[Number]
-    first_of: str = ""
-    """The heading above this row, where it opens a part of the table."""
+    heading: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Column heads in one or two rows (``heads``: text and width), and the rows."""
+    """Heads (text and width in columns), below them the columns' own heads if any, and the rows."""
 
     heads: list[tuple[str, int]]
     columns: list[str]
-    """One per column; empty where ``heads`` says it all."""
     lines: list[Line]
-
-
-def labels(params: Params) -> dict[str, str]:
-    """What a reader sees for each method section: the method, with s_i where it has one.
-
-    A section of the user's own keeps its name beside it, and a method without a display name shows the section only.
-    """
-    found = {}
-    for section, values in params.methods.items():
-        name = METHOD_NAMES.get(values["method"])
-        if name is None:
-            found[section] = section
-            continue
-        name += f" (si = {values['si']:g})" if "si" in values else ""
-        known = section in METHOD_NAMES or section == "granet_s2s"
-        found[section] = name if known and name not in found.values() else f"{name}, {section}"
-    return found
-
-
-def family(params: Params, section: str) -> str:
-    """A section's family, which may depend on its values: GraNet starts dense or sparse."""
-    sparsity = params.grid.sparsities[0]
-    return (METHODS["dense"]() if section == "dense" else params.method(section, sparsity, 1)).family
-
-
-def by_family(params: Params) -> list[str]:
-    """The grid's methods in the order of the paper's Table 2."""
-    order = list(FAMILY_NAMES)
-    return sorted(params.grid.methods, key=lambda section: order.index(family(params, section)))
-
-
-def percent(value: float, digits: int = 2) -> str:
-    """A fraction as a number in percent.
-
-    >>> percent(0.9385)
-    '93.85'
-    """
-    return f"{100 * value:.{digits}f}"
-
-
-def sparsity_text(value: float) -> str:
-    """
-    >>> sparsity_text(0.965)
-    '96.5 %'
-    """
-    return f"{100 * value:g} %"
-
-
-def spread(mean: float, std: float | None) -> str:
-    """Mean ± std of fractions, in percent.
-
-    >>> spread(0.92, 0.02), spread(0.92, None)
-    ('92.00 ± 2.00', '92.00')
-    """
-    return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
-
-
-def signed(value: float) -> str:
-    """A difference of two fractions, in percentage points.
-
-    >>> signed(0.0015), signed(-0.0185), signed(0.00001)
-    ('+0.15', '−1.85', '0.00')
-    """
-    text = f"{100 * value:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
-
-
-def flops(value: float) -> str:
-    """
-    >>> flops(81_600_000), flops(3.45e15)
-    ('81.6 MFLOPs', '3.45 PFLOPs')
-    """
-    prefixes = ["", "k", "M", "G", "T", "P", "E", "Z"]
-    while value >= 999.5 and len(prefixes) > 1:
-        value, prefixes = value / 1000, prefixes[1:]
-    return f"{value:.3g} {prefixes[0]}FLOPs"
 
 
 @dataclass(frozen=True)
@@ -155,139 +67,178 @@ class Tables:
         """The parameters of the report."""
         return self.results.params
 
-    def cell(self, stage: str, method: str | None = None, sparsity: float | None = None, rewind: str | None = None) -> Cell:
-        """A cell of this model and data set; its seed says nothing."""
-        return Cell(stage, self.dataset, self.model, 0, method, sparsity, rewind)
-
-    def stat(self, cell: Cell, metric: str = "last") -> Stat | None:
-        """Mean over the seeds of a cell."""
-        return self.results.stat(group(cell), metric)
-
-    def paper(self, cell: Cell) -> Published | None:
-        """The paper's number for a cell."""
-        return published(cell, self.params.methods[cell.method or "dense"])
-
     def accuracy(self) -> Table:
         """Table 2: accuracy by method and sparsity, beside the paper's where it has one."""
-        cells = {m: [self.cell("sparse", m, s) for s in self.params.grid.sparsities] for m in by_family(self.params)}
-        wide = any(self.paper(cell) for row in cells.values() for cell in row)
-        dense = self.cell("dense")
-        lines = [self._line("dense", [self._dense(dense, len(self.params.grid.sparsities) * (3 if wide else 1))])]
-        lines += [self._line(method, self._compared(row, wide)) for method, row in cells.items()]
-        return Table(*self._heads(["ours", "paper", "difference"] if wide else []), list(self._headed(lines)))
+        rows = [self._cells("sparse", method) for method in by_family(self.params)]
+        wide = self._in_print(rows)
+        dense = self._dense(self._cell("dense"), wide)
+        lines = [self._line("dense", [dense]), *(self._line(r[0].method, self._compared(r, wide)) for r in rows)]
+        return Table(*self._heads(COMPARED if wide else []), self._under_families(lines))
 
     def retrain(self) -> Table:
         """Table 6: what LTH and LRR make of a method's masks."""
         grid = self.params.grid
-        rows = {
-            (method, rewind): [self.cell("retrain" if rewind else "sparse", method, s, rewind) for s in grid.sparsities]
+        rows = [
+            self._cells("retrain" if rewind else "sparse", method, rewind)
             for method in grid.retrain
             for rewind in (None, *grid.rewinds)
-        }
-        wide = any(self.paper(cell) for row in rows.values() for cell in row)
-        lines = []
-        for (method, rewind), row in rows.items():
-            line = self._line(method, self._compared(row, wide))
-            lines.append(line if rewind is None else replace(line, label=REWIND_NAMES.get(rewind, f"+ {rewind}")))
-        return Table(*self._heads(["ours", "paper", "difference"] if wide else []), lines)
+        ]
+        wide = self._in_print(rows)
+        lines = [self._line(row[0].method, self._compared(row, wide)) for row in rows]
+        named = [
+            replace(line, label=REWIND_NAMES.get(row[0].rewind, f"+ {row[0].rewind}")) if row[0].rewind else line
+            for line, row in zip(lines, rows, strict=True)
+        ]
+        return Table(*self._heads(COMPARED if wide else []), named)
 
     def reinit(self) -> Table:
         """Figure 4 as numbers: the same masks with new random weights."""
         lines = []
         for method in self.params.grid.reinit:
             numbers = []
-            for sparsity in self.params.grid.sparsities:
-                cells = [self.cell(stage, method, sparsity) for stage in ("sparse", "reinit")]
-                old, new = (self.stat(cell) for cell in cells)
-                change = Number(signed(new.mean - old.mean), group=group(cells[1])) if old and new else Number()
-                numbers += [self._ours(cells[0]), self._ours(cells[1]), change]
+            for pair in zip(self._cells("sparse", method), self._cells("reinit", method), strict=True):
+                old, new = (self._stat(cell) for cell in pair)
+                change = Number(signed(new.mean - old.mean), group=group(pair[1])) if old and new else Number()
+                numbers += [*map(self._ours, pair), change]
             lines.append(self._line(method, numbers))
         return Table(*self._heads(["original", "reinitialised", "difference"]), lines)
 
     def flops(self) -> Table:
         """Training and inference FLOPs as a share of the dense model's."""
-        dense = self.results.of(self.dataset, self.model)
-        sizes = Number()
-        if len(dense):
-            per_image, run = flops(dense["inference_dense"].iloc[0]), flops(dense["training_dense"].iloc[0])
-            name = group(self.cell("dense"))
-            known = name in set(self.results.runs["group"])
-            sizes = Number(f"training {run}, inference {per_image} per image", "= 1", name if known else None)
-        span = 2 * len(self.params.grid.sparsities)
-        lines = [self._line("dense", [replace(sizes, span=span)])]
+        sparsities = self.params.grid.sparsities
+        lines = [self._line("dense", [replace(self._dense_flops(), span=2 * len(sparsities))])]
         for method in by_family(self.params):
-            cells = [self.cell("sparse", method, s) for s in self.params.grid.sparsities]
-            lines.append(
-                self._line(method, [self._ratio(c, key) for c in cells for key in ("training_ratio", "inference_ratio")])
-            )
-        return Table(*self._heads(["training", "inference"]), list(self._headed(lines)))
+            cells = self._cells("sparse", method)
+            numbers = [self._ratio(cell, f"{key}_ratio") for cell in cells for key in ("training", "inference")]
+            lines.append(self._line(method, numbers))
+        return Table(*self._heads(["training", "inference"]), self._under_families(lines))
 
     def three_accuracies(self) -> Table:
-        """Each of the three test accuracies by its name, and like beside like: best test epoch and the paper's."""
+        """Each of the three test accuracies by its name; the paper's stands beside its like, the best test epoch."""
         grid = self.params.grid
-        lines = [replace(self._three(self.cell("dense")), first_of="Dense")]
+        lines = [replace(self._three(self._cell("dense")), heading="Dense")]
         for sparsity in grid.sparsities:
-            cells = [self.cell("sparse", method, sparsity) for method in by_family(self.params)]
-            cells += [self.cell("reinit", method, sparsity) for method in grid.reinit]
-            cells += [self.cell("retrain", m, sparsity, rewind) for m in grid.retrain for rewind in grid.rewinds]
-            first, *others = (self._three(cell) for cell in cells)
-            lines += [replace(first, first_of=f"Sparsity {sparsity_text(sparsity)}"), *others]
-        columns = ["last epoch", "at best validation epoch", "best test epoch", "paper", "best test − paper"]
-        if not any(line.numbers[3].text for line in lines):
-            columns = columns[:3]
-            lines = [replace(line, numbers=line.numbers[:3]) for line in lines]
-        return Table([(column, 1) for column in columns], [], lines)
+            cells = [self._cell("sparse", method, sparsity) for method in by_family(self.params)]
+            cells += [self._cell("reinit", method, sparsity) for method in grid.reinit]
+            cells += [self._cell("retrain", m, sparsity, rewind) for m in grid.retrain for rewind in grid.rewinds]
+            first, *others = map(self._three, cells)
+            lines += [replace(first, heading=f"Sparsity {short_percent(sparsity)}"), *others]
+        columns = ["last epoch", "best validation epoch", "best test epoch", "paper", "best test − paper"]  # noqa: RUF001
+        num_shown = 5 if any(line.numbers[3].text for line in lines) else 3
+        lines = [replace(line, numbers=line.numbers[:num_shown]) for line in lines]
+        return Table([(column, 1) for column in columns[:num_shown]], [], lines)
 
-    def _three(self, cell: Cell) -> Line:
-        numbers = [self._ours(cell, metric) for metric in ("last", "best_val", "best_test")]
-        line = self._line(cell.method or "dense", [*numbers, *self._against(cell, "best_test")])
-        suffix = {"reinit": ", reinitialised", "retrain": f" {REWIND_NAMES.get(cell.rewind or '', f'+ {cell.rewind}')}"}
-        return replace(line, label=line.label + suffix.get(cell.stage, ""))
+    def layers(self) -> Table:
+        """Learnt sparsity of every layer, in percent: mean over the seeds."""
+        series = [s for s in self.series() if s.sparsity is not None and s.values]
+        if not series:
+            return Table([], [], [])
+        frame = layers(self.results.of(self.dataset, self.model)).loc[[s.group for s in series]]
+        lines = [
+            Line(str(name), "", [Number(percent(value), group=str(key)) for key, value in column.items()])
+            for name, column in frame.items()
+        ]
+        counts = Counter(s.sparsity for s in series if s.sparsity is not None)
+        heads = [(f"{short_percent(sparsity)} sparse", count) for sparsity, count in counts.items()]
+        return Table(heads, [s.label for s in series], lines)
 
-    def _line(self, section: str, numbers: list[Number]) -> Line:
-        return Line(labels(self.params).get(section, section), colors(list(self.params.methods))[section], numbers)
+    def series(self) -> list[Series]:
+        """What the figures draw: the dense model, then at each sparsity the methods by family."""
+        methods, sparsities = by_family(self.params), self.params.grid.sparsities
+        cells = [self._cell("dense"), *(self._cell("sparse", m, s) for s in sparsities for m in methods)]
+        return [
+            Series(
+                label=labels(self.params)[cell.method or "dense"],
+                color=colors(list(self.params.methods))[cell.method or "dense"],
+                sparsity=cell.sparsity,
+                group=group(cell),
+                values=self.results.values(group(cell), "last"),
+                again=self.results.values(group(replace(cell, stage="reinit")), "last") if cell.method else (),
+            )
+            for cell in cells
+        ]
 
-    def _headed(self, lines: Sequence[Line]) -> Iterator[Line]:
-        """The dense line, then the methods of the grid under their families."""
-        sections = ["dense", *by_family(self.params)]
-        title: Callable[[tuple[str, Line]], str] = lambda pair: FAMILY_NAMES[family(self.params, pair[0])]  # noqa: E731
-        for name, pairs in groupby(zip(sections, lines, strict=True), title):
-            for index, (_, line) in enumerate(pairs):
-                yield line if index or name == "Dense" else replace(line, first_of=name)
+    def _cell(
+        self, stage: str, method: str | None = None, sparsity: float | None = None, rewind: str | None = None
+    ) -> Cell:
+        """A cell of this model and data set; its seed says nothing."""
+        return Cell(stage, self.dataset, self.model, 0, method, sparsity, rewind)
+
+    def _cells(self, stage: str, method: str, rewind: str | None = None) -> list[Cell]:
+        """A cell per sparsity of the grid."""
+        return [self._cell(stage, method, sparsity, rewind) for sparsity in self.params.grid.sparsities]
+
+    def _stat(self, cell: Cell, metric: str = "last") -> Stat | None:
+        return self.results.stat(group(cell), metric)
+
+    def _paper(self, cell: Cell) -> Published | None:
+        return published(cell, self.params.methods.get(cell.method or "dense", {}))
+
+    @property
+    def in_paper(self) -> bool:
+        """Whether the paper has any number for this model on this data set."""
+        methods = by_family(self.params)
+        return self._in_print([[self._cell("dense")], *(self._cells("sparse", method) for method in methods)])
+
+    def _in_print(self, rows: Sequence[Sequence[Cell]]) -> bool:
+        """Whether the paper has a number for any of these cells."""
+        return any(self._paper(cell) for row in rows for cell in row)
+
+    def _line(self, section: str | None, numbers: list[Number]) -> Line:
+        name = section or "dense"
+        return Line(labels(self.params)[name], colors(list(self.params.methods))[name], numbers)
+
+    def _under_families(self, lines: Sequence[Line]) -> list[Line]:
+        """The dense line, then the methods' lines, each family's first one under its heading."""
+        names = [FAMILY_NAMES[family(self.params, section)] for section in by_family(self.params)]
+        firsts = [name if name not in names[:index] else "" for index, name in enumerate(names)]
+        return [replace(line, heading=first) for line, first in zip(lines, ["", *firsts], strict=True)]
 
     def _heads(self, columns: list[str]) -> tuple[list[tuple[str, int]], list[str]]:
         sparsities = self.params.grid.sparsities
-        heads = [(f"sparsity {sparsity_text(s)}", max(1, len(columns))) for s in sparsities]
-        return heads, columns * len(sparsities)
+        return [(f"{short_percent(s)} sparse", max(1, len(columns))) for s in sparsities], columns * len(sparsities)
 
     def _ours(self, cell: Cell, metric: str = "last") -> Number:
         """Mean ± std with n; empty where no run has it."""
-        if (stat := self.stat(cell, metric)) is None:
+        if (stat := self._stat(cell, metric)) is None:
             return Number()
         asked = len(self.params.grid.seeds)
-        return Number(
-            spread(stat.mean, stat.std), f"n = {stat.n}" + (f" of {asked}" if stat.n < asked else ""), group(cell)
-        )
+        note = f"n = {stat.n}" if stat.n == asked else f"n = {stat.n} of {asked}"
+        return Number(spread(stat.mean, stat.std), note, group(cell))
 
     def _ratio(self, cell: Cell, metric: str) -> Number:
-        if (stat := self.stat(cell, metric)) is None:
+        if (stat := self._stat(cell, metric)) is None:
             return Number()
         text = f"{stat.mean:.3f}" if stat.std is None else f"{stat.mean:.3f} ± {stat.std:.3f}"
         return Number(text, group=group(cell))
 
     def _against(self, cell: Cell, metric: str = "last") -> list[Number]:
         """The paper's number and the difference to ours."""
-        if (paper := self.paper(cell)) is None:
+        if (paper := self._paper(cell)) is None:
             return [Number(), Number()]
-        theirs = Number(spread(paper.mean, paper.std), "" if paper.std is not None else "quoted")
-        stat = self.stat(cell, metric)
+        theirs = Number(spread(paper.mean, paper.std), "quoted" if paper.std is None else "")
+        stat = self._stat(cell, metric)
         return [theirs, Number(signed(stat.mean - paper.mean), group=group(cell)) if stat else Number()]
 
     def _compared(self, cells: Sequence[Cell], wide: bool) -> list[Number]:
-        return [number for c in cells for number in (self._ours(c), *(self._against(c) if wide else ()))]
+        return [number for cell in cells for number in (self._ours(cell), *(self._against(cell) if wide else ()))]
 
-    def _dense(self, cell: Cell, span: int) -> Number:
+    def _three(self, cell: Cell) -> Line:
+        numbers = [self._ours(cell, metric) for metric in ("last", "best_val", "best_test")]
+        line = self._line(cell.method, [*numbers, *self._against(cell, "best_test")])
+        return replace(line, label=line.label + suffix(cell))
+
+    def _dense(self, cell: Cell, wide: bool) -> Number:
         """The dense model belongs to no sparsity: one field over all of them."""
         ours, (paper, difference) = self._ours(cell), self._against(cell)
-        notes = [ours.note, f"paper {paper.text}" if paper.text else "", f"difference {difference.text}" if difference.text else ""]
-        return replace(ours, note=", ".join(filter(None, notes)), span=span)
+        named = [("", ours.note), ("paper ", paper.text), ("difference ", difference.text)]
+        note = ", ".join(name + text for name, text in named if text)
+        return replace(ours, note=note, span=len(self.params.grid.sparsities) * (3 if wide else 1))
+
+    def _dense_flops(self) -> Number:
+        """What a ratio of 1 stands for; every run of the model knows it."""
+        if (runs := self.results.of(self.dataset, self.model)).empty:
+            return Number()
+        run = runs.iloc[0]
+        sizes = f"training {flops(run['training_dense'])}, inference {flops(run['inference_dense'])} per image"
+        return Number("1", sizes, run["group"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -116,10 +117,8 @@ def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None =
     columns = {"image": fields.RGBImageField(write_mode="raw"), "label": fields.IntField()}
     # One worker: with more, every run gives other bytes.
     new = writer.DatasetWriter(str(temporary), columns, page_size=page, num_workers=1)
-    replaced = mock.patch.multiple(writer, Process=_InThisProcess, tqdm=partial(writer.tqdm, disable=True))
     try:
-        with replaced:
-            new.from_indexed_dataset(_Rows(split), indices=indices)
+        _run(writer, new, _Rows(split), indices)
         check(temporary)
         temporary.replace(path)
     except OSError as error:
@@ -128,6 +127,17 @@ def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None =
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _run(module: Any, new: Any, rows: _Rows, indices: Sequence[int] | np.ndarray | None) -> None:
+    """Let FFCV's writer ``new`` write, in this process and without its progress bar."""
+    with mock.patch.multiple(module, Process=_InThisProcess, tqdm=partial(module.tqdm, disable=True)):
+        try:
+            new.from_indexed_dataset(rows, indices=indices)
+        except BaseException:
+            if isinstance(memory := getattr(new, "metadata_sm", None), SharedMemory):
+                memory.unlink()  # FFCV forgets it on an error
+            raise
 
 
 def check(path: Path) -> Header:

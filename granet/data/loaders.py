@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -133,11 +133,11 @@ class FfcvLoader:
             batches.close()  # its thread would wait forever where an epoch is left half-way
 
 
-def _auto(path: Path, *, device: torch.device, **options: int) -> Loader:
+def _auto(path: Path, *, device: torch.device, **options: Any) -> Loader:
     """Resident where the split fits in a quarter of the free memory, or FFCV is missing; else FFCV."""
     small = beton.check(path).num_bytes <= free_bytes(device) / 4
     kind = ResidentLoader if small or importlib.util.find_spec("ffcv") is None else FfcvLoader
-    return kind(path, device=device, **options)  # type: ignore[arg-type]
+    return kind(path, device=device, **options)
 
 
 LOADERS: dict[str, Callable[..., Loader]] = {"ffcv": FfcvLoader, "resident": ResidentLoader, "auto": _auto}

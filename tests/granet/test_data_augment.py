@@ -1,6 +1,5 @@
 """granet.data.augment: against a slow reference, image by image, with numpy's own padding."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ def test_all_crops_and_flips_are_equally_likely(mode: Any) -> None:
     drawn = [result.tobytes() for result in results]
     counts = [drawn.count(outcome) for outcome in possible(images[0].numpy(), 1, mode, flip=True)]
     assert len(counts) == 18 and sum(counts) == 9000
-    assert 400 < min(counts) and max(counts) < 600  # 500 expected, standard deviation 22
+    assert min(counts) > 400 and max(counts) < 600  # 500 expected, standard deviation 22
 
 
 def test_zero_padding_is_black_before_normalisation() -> None:
@@ -138,16 +137,3 @@ def test_bad_values() -> None:
         Augment(1, "wrap", True, MEAN, STD)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="padding=5 must be smaller than the 7 x 5 images"):
         Augment(5, "zero", True, MEAN, STD).train(numbered(), epoch_generator(0, 0, "cpu"))
-
-
-def test_fast_enough() -> None:
-    """Training on a CPU takes at most 2,000 images/s; this measures above 100,000 on two idle cores."""
-    augment = Augment(4, "reflect", True, MEAN, STD)
-    images = numbered(128, 32, 32)
-    generator = epoch_generator(0, 0, "cpu")
-    best = float("inf")
-    for _ in range(20):
-        started = time.perf_counter()
-        augment.train(images, generator)
-        best = min(best, time.perf_counter() - started)
-    assert 128 / best > 5_000

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,9 +57,10 @@ def test_digits() -> None:
 def test_digits_are_upscaled_from_the_bundled_ones() -> None:
     from sklearn.datasets import load_digits
 
+    bundled: Any = load_digits()
     source = DATASETS["digits"].load(Request(image_size=8))  # 8 x 8 is the original size
     images = np.concatenate([source.train.images_NHWC, source.test.images_NHWC])
-    originals = np.rint(load_digits().images * 255 / 16)
+    originals = np.rint(bundled.images * 255 / 16)
     assert images.max() == 255  # the originals' 16
     assert sorted(image[..., 1].tobytes() for image in images) == sorted(
         image.astype(np.uint8).tobytes() for image in originals
@@ -68,8 +71,10 @@ def test_digits_are_upscaled_from_the_bundled_ones() -> None:
 
 
 @pytest.mark.parametrize("name, write", [("cifar10", write_cifar10), ("cifar100", write_cifar100)])
-def test_cifar_layout_gives_back_what_was_written(name: str, write, tmp_path: Path) -> None:
-    written: Source = write(tmp_path)
+def test_cifar_layout_gives_back_what_was_written(
+    name: str, write: Callable[[Path], Source], tmp_path: Path
+) -> None:
+    written = write(tmp_path)
     source = DATASETS[name].load(Request(tmp_path, verify=False))
     assert source.classes == written.classes and source.md5 == written.md5
     assert_same(source.train, written.train)

@@ -1,0 +1,108 @@
+"""Where the report's numbers come from: the protocol, the machine, and each run in DVC and MLflow."""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pipeline.results import Results, once
+from pipeline.runs import Cell
+from pipeline.tracking import root
+from pipeline.wording import duration, labels, percent, setting, short_percent, suffix
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LOCAL_UI = "http://127.0.0.1:5000"
+LOCAL_DATABASE = "sqlite:///mlflow.db"
+
+
+def facts(results: Results) -> list[tuple[str, str]]:
+    """All that a reader needs to judge the numbers, as (name, value)."""
+    train, runs = results.params.train, results.runs
+    drops = " and ".join(short_percent(drop) for drop in train.lr_drops)
+    revisions = [
+        revision[:10] + (" with uncommitted changes" if dirty == "true" else "")
+        for revision, dirty in zip(runs["git_revision"], runs["git_dirty"], strict=True)
+    ]
+    found = [
+        ("Seeds", ", ".join(map(str, results.params.grid.seeds))),
+        ("Epochs", str(train.epochs)),
+        ("Batch size", str(train.batch_size)),
+        ("Learning rate", f"{train.lr:g}" + (f", × {train.lr_factor:g} at {drops} of the run" if drops else "")),
+        ("Optimizer", f"SGD, momentum {train.momentum:g}{', Nesterov' if train.nesterov else ''}"),
+        ("Weight decay", f"{train.weight_decay:g}"),
+        ("Label smoothing", f"{train.label_smoothing:g}"),
+        ("Precision", once(runs["precision"].tolist())),
+        ("Hardware", once(runs["hardware"].tolist())),
+        ("PyTorch", once(runs["torch"].tolist())),
+        ("Git revision", once(revisions)),
+        ("MLflow experiment", once(runs["experiment"].tolist())),
+        ("Training time", f"{duration(runs['time_s'].sum())} for {len(runs)} runs"),
+    ]
+    for dataset, own in runs.groupby("dataset", sort=False):
+        found.append((f"Data, {dataset}", f"{images(own)}; md5 {once(own['data_md5'].tolist())}"))
+    return found
+
+
+def images(runs: "DataFrame") -> str:
+    """How many images some runs saw."""
+    train, val, test = (once(runs[f"num_{split}"].tolist(), "{:,}".format) for split in ("train", "val", "test"))
+    return f"{train} training images, {'none' if val == '0' else val} held out, {test} test images"
+
+
+def run_groups(results: Results, uri: str) -> list[dict[str, Any]]:
+    """The runs behind each mean, under the anchor (``id``) that the numbers link to."""
+    names, found = labels(results.params), []
+    for group, runs in results.runs.groupby("group", sort=False):
+        cell: Cell = runs["cell"].iloc[0]
+        parts = [setting(cell.dataset, cell.model), names[cell.method or "dense"] + suffix(cell)]
+        parts += [short_percent(cell.sparsity)] if cell.sparsity is not None else []
+        found.append({"id": group, "title": " · ".join(parts), "runs": [_run(r, uri) for r in runs.itertuples()]})
+    return found
+
+
+def _run(run: Any, uri: str) -> dict[str, str | None]:
+    return {
+        "stage": run.dvc_stage,
+        "folder": run.folder.as_posix(),
+        "accuracy": percent(run.last),
+        "sparsity": percent(run.final_sparsity),
+        "time": duration(run.time_s),
+        "run_id": run.run_id,
+        "url": mlflow_url(uri, run.experiment_id, run.run_id),
+    }
+
+
+def mlflow_url(uri: str, experiment_id: str | None, run_id: str | None) -> str | None:
+    """A run's page on its MLflow server, or on the local one that `mlflow ui` starts; None where it has none.
+
+    >>> mlflow_url("https://me:secret@host/mlflow/", "7", "a1")
+    'https://host/mlflow/#/experiments/7/runs/a1'
+    >>> mlflow_url("sqlite:///mlflow.db", "7", "a1")
+    'http://127.0.0.1:5000/#/experiments/7/runs/a1'
+    """
+    if experiment_id is None or run_id is None:
+        return None
+    return f"{_server(uri) or LOCAL_UI}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def how_to_open(uri: str) -> str:
+    """The server's address, or the command that serves the database.
+
+    An address may hold a password: a server's is left out, and a database other than ours is not shown.
+
+    >>> how_to_open("http://me:secret@host:5000"), how_to_open("postgresql://me:secret@host/db")
+    ('http://host:5000', 'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI"')
+    """
+    if server := _server(uri):
+        return server
+    ours = uri in (LOCAL_DATABASE, f"sqlite:///{root() / 'mlflow.db'}")
+    database = LOCAL_DATABASE if ours else '"$MLFLOW_TRACKING_URI"'
+    return f"mlflow ui --backend-store-uri {database}"
+
+
+def _server(uri: str) -> str | None:
+    """An http(s) address without user and password; None for a database."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return None
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")

@@ -245,7 +245,7 @@ def _write(
             "git_dirty": tags["git_dirty"],
             "data_md5": data.md5,
         },
-        "tracking": {"experiment": tracker.experiment, "run_id": tracker.wait()},
+        "tracking": tracker.wait(),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     tracker.metrics(metrics, step=len(history))

@@ -16,6 +16,7 @@ from pipeline.wording import (
     family,
     flops,
     labels,
+    percent,
     short_percent,
     signed,
     spread,

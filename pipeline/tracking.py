@@ -90,6 +90,7 @@ class Tracker:
         resume_file: Path | None = None,
     ) -> None:
         self.run_id: str | None = None
+        self.experiment_id: str | None = None
         self.experiment = experiment
         self._failed = False
         self._logged: set[int] = set()
@@ -117,8 +118,8 @@ class Tracker:
             return
         from mlflow.entities import Param, RunTag
 
-        experiment_id = _experiment_id(self._client, self.experiment)
-        run = self._client.create_run(experiment_id, run_name=name)
+        self.experiment_id = _experiment_id(self._client, self.experiment)
+        run = self._client.create_run(self.experiment_id, run_name=name)
         self.run_id = run.info.run_id
         self._client.log_batch(
             self.run_id,
@@ -134,6 +135,7 @@ class Tracker:
 
         try:
             self._client.update_run(run_id, status="RUNNING")
+            self.experiment_id = self._client.get_run(run_id).info.experiment_id
             self._logged = {m.step for m in self._client.get_metric_history(run_id, "train_loss")}
         except MlflowException:  # the database was replaced since: start a new run
             return False
@@ -160,10 +162,10 @@ class Tracker:
         for path in paths:
             self._submit(lambda path=path: self._client.log_artifact(self.run_id, str(path)))
 
-    def wait(self) -> str | None:
-        """The run's id, once everything logged so far is written; None where tracking failed."""
+    def wait(self) -> dict[str, str | None]:
+        """Where the run is, once everything logged so far is written; ids are None where tracking failed."""
         self._submit(lambda: None).result()
-        return self.run_id
+        return {"experiment": self.experiment, "experiment_id": self.experiment_id, "run_id": self.run_id}
 
     def __enter__(self) -> Self:
         return self

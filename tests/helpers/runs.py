@@ -3,19 +3,26 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import cache
+from hashlib import md5
 from pathlib import Path
 
 from granet.history import HistoryFile
-from pipeline.params import Params, load, validate
+from pipeline.params import Params, compose, validate
 from pipeline.runs import STAGE_KEYS, Cell
 
 DENSE_FLOPS = 1_000_000
 LAYERS = {"conv1.weight": 0.5, "layer1.conv.weight": 0.9, "fc.weight": 0.7}
 
 
+@cache
+def _quick() -> Params:
+    return compose(["recipe=quick"])
+
+
 def params_of(**grid: list) -> Params:
-    """The committed method sections and training parameters under a grid of the test's own."""
-    sections = load().sections()
+    """The quick recipe under a grid of the test's own."""
+    sections = _quick().sections()
     return validate(sections | {"grid": sections["grid"] | grid})
 
 
@@ -95,7 +102,7 @@ def write_run(
         },
         "tracking": {
             "experiment": params.tracking.experiment,
-            "run_id": f"{abs(hash(cell)):032x}"[-32:] if run_id == "auto" else run_id,
+            "run_id": md5(f"{cell.stage}@{cell.name}".encode()).hexdigest() if run_id == "auto" else run_id,
         }
         | ({"experiment_id": experiment_id} if experiment_id else {}),
     }

@@ -27,10 +27,10 @@ test: setup  ## the whole test suite on two processes, one thread each
 	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup --durations 10
 
 check: setup  ## format, lint, types, import floors
-	@$(IN_VENV) ruff format --check
-	@$(IN_VENV) ruff check
+	@$(IN_VENV) ruff format --check --output-format concise
+	@$(IN_VENV) ruff check --output-format concise
 	@$(IN_VENV) PYRIGHT_PYTHON_GLOBAL_NODE=false PYRIGHT_PYTHON_IGNORE_WARNINGS=true pyright
-	@$(IN_VENV) lint-imports
+	@$(IN_VENV) lint-imports --no-logo
 
 bench: setup  ## the benchmarks
 	@$(IN_VENV) python -m benchmarks

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes this folder runnable: system libraries, .venv with the pinned packages, FFCV from source, the MLflow database.
-# Safe to run again: with nothing changed it returns at once; after a failure or Ctrl-C it goes on where it can.
+# Safe to run again: with nothing changed it returns at once; a .venv that a failure or Ctrl-C left unfinished is made anew.
 # Everything that the tools say goes to .venv/setup.log.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -118,36 +118,37 @@ initialise_tracking() { MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true "$venv_p
 # A database of the user's own (MLFLOW_TRACKING_URI) is initialised once per setup, the default one whenever it is gone.
 tracking_is_ready() { [[ -n ${MLFLOW_TRACKING_URI:-} || -e mlflow.db ]]; }
 
-venv_fits() { # runs, is new enough, was made in this folder, and is the version that PYTHON asks for, if any
-    [[ -x $venv_python ]] && is_new_enough "$venv_python" && grep -qsF "$root/.venv" .venv/bin/activate &&
+venv_fits() { # finished (an interrupted one may be broken), new enough, made in this folder, and of PYTHON's version, if given
+    [[ -e $stamp ]] && is_new_enough "$venv_python" && grep -qsF "$root/.venv" .venv/bin/activate &&
         { [[ -z ${PYTHON:-} ]] || [[ $(version_of "$PYTHON") == "$(version_of "$venv_python")" ]]; }
 }
 
-is_ready() { [[ -e $stamp && $(<"$stamp") == "$(fingerprint)" && -x $venv_python ]] && { [[ -z ${PYTHON:-} ]] || venv_fits; }; }
+venv_is_ready() { venv_fits && [[ $(<"$stamp") == "$(fingerprint)" ]]; }
+
+prepare_venv() { # reuses a .venv that fits, else makes a new one
+    local python=$venv_python
+    if ! venv_fits; then
+        python=$(choose_python)
+        rm -rf .venv
+    fi
+    echo "Setting up with Python $(version_of "$python") (log: $log)"
+    mkdir -p .venv
+    : >"$log"
+    ensure_system "$python"
+    [[ -e $stamp ]] || step "virtual environment" make_venv "$python"
+    rm -f "$stamp"
+    step "Python packages" install_packages
+    step "FFCV from source" build_ffcv
+    fingerprint >"$stamp"
+    step "MLflow database" initialise_tracking # also after an upgrade: it migrates an older database
+}
 
 main() {
-    if is_ready && tracking_is_ready; then return; fi
+    if venv_is_ready && tracking_is_ready; then return; fi
     exec 9<setup/setup.sh
     flock 9 # a second make in this folder waits for the first
-    if ! is_ready; then
-        local python=$venv_python
-        if ! venv_fits; then
-            python=$(choose_python)
-            rm -rf .venv
-        fi
-        echo "Setting up with Python $(version_of "$python") (log: $log)"
-        mkdir -p .venv
-        rm -f "$stamp"
-        : >"$log"
-        ensure_system "$python"
-        [[ -x $venv_python && -x .venv/bin/uv ]] || step "virtual environment" make_venv "$python"
-        step "Python packages" install_packages
-        step "FFCV from source" build_ffcv
-        step "MLflow database" initialise_tracking
-        fingerprint >"$stamp"
-    elif ! tracking_is_ready; then
-        step "MLflow database" initialise_tracking
-    fi
+    venv_is_ready || prepare_venv
+    tracking_is_ready || step "MLflow database" initialise_tracking
 }
 
 main

@@ -1,0 +1,219 @@
+"""The pipeline itself: real DVC, real FFCV files, a real MLflow database, in a temporary clone."""
+
+import re
+import time
+
+import grimp
+import pytest
+import yaml
+
+from tests.helpers.project import ROOT, SMALL, Project
+
+pytestmark = pytest.mark.xdist_group("dvc")
+
+CELL = "digits-resnet20"
+GRANET = f"{CELL}-granet-0.98-0"
+STAGES = {
+    "prepare@digits",
+    f"dense@{CELL}-0",
+    *(f"sparse@{CELL}-{method}-0.98-0" for method in ("gmp", "rigl", "granet", "granet_s2s")),
+    *(f"reinit@{CELL}-{method}-0.98-0" for method in ("gmp", "granet")),
+    *(f"retrain@{GRANET}-{rewind}" for rewind in ("lth", "lrr")),
+    "report",
+}
+FOLLOWS_GRANET = {f"sparse@{GRANET}", f"reinit@{GRANET}", f"retrain@{GRANET}-lth", f"retrain@{GRANET}-lrr", "report"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The small recipe, reproduced once."""
+    project = Project(tmp_path_factory.mktemp("dvc"))
+    project.python("pipeline.params", *SMALL)
+    project.commit("small recipe")
+    project.run("dvc", "repro")
+    return project
+
+
+def ran(output: str) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def mlflow_runs(project, experiment="quick"):
+    """name -> tags of all runs in the clone's one database."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return client.search_runs([found.experiment_id])
+
+
+def test_every_stage_leaves_its_outputs(project):
+    for stage, names in {
+        "dense": [f"{CELL}-0"],
+        "sparse": [f"{CELL}-{m}-0.98-0" for m in ("gmp", "rigl", "granet", "granet_s2s")],
+        "reinit": [f"{CELL}-{m}-0.98-0" for m in ("gmp", "granet")],
+        "retrain": [f"{GRANET}-lth", f"{GRANET}-lrr"],
+    }.items():
+        folders = project.folder / "runs" / stage
+        assert sorted(path.name for path in folders.iterdir()) == sorted(names)
+        for name in names:
+            files = {path.name for path in (folders / name).iterdir()}
+            assert files == {
+                "metrics.json",
+                "history.csv",
+                "model.safetensors",
+                "masks.safetensors",
+                "summary.json",
+            }
+    assert (project.folder / "reports/report.html").stat().st_size > 10_000
+
+
+def test_nothing_changed_means_nothing_to_do(project):
+    started = time.monotonic()
+    done = project.run("dvc", "repro")
+    assert "up to date" in done.stdout
+    assert ran(done.stdout) == set()
+    assert time.monotonic() - started < 20  # 5 s on an idle machine; the suite runs two processes
+    assert project.run("git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
+
+
+def test_masks_of_retraining_are_those_of_the_sparse_run(project):
+    masks = (project.folder / f"runs/sparse/{GRANET}/masks.safetensors").read_bytes()
+    for folder in (f"reinit/{GRANET}", f"retrain/{GRANET}-lth", f"retrain/{GRANET}-lrr"):
+        assert (project.folder / "runs" / folder / "masks.safetensors").read_bytes() == masks
+
+
+def test_changing_granets_si_touches_granet_and_what_follows_from_it_only(project):
+    text = (project.folder / "params.yaml").read_text()
+    section = text[text.index("\ngranet:") :]
+    changed = text.replace(section, section.replace("si: 0.0", "si: 0.5", 1))
+    assert changed != text
+    try:
+        (project.folder / "params.yaml").write_text(changed)
+        stale = set(project.json("dvc", "status", "--json"))
+    finally:
+        (project.folder / "params.yaml").write_text(text)
+    # dvc status names what is stale by itself; reinit and retrain follow from sparse@granet's new outputs
+    assert stale == {f"sparse@{GRANET}", "report"}
+
+
+@pytest.mark.parametrize(
+    ("key", "stale"),
+    [
+        ("tracking.experiment=other", {"report"}),
+        ("rigl.drop_fraction=0.3", {f"sparse@{CELL}-rigl-0.98-0", "report"}),
+        ("data.seed=1", {"prepare@digits", "report"}),
+        ("train.lr=0.05", STAGES - {"prepare@digits"}),
+        ("data.loader=ffcv", STAGES - {"prepare@digits"}),
+    ],
+)
+def test_a_stage_is_stale_for_the_parameters_it_reads_and_no_others(project, key, stale):
+    before = (project.folder / "params.yaml").read_text()
+    try:
+        project.python("pipeline.params", *SMALL, key)
+        assert set(project.json("dvc", "status", "--json")) == stale
+    finally:
+        (project.folder / "params.yaml").write_text(before)
+
+
+def test_metrics_and_plots_are_declared(project):
+    metrics = project.json(
+        "dvc", "metrics", "show", "--json"
+    )
+    files = next(iter(metrics.values()))["data"]
+    assert f"runs/sparse/{GRANET}/metrics.json" in files
+    assert files[f"runs/sparse/{GRANET}/metrics.json"]["data"]["sparsity"] == pytest.approx(0.98, abs=1e-4)
+    project.run("dvc", "plots", "show", "--out", "plots")
+    page = (project.folder / "plots/index.html").read_text()
+    assert "test_accuracy" in page
+    assert "sparsity" in page
+
+
+def test_mlflow_has_a_run_per_training_run_and_one_for_the_report(project):
+    runs = {run.data.tags["mlflow.runName"]: run for run in mlflow_runs(project)}
+    assert set(runs) == STAGES - {"prepare@digits"}
+    granet = runs[f"sparse@{GRANET}"]
+    assert granet.info.status == "FINISHED"
+    assert granet.data.params["hyperparameters.si"] == "0.0"
+    assert granet.data.params["train.epochs"] == "2"
+    revision = project.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert granet.data.tags["git_revision"] == revision
+    assert granet.data.tags["git_dirty"] == "false"
+    assert granet.data.tags["dvc_stage"] == f"sparse@{GRANET}"
+    assert len(granet.data.tags["data_md5"]) == 32
+    wanted = {"train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "sparsity", "lr", "train_flops"}
+    assert wanted <= set(granet.data.metrics)
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    assert [m.step for m in client.get_metric_history(granet.info.run_id, "test_accuracy")] == [1, 2]
+    artifacts = {file.path for file in client.list_artifacts(granet.info.run_id)}
+    assert {"summary.json", "model.safetensors", "masks.safetensors", "history.csv", "curves.png"} <= artifacts
+    report = {file.path for file in client.list_artifacts(runs["report"].info.run_id)}
+    assert {"report.html", "report.md"} <= report
+
+
+def test_every_run_is_linked_from_the_report(project):
+    page = (project.folder / "reports/report.html").read_text()
+    for run in mlflow_runs(project):
+        name = run.data.tags["mlflow.runName"]
+        if name != "report":
+            assert name in page
+            assert run.info.run_id in page
+
+
+def test_an_experiment_reruns_only_what_depends_on_it(project):
+    done = project.run("dvc", "exp", "run", "--name", "half", "-S", "granet.si=0.5")
+    assert ran(done.stdout) == FOLLOWS_GRANET
+    tags = [run.data.tags for run in mlflow_runs(project) if run.data.tags.get("dvc_exp_name") == "half"]
+    assert {tag["dvc_stage"] for tag in tags} >= FOLLOWS_GRANET - {"report"}
+    head = project.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert {tag["dvc_exp_baseline_rev"] for tag in tags} == {head}
+    project.run("git", "checkout", "--", "params.yaml")
+
+
+def test_two_queued_experiments_in_parallel_land_in_one_table_and_one_database(project):
+    project.run("dvc", "exp", "run", "--queue", "-S", "granet.si=0.2,0.3")
+    project.run("dvc", "queue", "start", "-j", "2")
+    for _ in range(240):
+        status = project.run("dvc", "queue", "status").stdout
+        if len(re.findall(r"Success|Failed", status)) == 2:
+            break
+        time.sleep(1)
+    assert len(re.findall("Success", status)) == 2, status + logs(project, status)
+    shown = project.json("dvc", "exp", "show", "--json")
+    experiments = [
+        exp["revs"][0]["data"]["params"]["params.yaml"]["data"]["granet"]["si"]
+        for exp in shown[1]["experiments"] or []
+    ]
+    assert {0.2, 0.3} <= set(experiments)
+    sis = [run.data.params["hyperparameters.si"] for run in mlflow_runs(project) if run.data.params]
+    assert {"0.2", "0.3"} <= set(sis)
+
+
+def logs(project, status):
+    names = re.findall(r"^(\w{7})", status, re.MULTILINE)
+    return "".join(project.run("dvc", "queue", "logs", name, check=False).stdout for name in names)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "dense", "sparse", "reinit", "retrain", "report"])
+def test_declared_code_is_what_is_imported(stage):
+    """dvc.yaml's lists against the import graph, without what cannot change a result (see dvc.yaml's first lines)."""
+    graph = grimp.build_graph("granet", "pipeline")
+    for module in ("pipeline.params", "pipeline.tracking", "pipeline.cli"):
+        for imported in list(graph.find_modules_directly_imported_by(module)):
+            graph.remove_import(importer=module, imported=imported)
+    needed = graph.find_upstream_modules(f"pipeline.{stage}") | {f"pipeline.{stage}"}
+    needed -= {"granet", "pipeline", "pipeline.params", "pipeline.tracking", "pipeline.cli"}
+    if stage in ("dense", "sparse", "reinit", "retrain"):
+        needed -= {"pipeline.figures"}  # draws a run's curves; changes no result
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    code = {path for path in declared if path.startswith(("granet", "pipeline"))}
+    files = {f"{module.replace('.', '/')}.py" for module in needed}
+    uncovered = {f for f in files if not any(f == c or f.startswith(f"{c}/") for c in code)}
+    uncovered -= {f"{c}.py" for c in code}  # a package and its __init__
+    assert uncovered == set()
+    modules = {c for c in code if c.endswith(".py")}
+    assert modules <= files, modules - files

@@ -12,7 +12,7 @@ def save(path: Path, state: dict) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         torch.save(state, temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

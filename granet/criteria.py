@@ -10,7 +10,6 @@ from granet.types import Snapshot, Tensors
 Criterion = Callable[[Snapshot], Tensors]
 
 
-
 def magnitude(snapshot: Snapshot) -> Tensors:
     """|w| (Eq. 2 of GraNet): a small weight contributes little to the loss."""
     return {name: weight.abs() for name, weight in snapshot.weights.items()}

@@ -20,7 +20,5 @@ class Granularity:
     group: Callable[[Tensor], Tensor]
 
 
-ELEMENT = Granularity(
-    pool=lambda scores: scores, expand=lambda mask, like: mask, group=lambda mask: mask
-)
+ELEMENT = Granularity(pool=lambda scores: scores, expand=lambda mask, like: mask, group=lambda mask: mask)
 """Every weight on its own: unstructured sparsity."""

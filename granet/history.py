@@ -44,7 +44,8 @@ def accuracies(history: list[Row], first_final_epoch: int) -> dict[str, float | 
     - ``test_accuracy_best_test``: the best of the epochs from ``first_final_epoch`` (counted from 1) on, when
       the final sparsity is reached. This is selection on the test set, and what the paper reports.
 
-    >>> rows = [{"epoch": e, "test_accuracy": t, "val_accuracy": v} for e, t, v in [(1, .9, .1), (2, .7, .8), (3, .6, .2)]]
+    >>> epochs = [(1, 0.9, 0.1), (2, 0.7, 0.8), (3, 0.6, 0.2)]
+    >>> rows = [{"epoch": e, "test_accuracy": t, "val_accuracy": v} for e, t, v in epochs]
     >>> accuracies(rows, 2)
     {'test_accuracy_last': 0.6, 'test_accuracy_best_val': 0.7, 'test_accuracy_best_test': 0.7}
     """

@@ -64,6 +64,8 @@ def pack(masks: Masks) -> dict[str, Tensor]:
 def unpack(packed: dict[str, Tensor], shapes: Shapes) -> Masks:
     """Masks of the given shapes from what `pack` returned."""
     return {
-        name: torch.from_numpy(np.unpackbits(packed[name].numpy(), count=prod(shape)).astype(bool)).view(shape)
+        name: torch.from_numpy(np.unpackbits(packed[name].numpy(), count=prod(shape)).astype(bool)).view(
+            shape
+        )
         for name, shape in shapes.items()
     }

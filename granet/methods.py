@@ -13,7 +13,7 @@ from granet.criteria import Criterion, gradient, magnitude, random
 from granet.distributions import Distribution, LayerSparsity, allocate, budget, er, erk, global_, uniform
 from granet.granularity import ELEMENT, Granularity
 from granet.masks import random_masks
-from granet.schedules import cosine, cubic
+from granet.schedules import cubic
 from granet.steps import last_multiple
 from granet.types import Masks, Schedule, Shapes, UserError
 
@@ -23,13 +23,19 @@ Family = Literal["dense", "before_training", "sparse_to_sparse", "dense_to_spars
 # Parameters that several rows share, with what params.yaml says of them. TIME marks a point in time: an optimizer
 # step here, "110ep" or "2000it" in params.yaml.
 TIME = "point in time"
-InitialSparsity = Annotated[float, "initial sparsity, in [0, sf]: 0 starts dense, above 0 from random ERK masks"]
+InitialSparsity = Annotated[
+    float, "initial sparsity, in [0, sf]: 0 starts dense, above 0 from random ERK masks"
+]
 PruneStart = Annotated[int, TIME, "first update that may prune, in epochs (0ep) or optimizer steps (0it)"]
 PruneEnd = Annotated[
-    int | None, TIME, "last update that prunes; auto: 0.6875 of the run from dense, the first drop of lr from sparse"
+    int | None,
+    TIME,
+    "last update that prunes; auto: 0.6875 of the run from dense, the first drop of lr from sparse",
 ]
 UpdateInterval = Annotated[int, "optimizer steps between mask updates"]
-DropFraction = Annotated[float, "share of a layer's active weights dropped and regrown, at the start of the run"]
+DropFraction = Annotated[
+    float, "share of a layer's active weights dropped and regrown, at the start of the run"
+]
 DropFractionFinal = Annotated[float, "the same at the end of the run; a cosine lies between"]
 RegenerateUntil = Annotated[Literal["end", "tf"], "end (of training) | tf (with pruning)"]
 InitDistribution = Annotated[str, "layer sparsities: uniform | er | erk"]
@@ -104,7 +110,9 @@ class Method:
                 ("drop_fraction_final", self.regenerate.final),
             ):
                 if not 0 <= value <= 1:
-                    raise UserError(f"{key}={value} must lie in [0, 1]: it is a fraction of a layer's active weights")
+                    raise UserError(
+                        f"{key}={value} must lie in [0, 1]: it is a fraction of a layer's active weights"
+                    )
             if self.regenerate.until not in ("end", "tf"):
                 raise UserError(f"regenerate_until={self.regenerate.until!r} must be 'end' or 'tf'")
 
@@ -112,7 +120,9 @@ class Method:
 def random_init(distribution: str, sparsity: float) -> Init:
     """Random masks with the layer sparsities of ``distribution`` (uniform, er, erk); exact counts."""
     if distribution not in LAYER_SPARSITIES:
-        raise UserError(f"distribution={distribution!r} is unknown; choose from {', '.join(LAYER_SPARSITIES)}")
+        raise UserError(
+            f"distribution={distribution!r} is unknown; choose from {', '.join(LAYER_SPARSITIES)}"
+        )
     if not 0 <= sparsity < 1:
         raise UserError(f"sparsity={sparsity} must lie in [0, 1): it is a fraction")
 
@@ -139,7 +149,9 @@ def static(*, sf: float, distribution: InitDistribution = "erk") -> Method:
     return Method("before_training", init=random_init(distribution, sf))
 
 
-def gmp(*, sf: float, t0: PruneStart = 0, tf: PruneEnd = None, update_interval: UpdateInterval = 1000) -> Method:
+def gmp(
+    *, sf: float, t0: PruneStart = 0, tf: PruneEnd = None, update_interval: UpdateInterval = 1000
+) -> Method:
     """GMP (Zhu & Gupta 2017; Gale et al. 2019): gradual global magnitude pruning from dense."""
     return Method("dense_to_sparse", random_init("erk", 0.0), update_interval, prune=Prune(0.0, sf, t0, tf))
 

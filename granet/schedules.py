@@ -25,7 +25,9 @@ def cubic(si: float, sf: float, t0: int, tf: int) -> Schedule:
     if not 0 <= sf < 1:
         raise UserError(f"sf={sf} must lie in [0, 1): it is the final sparsity, a fraction")
     if not 0 <= si <= sf:
-        raise UserError(f"si={si} must lie in [0, sf={sf}]: pruning only raises the sparsity; lower si or raise sf")
+        raise UserError(
+            f"si={si} must lie in [0, sf={sf}]: pruning only raises the sparsity; lower si or raise sf"
+        )
     if not 0 <= t0 < tf:
         raise UserError(f"t0={t0}, tf={tf} (steps) must satisfy 0 <= t0 < tf; move tf later or t0 earlier")
 

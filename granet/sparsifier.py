@@ -136,7 +136,10 @@ class Sparsifier:
     def _update(self) -> None:
         """Prune, then regenerate (fidelity: the order of Algorithm 1)."""
         weights: Tensors = {name: weight.detach() for name, weight in self._weights.items()}
-        gradients = {n: weight.grad if weight.grad is not None else torch.zeros_like(weight) for n, weight in self._weights.items()}
+        gradients = {
+            n: weight.grad if weight.grad is not None else torch.zeros_like(weight)
+            for n, weight in self._weights.items()
+        }
         snapshot = Snapshot(weights, gradients, self.step, self._seed)
         unit = self.method.granularity
         kept = {name: unit.group(mask) for name, mask in self.masks.items()}

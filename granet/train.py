@@ -22,12 +22,15 @@ from granet.schedules import Schedule, piecewise
 from granet.sparsifier import Sparsifier
 from granet.types import UserError
 
+
 @dataclass
 class TrainConfig:
     """How to train. The defaults are the paper's CIFAR settings (Tables 1 and 7)."""
 
     epochs: int = field(default=160, metadata={"help": "passes over the training set"})
-    batch_size: int = field(default=128, metadata={"help": "images per optimizer step; the last batch may be smaller"})
+    batch_size: int = field(
+        default=128, metadata={"help": "images per optimizer step; the last batch may be smaller"}
+    )
     lr: float = field(default=0.1, metadata={"help": "initial learning rate"})
     lr_drops: list[float] = field(
         default_factory=lambda: [0.5, 0.75],
@@ -38,7 +41,9 @@ class TrainConfig:
     nesterov: bool = field(default=True, metadata={"help": "Nesterov momentum"})
     weight_decay: float = field(default=5e-4, metadata={"help": "L2, on every parameter"})
     label_smoothing: float = field(default=0.0, metadata={"help": "in [0, 1)"})
-    precision: str = field(default="auto", metadata={"help": "auto | fp32 | bf16; auto: bf16 where the hardware has it"})
+    precision: str = field(
+        default="auto", metadata={"help": "auto | fp32 | bf16; auto: bf16 where the hardware has it"}
+    )
     channels_last: bool = field(default=True, metadata={"help": "memory layout of images and weights"})
     device: str = field(default="auto", metadata={"help": "auto | cpu | cuda | cuda:1 | mps"})
 

@@ -30,7 +30,9 @@ def prune(masks: Masks, scores: Tensors, counts: Counts) -> Masks:
     """
     for name, mask in masks.items():
         if counts[name] > (active := int(mask.sum())):
-            raise UserError(f"{name}: cannot keep {counts[name]} of {active} active weights; raise the sparsity")
+            raise UserError(
+                f"{name}: cannot keep {counts[name]} of {active} active weights; raise the sparsity"
+            )
     return {name: _top(scores[name], mask, counts[name]) for name, mask in masks.items()}
 
 

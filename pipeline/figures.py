@@ -26,7 +26,13 @@ PALETTE = {  # Okabe and Ito's, told apart by readers with any colour vision
     "gmp": "#e69f00",
     "granet": "#d55e00",
 }
-SPARE = ("#882255", "#999933", "#332288", "#44aa99", "#aa4499")  # Tol's muted ones, for sections of the user's own
+SPARE = (
+    "#882255",
+    "#999933",
+    "#332288",
+    "#44aa99",
+    "#aa4499",
+)  # Tol's muted ones, for sections of the user's own
 STYLE: dict[str, Any] = {
     "font.size": 9,
     "text.color": INK,
@@ -141,7 +147,9 @@ def reinit(series: Sequence[Series], path: Path) -> None:
     every = [100 * value for s in series for value in (*s.values, *s.again)]
     low = max(0.0, min(every) - max(2.0, 0.6 * (max(every) - min(every))))
     low = float(int(low))
-    with _figure(path, min(9.0, 1.2 + len(sparsities) * (0.6 + 1.25 * len(series) / len(sparsities))), 3) as figure:
+    with _figure(
+        path, min(9.0, 1.2 + len(sparsities) * (0.6 + 1.25 * len(series) / len(sparsities))), 3
+    ) as figure:
         axes = figure.subplots(1, len(sparsities), sharey=True, squeeze=False).flat
         for ax, sparsity in zip(axes, sparsities, strict=True):
             shown = [s for s in series if s.sparsity == sparsity]
@@ -241,7 +249,9 @@ def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
         if len(names) <= 30:
             _annotate(ax, kept, norm)
         bar = figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
-        ticks = [tick for tick in (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001) if tick >= low * 0.8]
+        ticks = [
+            tick for tick in (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001) if tick >= low * 0.8
+        ]
         bar.set_ticks(ticks, labels=[_percent(round(1 - tick, 6)) for tick in ticks])
         bar.minorticks_off()
         bar.outline.set_visible(False)

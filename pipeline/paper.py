@@ -71,7 +71,9 @@ def differences(dataset: str, params: Params, runs: "DataFrame") -> list[str]:
         ours = getattr(params.train, key)
         if ours != theirs:
             epochs = key == "epochs" and ours < theirs
-            found.append(f"{ours} of {theirs} epochs" if epochs else f"{NAMES[key]} {ours} instead of {theirs}")
+            found.append(
+                f"{ours} of {theirs} epochs" if epochs else f"{NAMES[key]} {ours} instead of {theirs}"
+            )
     for split, full in (("train", protocol["num_train"].get(dataset)), ("test", protocol["num_test"])):
         ours = once(runs[f"num_{split}"].tolist(), "{:,}".format)
         if full is not None and ours != f"{full:,}":

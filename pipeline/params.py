@@ -44,10 +44,14 @@ class GridConfig:
 
     datasets: list[str] = _key(["cifar10"], "digits | cifar10 | cifar100 | imagefolder")
     models: list[str] = _key(["vgg19"], "resnet20 | vgg19 | resnet50_cifar | resnet50")
-    methods: list[str] = _key(["gmp", "rigl", "granet", "granet_s2s"], "sections of this file that have a method")
+    methods: list[str] = _key(
+        ["gmp", "rigl", "granet", "granet_s2s"], "sections of this file that have a method"
+    )
     sparsities: list[float] = _key([0.9, 0.95, 0.98], "final sparsities, fractions in [0, 1)")
     seeds: list[int] = _key([0, 1, 2], "a run per seed")
-    reinit: list[str] = _key(["gmp", "granet"], "methods whose masks are retrained from new random weights (Figure 4)")
+    reinit: list[str] = _key(
+        ["gmp", "granet"], "methods whose masks are retrained from new random weights (Figure 4)"
+    )
     retrain: list[str] = _key(["granet"], "methods whose masks are retrained by LTH and LRR (Table 6)")
     rewinds: list[str] = _key(["lth", "lrr"], "lth: the run's initial weights; lrr: its final ones")
 
@@ -58,9 +62,13 @@ class DataConfig:
 
     root: str | None = _key(None, "folder of the raw data; null: data/raw")
     train_size: int | None = _key(None, "training images, class-balanced; null: all that are not held out")
-    val_size: int | None = _key(None, "images held out of the training set; null: the dataset's own (cifar10: 5000)")
+    val_size: int | None = _key(
+        None, "images held out of the training set; null: the dataset's own (cifar10: 5000)"
+    )
     test_size: int | None = _key(None, "test images, class-balanced; null: all")
-    image_size: int | None = _key(None, "height and width for an imagefolder, pixels; null: the dataset's own")
+    image_size: int | None = _key(
+        None, "height and width for an imagefolder, pixels; null: the dataset's own"
+    )
     seed: int = _key(0, "of the subset and the held-out images")
     verify: bool = _key(True, "check the md5 of CIFAR's files")
     loader: str = _key("auto", "ffcv | resident (all images on the device) | auto")
@@ -192,7 +200,9 @@ def _check_grid(params: Params) -> None:
     grid = params.grid
     for key, values in dataclasses.asdict(grid).items():
         if not values:
-            raise UserError(f"grid.{key}=[] is empty: DVC cannot make a matrix of it; give it at least one entry")
+            raise UserError(
+                f"grid.{key}=[] is empty: DVC cannot make a matrix of it; give it at least one entry"
+            )
         if len(set(values)) < len(values):
             raise UserError(f"grid.{key}={values} names an entry twice; remove one")
     trained = [name for name, section in params.methods.items() if section["method"] != "dense"]
@@ -233,7 +243,13 @@ def _steps_per_epoch(params: Params, dataset: str) -> int:
 
 def _check_data(data: DataConfig) -> None:
     _choose("data.loader", data.loader, LOADERS)
-    for key, lowest in (("train_size", 1), ("val_size", 0), ("test_size", 1), ("image_size", 32), ("num_workers", 0)):
+    for key, lowest in (
+        ("train_size", 1),
+        ("val_size", 0),
+        ("test_size", 1),
+        ("image_size", 32),
+        ("num_workers", 0),
+    ):
         value = getattr(data, key)
         if value is not None and value < lowest:
             raise UserError(f"data.{key}={value} must be at least {lowest}")
@@ -244,9 +260,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]
     except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing; write it with: python -m pipeline.params recipe=quick"
-        ) from None
+        raise UserError(f"{path} is missing; write it with: python -m pipeline.params recipe=quick") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -283,12 +297,16 @@ def compose(overrides: typing.Sequence[str]) -> Params:
         known = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
         line = next(line for line in str(error).splitlines() if line)
         raise UserError(f"{' '.join(groups)}: {line} Recipes: {', '.join(known)}") from None
-    return validate(_override(typing.cast("dict[str, Any]", config), [t for t in overrides if t not in groups]))
+    return validate(
+        _override(typing.cast("dict[str, Any]", config), [t for t in overrides if t not in groups])
+    )
 
 
 def to_yaml(params: Params) -> str:
     """params.yaml: complete, with every key's meaning beside it."""
-    lines = ["# The parameters of the next run. Made by `python -m pipeline.params recipe=NAME`; yours to edit."]
+    lines = [
+        "# The parameters of the next run. Made by `python -m pipeline.params recipe=NAME`; yours to edit."
+    ]
     for name, values in params.sections().items():
         schema = SECTIONS.get(name) or section_schema(values["method"])
         about = inspect.getdoc(SECTIONS.get(name) or METHODS[values["method"]]) or ""
@@ -305,7 +323,9 @@ def main(arguments: list[str]) -> None:
     """Write params.yaml from a recipe and print the difference to what was there."""
     new = to_yaml(compose(arguments))
     old = FILE.read_text() if FILE.exists() else ""
-    diff = difflib.unified_diff(old.splitlines(), new.splitlines(), "params.yaml (before)", "params.yaml", lineterm="")
+    diff = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), "params.yaml (before)", "params.yaml", lineterm=""
+    )
     FILE.write_text(new)
     print("\n".join(diff) or "params.yaml: no change")
 

@@ -27,7 +27,10 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Seeds", ", ".join(map(str, results.params.grid.seeds))),
         ("Epochs", str(train.epochs)),
         ("Batch size", str(train.batch_size)),
-        ("Learning rate", f"{train.lr:g}" + (f", × {train.lr_factor:g} at {drops} of the run" if drops else "")),
+        (
+            "Learning rate",
+            f"{train.lr:g}" + (f", × {train.lr_factor:g} at {drops} of the run" if drops else ""),
+        ),
         ("Optimizer", f"SGD, momentum {train.momentum:g}{', Nesterov' if train.nesterov else ''}"),
         ("Weight decay", f"{train.weight_decay:g}"),
         ("Label smoothing", f"{train.label_smoothing:g}"),
@@ -45,7 +48,9 @@ def facts(results: Results) -> list[tuple[str, str]]:
 
 def images(runs: "DataFrame") -> str:
     """How many images some runs saw."""
-    train, val, test = (once(runs[f"num_{split}"].tolist(), "{:,}".format) for split in ("train", "val", "test"))
+    train, val, test = (
+        once(runs[f"num_{split}"].tolist(), "{:,}".format) for split in ("train", "val", "test")
+    )
     return f"{train} training images, {'none' if val == '0' else val} held out, {test} test images"
 
 
@@ -56,7 +61,9 @@ def run_groups(results: Results, uri: str) -> list[dict[str, Any]]:
         cell: Cell = runs["cell"].iloc[0]
         parts = [setting(cell.dataset, cell.model), names[cell.method or "dense"] + suffix(cell)]
         parts += [short_percent(cell.sparsity)] if cell.sparsity is not None else []
-        found.append({"id": group, "title": " · ".join(parts), "runs": [_run(r, uri) for r in runs.itertuples()]})
+        found.append(
+            {"id": group, "title": " · ".join(parts), "runs": [_run(r, uri) for r in runs.itertuples()]}
+        )
     return found
 
 

@@ -53,7 +53,11 @@ def blocks(results: Results, folder: Path) -> Iterator[Block]:
     """Tables and figures of every model on every data set of the grid. Figures are written to ``folder``."""
     for dataset in results.params.grid.datasets:
         for model in results.params.grid.models:
-            name, tables, runs = f"{dataset}-{model}", Tables(results, dataset, model), results.of(dataset, model)
+            name, tables, runs = (
+                f"{dataset}-{model}",
+                Tables(results, dataset, model),
+                results.of(dataset, model),
+            )
             yield Block(
                 id=name,
                 title=setting(dataset, model),
@@ -65,7 +69,9 @@ def blocks(results: Results, folder: Path) -> Iterator[Block]:
                 layers=tables.layers(),
                 images=images(runs) if len(runs) else "no run yet",
                 in_paper=tables.in_paper,
-                departures=differences(dataset, results.params, runs) if tables.in_paper and len(runs) else [],
+                departures=differences(dataset, results.params, runs)
+                if tables.in_paper and len(runs)
+                else [],
                 figures=_draw(tables, name, folder),
             )
 

@@ -70,7 +70,9 @@ def cells(params: Params) -> Iterator[Cell]:
         "seed": grid.seeds,
     }
     for stage, keys in STAGE_KEYS.items():
-        own = {key: values[key] for key in values if key in keys}  # the seed last: the runs of a mean stay together
+        own = {
+            key: values[key] for key in values if key in keys
+        }  # the seed last: the runs of a mean stay together
         if stage in ("reinit", "retrain"):
             own["method"] = getattr(grid, stage)
         for combination in product(*own.values()):

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -21,7 +22,7 @@ from granet.history import Row, accuracies
 from granet.methods import Method
 from granet.models import build
 from granet.seeds import stable_seed
-from granet.train import Run, fit, pick_device, pick_precision, prepare_run
+from granet.train import Run, fit, pick_device, prepare_run
 from granet.types import Build, Tensors, UserError
 from pipeline.params import Params, load
 from pipeline.tracking import Tracker, flatten, root
@@ -78,7 +79,9 @@ class Start:
 
     def _load(self, file: str) -> Tensors:
         if not (path := self.cell.source / file).exists():
-            raise UserError(f"{path} is missing; run the sparse stage first: dvc repro sparse@{self.cell.source.name}")
+            raise UserError(
+                f"{path} is missing; run the sparse stage first: dvc repro sparse@{self.cell.source.name}"
+            )
         return load_file(path)
 
 
@@ -102,22 +105,28 @@ def parse(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
     keys = STAGE_KEYS[stage]
     if unknown := sorted(set(own) - {*keys, "out"}):
         raise UserError(f"{unknown[0]} is an unknown key of the {stage} stage; it has {', '.join(keys)}, out")
-    values = {key: _typed(key, own[key], type(first[key][0])) if key in own else first[key][0] for key in keys}
+    values = {
+        key: _typed(key, own[key], type(first[key][0])) if key in own else first[key][0] for key in keys
+    }
     if "method" in values and values["method"] not in params.methods:
-        raise UserError(f"method={values['method']!r} is no section of params.yaml: {', '.join(params.methods)}")
+        raise UserError(
+            f"method={values['method']!r} is no section of params.yaml: {', '.join(params.methods)}"
+        )
     cell = Cell(stage, **values)
     folder = Path("scratch" if overrides else "runs") / stage / cell.name
     return cell, params, Path(own.get("out", folder))
 
 
-def _typed(key: str, text: str, kind: type) -> object:
+def _typed(key: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
         raise UserError(f"{key}={text!r} is not valid: it must be of type {kind.__name__}") from None
 
 
-def run_stage(stage: str, arguments: Sequence[str], start: Callable[[Start], tuple[nn.Module, Method]]) -> None:
+def run_stage(
+    stage: str, arguments: Sequence[str], start: Callable[[Start], tuple[nn.Module, Method]]
+) -> None:
     """Train one cell and write its results; ``start`` gives the model and the method."""
     cell, params, out = parse(stage, arguments)
     device = pick_device(params.train.device)
@@ -218,7 +227,9 @@ def _write(
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     weights = {name: value.detach().cpu().contiguous() for name, value in run.model.state_dict().items()}
     masks = {name: mask.cpu() for name, mask in sparsifier.masks.items()}
-    (out / "model.safetensors").write_bytes(save(weights))  # save_file would make it readable by its owner only
+    (out / "model.safetensors").write_bytes(
+        save(weights)
+    )  # save_file would make it readable by its owner only
     (out / "masks.safetensors").write_bytes(save(masks))
     tags = _tags(cell, data)
     summary = {

@@ -73,7 +73,10 @@ class Tables:
         rows = [self._cells("sparse", method) for method in by_family(self.params)]
         wide = self._in_print(rows)
         dense = self._dense(self._cell("dense"), wide)
-        lines = [self._line("dense", [dense]), *(self._line(r[0].method, self._compared(r, wide)) for r in rows)]
+        lines = [
+            self._line("dense", [dense]),
+            *(self._line(r[0].method, self._compared(r, wide)) for r in rows),
+        ]
         return Table(*self._heads(COMPARED if wide else []), self._under_families(lines))
 
     def retrain(self) -> Table:
@@ -87,7 +90,9 @@ class Tables:
         wide = self._in_print(rows)
         lines = [self._line(row[0].method, self._compared(row, wide)) for row in rows]
         named = [
-            replace(line, label=REWIND_NAMES.get(row[0].rewind, f"+ {row[0].rewind}")) if row[0].rewind else line
+            replace(line, label=REWIND_NAMES.get(row[0].rewind, f"+ {row[0].rewind}"))
+            if row[0].rewind
+            else line
             for line, row in zip(lines, rows, strict=True)
         ]
         return Table(*self._heads(COMPARED if wide else []), named)
@@ -99,7 +104,9 @@ class Tables:
             numbers = []
             for pair in zip(self._cells("sparse", method), self._cells("reinit", method), strict=True):
                 old, new = (self._stat(cell) for cell in pair)
-                change = Number(signed(new.mean - old.mean), group=group(pair[1])) if old and new else Number()
+                change = (
+                    Number(signed(new.mean - old.mean), group=group(pair[1])) if old and new else Number()
+                )
                 numbers += [*map(self._ours, pair), change]
             lines.append(self._line(method, numbers))
         return Table(*self._heads(["original", "reinitialised", "difference"]), lines)
@@ -110,7 +117,9 @@ class Tables:
         lines = [self._line("dense", [replace(self._dense_flops(), span=2 * len(sparsities))])]
         for method in by_family(self.params):
             cells = self._cells("sparse", method)
-            numbers = [self._ratio(cell, f"{key}_ratio") for cell in cells for key in ("training", "inference")]
+            numbers = [
+                self._ratio(cell, f"{key}_ratio") for cell in cells for key in ("training", "inference")
+            ]
             lines.append(self._line(method, numbers))
         return Table(*self._heads(["training", "inference"]), self._under_families(lines))
 
@@ -121,10 +130,12 @@ class Tables:
         for sparsity in grid.sparsities:
             cells = [self._cell("sparse", method, sparsity) for method in by_family(self.params)]
             cells += [self._cell("reinit", method, sparsity) for method in grid.reinit]
-            cells += [self._cell("retrain", m, sparsity, rewind) for m in grid.retrain for rewind in grid.rewinds]
+            cells += [
+                self._cell("retrain", m, sparsity, rewind) for m in grid.retrain for rewind in grid.rewinds
+            ]
             first, *others = map(self._three, cells)
             lines += [replace(first, heading=f"Sparsity {short_percent(sparsity)}"), *others]
-        columns = ["last epoch", "best validation epoch", "best test epoch", "paper", "best test − paper"]  # noqa: RUF001
+        columns = ["last epoch", "best validation epoch", "best test epoch", "paper", "best test − paper"]
         num_shown = 5 if any(line.numbers[3].text for line in lines) else 3
         lines = [replace(line, numbers=line.numbers[:num_shown]) for line in lines]
         return Table([(column, 1) for column in columns[:num_shown]], [], lines)
@@ -154,7 +165,9 @@ class Tables:
                 sparsity=cell.sparsity,
                 group=group(cell),
                 values=self.results.values(group(cell), "last"),
-                again=self.results.values(group(replace(cell, stage="reinit")), "last") if cell.method else (),
+                again=self.results.values(group(replace(cell, stage="reinit")), "last")
+                if cell.method
+                else (),
             )
             for cell in cells
         ]
@@ -197,7 +210,9 @@ class Tables:
 
     def _heads(self, columns: list[str]) -> tuple[list[tuple[str, int]], list[str]]:
         sparsities = self.params.grid.sparsities
-        return [(f"{short_percent(s)} sparse", max(1, len(columns))) for s in sparsities], columns * len(sparsities)
+        return [(f"{short_percent(s)} sparse", max(1, len(columns))) for s in sparsities], columns * len(
+            sparsities
+        )
 
     def _ours(self, cell: Cell, metric: str = "last") -> Number:
         """Mean ± std with n; empty where no run has it."""
@@ -222,7 +237,9 @@ class Tables:
         return [theirs, Number(signed(stat.mean - paper.mean), group=group(cell)) if stat else Number()]
 
     def _compared(self, cells: Sequence[Cell], wide: bool) -> list[Number]:
-        return [number for cell in cells for number in (self._ours(cell), *(self._against(cell) if wide else ()))]
+        return [
+            number for cell in cells for number in (self._ours(cell), *(self._against(cell) if wide else ()))
+        ]
 
     def _three(self, cell: Cell) -> Line:
         numbers = [self._ours(cell, metric) for metric in ("last", "best_val", "best_test")]
@@ -241,5 +258,7 @@ class Tables:
         if (runs := self.results.of(self.dataset, self.model)).empty:
             return Number()
         run = runs.iloc[0]
-        sizes = f"training {flops(run['training_dense'])}, inference {flops(run['inference_dense'])} per image"
+        sizes = (
+            f"training {flops(run['training_dense'])}, inference {flops(run['inference_dense'])} per image"
+        )
         return Number("1", sizes, run["group"])

@@ -1,6 +1,6 @@
 """MLflow, in one place. Training never waits for it and never fails because of it: history.csv is the record.
 
-    python -m pipeline.tracking        make the database, once, before several runs write to it
+python -m pipeline.tracking        make the database, once, before several runs write to it
 """
 
 import os
@@ -108,7 +108,10 @@ class Tracker:
         except Exception as error:  # whatever a tracking server does, the training run goes on
             self._failed = True
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            print(f"warning: MLflow at {tracking_uri()} failed, tracking is off for this run: {reason}", file=sys.stderr)
+            print(
+                f"warning: MLflow at {tracking_uri()} failed, tracking is off for this run: {reason}",
+                file=sys.stderr,
+            )
 
     def _start(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], resume_file: Path | None
@@ -175,7 +178,7 @@ class Tracker:
     ) -> None:
         """End the run: FINISHED, KILLED on Ctrl-C (a later run goes on in it), else FAILED."""
         status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
-        self._submit(lambda: self._client.set_terminated(self.run_id, status))
+        self._submit(lambda: self._client.set_terminated(str(self.run_id), status))
         self._worker.shutdown(wait=True)
 
 

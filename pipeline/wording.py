@@ -107,7 +107,7 @@ def signed(value: float) -> str:
     ('+0.15', '−1.85', '0.00')
     """
     text = f"{100 * value:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")  # noqa: RUF001 (a minus sign, for readers)
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
 def flops(value: float) -> str:

@@ -22,7 +22,9 @@ def resnet20(num_classes: int, width: int = 16) -> nn.Module:
             shortcut = nn.Conv2d(inplanes, planes, kernel_size=1, stride=stride, bias=False)
             projection = nn.Sequential(shortcut, nn.BatchNorm2d(planes))
         return nn.Sequential(
-            BasicBlock(inplanes, planes, stride, projection), BasicBlock(planes, planes), BasicBlock(planes, planes)
+            BasicBlock(inplanes, planes, stride, projection),
+            BasicBlock(planes, planes),
+            BasicBlock(planes, planes),
         )
 
     model = nn.Sequential(

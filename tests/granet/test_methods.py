@@ -252,7 +252,9 @@ def test_projecting_gradients_equals_masking_weights_and_momentum_after_every_st
                 for value in usual_opt.state[weight].values():
                     if value.shape == weight.shape:
                         value.mul_(kept[key])
-        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), usual.parameters(), strict=True)), step
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), usual.parameters(), strict=True)), (
+            step
+        )
 
 
 def test_gmp_and_granet_from_dense_differ_in_regeneration_only():

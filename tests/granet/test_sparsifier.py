@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
+from granet.criteria import gradient, magnitude
 from granet.granularity import ELEMENT, Granularity
 from granet.methods import Method, Regenerate, fixed
-from granet.criteria import gradient, magnitude
 from granet.models import build
 from granet.sparsifier import maskable_weights
 

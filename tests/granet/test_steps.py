@@ -13,7 +13,7 @@ def test_epochs_and_steps_cannot_be_confused(text, steps):
 
 @pytest.mark.parametrize("text", ["110", "1.5it", "ep", "-3ep", "10 epochs", ""])
 def test_anything_else_is_refused_by_name(text):
-    with pytest.raises(UserError, match="granet.tf="):
+    with pytest.raises(UserError, match=r"granet\.tf="):
         parse_time(text, steps_per_epoch=352, key="granet.tf")
 
 

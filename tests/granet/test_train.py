@@ -75,7 +75,7 @@ def test_another_seed_gives_another_history(digits, straight, tmp_path):
     assert rows(tmp_path / "history.csv") != straight[1]
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Stands for Ctrl-C at an inconvenient moment."""
 
 
@@ -92,10 +92,10 @@ def test_an_interrupted_run_goes_on_to_a_bit_identical_end(digits, tmp_path, epo
 
     def interrupt(row):
         if row["epoch"] == epochs_done:
-            raise Stop
+            raise StopError
 
     paths = {"history_csv": tmp_path / "history.csv", "checkpoint_path": tmp_path / "last.pt"}
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         fit(make_run(digits, method=make()), on_epoch=interrupt, **paths)
     resumed = make_run(digits, method=make())
     seen = []
@@ -109,7 +109,9 @@ def test_history_has_a_row_per_epoch_with_all_that_is_reported(straight):
     run, history = straight
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
     assert [row["step"] for row in history] == ["4", "8", "12"]
-    assert {"lr", "train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "test_loss"} <= set(history[0])
+    assert {"lr", "train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "test_loss"} <= set(
+        history[0]
+    )
     # lr drops at half (step 6) and three quarters (step 9) of 12 steps; the row shows the epoch's last step
     assert [round(float(row["lr"]), 4) for row in history] == [0.1, 0.01, 0.001]
     assert float(history[-1]["sparsity"]) == run.sparsifier.sparsity == pytest.approx(0.9, abs=1e-4)

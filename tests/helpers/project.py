@@ -40,7 +40,9 @@ class Project:
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
         return kept | {"PATH": path, "DVC_NO_ANALYTICS": "true", "COLUMNS": "100"}
 
-    def run(self, *command: str, check: bool = True, timeout: float = 580) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, timeout: float = 580
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the clone; where ``check``, a failure shows what it printed."""
         done = subprocess.run(
             command,

@@ -21,7 +21,13 @@ STAGES = {
     *(f"retrain@{GRANET}-{rewind}" for rewind in ("lth", "lrr")),
     "report",
 }
-FOLLOWS_GRANET = {f"sparse@{GRANET}", f"reinit@{GRANET}", f"retrain@{GRANET}-lth", f"retrain@{GRANET}-lrr", "report"}
+FOLLOWS_GRANET = {
+    f"sparse@{GRANET}",
+    f"reinit@{GRANET}",
+    f"retrain@{GRANET}-lth",
+    f"retrain@{GRANET}-lrr",
+    "report",
+}
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +124,7 @@ def test_a_stage_is_stale_for_the_parameters_it_reads_and_no_others(project, key
 
 
 def test_metrics_and_plots_are_declared(project):
-    metrics = project.json(
-        "dvc", "metrics", "show", "--json"
-    )
+    metrics = project.json("dvc", "metrics", "show", "--json")
     files = next(iter(metrics.values()))["data"]
     assert f"runs/sparse/{GRANET}/metrics.json" in files
     assert files[f"runs/sparse/{GRANET}/metrics.json"]["data"]["sparsity"] == pytest.approx(0.98, abs=1e-4)
@@ -142,7 +146,15 @@ def test_mlflow_has_a_run_per_training_run_and_one_for_the_report(project):
     assert granet.data.tags["git_dirty"] == "false"
     assert granet.data.tags["dvc_stage"] == f"sparse@{GRANET}"
     assert len(granet.data.tags["data_md5"]) == 32
-    wanted = {"train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "sparsity", "lr", "train_flops"}
+    wanted = {
+        "train_loss",
+        "train_accuracy",
+        "val_accuracy",
+        "test_accuracy",
+        "sparsity",
+        "lr",
+        "train_flops",
+    }
     assert wanted <= set(granet.data.metrics)
 
     from mlflow import MlflowClient
@@ -150,7 +162,13 @@ def test_mlflow_has_a_run_per_training_run_and_one_for_the_report(project):
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     assert [m.step for m in client.get_metric_history(granet.info.run_id, "test_accuracy")] == [1, 2]
     artifacts = {file.path for file in client.list_artifacts(granet.info.run_id)}
-    assert {"summary.json", "model.safetensors", "masks.safetensors", "history.csv", "curves.png"} <= artifacts
+    assert {
+        "summary.json",
+        "model.safetensors",
+        "masks.safetensors",
+        "history.csv",
+        "curves.png",
+    } <= artifacts
     report = {file.path for file in client.list_artifacts(runs["report"].info.run_id)}
     assert {"report.html", "report.md"} <= report
 

@@ -135,7 +135,8 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{arguments[0]!r}: the report takes no arguments; it shows the grid of params.yaml")
     params = load()
     metrics = write(read(params), OUT)
-    with Tracker(params.tracking.experiment, "report", params={}, tags={"dvc_stage": "report"}) as tracker:
+    with Tracker() as tracker:
+        tracker.start(params.tracking.experiment, "report", params={}, tags={"dvc_stage": "report"})
         tracker.metrics(flatten(metrics), step=0)
         tracker.artifacts(OUT / "report.html", OUT / "report.md")
     print(f"Report   {OUT / 'report.html'}\nRuns     {how_to_open(tracking_uri())}")

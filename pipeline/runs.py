@@ -129,28 +129,28 @@ def run_stage(
 ) -> None:
     """Train one cell and write its results; ``start`` gives the model and the method."""
     cell, params, out = parse(stage, arguments)
-    device = pick_device(params.train.device)
-    folder = PREPARED / cell.dataset
-    data = open_data(
-        folder,
-        loader=params.data.loader,
-        batch_size=params.train.batch_size,
-        seed=cell.seed,
-        num_workers=params.data.num_workers,
-        device=device,
-    )
-    model, method = start(Start(cell, params, _builder(cell.model, data), len(data.train)))
-    run = prepare_run(cell.name, model, method, data, params.train, seed=cell.seed, device=device)
-    config = _config(cell, params)
-    checkpoints = root() / ".checkpoints" / _key(config, data, run, cell)
-    out.mkdir(parents=True, exist_ok=True)
-    with Tracker(
-        params.tracking.experiment,
-        f"{stage}@{cell.name}",
-        params=flatten(config),
-        tags=_tags(cell, data),
-        resume_file=checkpoints / "mlflow_run_id",
-    ) as tracker:
+    with Tracker() as tracker:
+        device = pick_device(params.train.device)
+        data = open_data(
+            PREPARED / cell.dataset,
+            loader=params.data.loader,
+            batch_size=params.train.batch_size,
+            seed=cell.seed,
+            num_workers=params.data.num_workers,
+            device=device,
+        )
+        model, method = start(Start(cell, params, _builder(cell.model, data), len(data.train)))
+        run = prepare_run(cell.name, model, method, data, params.train, seed=cell.seed, device=device)
+        config = _config(cell, params)
+        checkpoints = root() / ".checkpoints" / _key(config, data, run, cell)
+        tracker.start(
+            params.tracking.experiment,
+            f"{stage}@{cell.name}",
+            params=flatten(config),
+            tags=_tags(cell, data),
+            resume_file=checkpoints / "mlflow_run_id",
+        )
+        out.mkdir(parents=True, exist_ok=True)
         history = fit(
             run,
             history_csv=out / "history.csv",

@@ -1,13 +1,19 @@
 """MLflow, in one place. Training never waits for it and never fails because of it: history.csv is the record.
 
-python -m pipeline.tracking        make the database, once, before several runs write to it
+A run is logged by a process of its own, which `Tracker` starts and tells what to log, one JSON line a call. So MLflow's
+slow import costs the training nothing, and a server that hangs or dies costs it a warning.
+
+Usage, to make the database before several runs write to it: python -m pipeline.tracking
 """
 
+import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -74,13 +80,22 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
 
 
 class Tracker:
-    """One MLflow run, written by a thread of its own, in order; also MLflow's slow import happens there.
+    """One MLflow run. Made early, so that MLflow is imported while the caller still gets ready; then `start`ed."""
 
-    ``resume_file`` keeps the run's id beside the checkpoint, so that a resumed run goes on in the same MLflow run.
-    The first failure turns tracking off for this run, with one line on stderr.
-    """
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "pipeline.tracking", "serve"]
+        source = {"PYTHONPATH": str(Path(__file__).parents[1])}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | source
+        )
+        self._started = False
 
-    def __init__(
+    def _send(self, call: str, **arguments: Any) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # the process has gone, and has said why
+            print(json.dumps({"call": call, **arguments}), file=self._process.stdin, flush=True)
+
+    def start(
         self,
         experiment: str,
         name: str,
@@ -89,86 +104,31 @@ class Tracker:
         tags: Mapping[str, str],
         resume_file: Path | None = None,
     ) -> None:
-        self.run_id: str | None = None
-        self.experiment_id: str | None = None
-        self.experiment = experiment
-        self._failed = False
-        self._logged: set[int] = set()
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
-        self._submit(lambda: self._start(name, params, tags, resume_file))
-
-    def _submit(self, call: Callable[[], None]) -> Future[None]:
-        return self._worker.submit(self._guard, call)
-
-    def _guard(self, call: Callable[[], None]) -> None:
-        if self._failed:
-            return
-        try:
-            call()
-        except Exception as error:  # whatever a tracking server does, the training run goes on
-            self._failed = True
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            print(
-                f"warning: MLflow at {tracking_uri()} failed, tracking is off for this run: {reason}",
-                file=sys.stderr,
-            )
-
-    def _start(
-        self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], resume_file: Path | None
-    ) -> None:
-        self._client = connect()
-        if resume_file is not None and resume_file.exists() and self._reopen(resume_file.read_text()):
-            return
-        from mlflow.entities import Param, RunTag
-
-        self.experiment_id = _experiment_id(self._client, self.experiment)
-        run = self._client.create_run(self.experiment_id, run_name=name)
-        self.run_id = run.info.run_id
-        self._client.log_batch(
-            self.run_id,
-            params=[Param(key, str(value)) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
+        """Open the run. ``resume_file`` keeps its id, so that an interrupted run goes on in the same MLflow run."""
+        self._started = True
+        self._send(
+            "start",
+            experiment=experiment,
+            name=name,
+            params=dict(params),
+            tags=dict(tags),
+            resume_file=str(resume_file) if resume_file else None,
         )
-        if resume_file is not None:
-            resume_file.parent.mkdir(parents=True, exist_ok=True)
-            resume_file.write_text(self.run_id)
-
-    def _reopen(self, run_id: str) -> bool:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.update_run(run_id, status="RUNNING")
-            self.experiment_id = self._client.get_run(run_id).info.experiment_id
-            self._logged = {m.step for m in self._client.get_metric_history(run_id, "train_loss")}
-        except MlflowException:  # the database was replaced since: start a new run
-            return False
-        self.run_id = run_id
-        return True
 
     def metrics(self, values: Mapping[str, float | None], step: int) -> None:
-        """Log numbers at a step; a step already logged before a resumption is skipped."""
-        self._submit(lambda: self._log_metrics(values, step))
-
-    def _log_metrics(self, values: Mapping[str, float | None], step: int) -> None:
-        import time
-
-        from mlflow.entities import Metric
-
-        if step in self._logged or self.run_id is None:
-            return
-        now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, step) for key, value in values.items() if value is not None]
-        self._client.log_batch(self.run_id, metrics=metrics)
+        """Log numbers at a step; an epoch already logged before a resumption is skipped."""
+        self._send("metrics", values=dict(values), step=step)
 
     def artifacts(self, *paths: Path) -> None:
         """Attach files to the run."""
-        for path in paths:
-            self._submit(lambda path=path: self._client.log_artifact(self.run_id, str(path)))
+        self._send("artifacts", paths=[str(path) for path in paths])
 
     def wait(self) -> dict[str, str | None]:
-        """Where the run is, once everything logged so far is written; ids are None where tracking failed."""
-        self._submit(lambda: None).result()
-        return {"experiment": self.experiment, "experiment_id": self.experiment_id, "run_id": self.run_id}
+        """Experiment and ids of the run, once all so far is logged; the ids are None where tracking failed."""
+        self._send("where")
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"experiment": None, "experiment_id": None, "run_id": None}
 
     def __enter__(self) -> Self:
         return self
@@ -177,9 +137,95 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the run: FINISHED, KILLED on Ctrl-C (a later run goes on in it), else FAILED."""
+        if not self._started:
+            self._process.kill()
         status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
-        self._submit(lambda: self._client.set_terminated(str(self.run_id), status))
-        self._worker.shutdown(wait=True)
+        self._send("finish", status=status)
+        self._process.communicate()
+
+
+class _Run:
+    """The other end: what `Tracker`'s process does for each call."""
+
+    def __init__(self) -> None:
+        self._client = connect()
+        self._experiment: str | None = None
+        self._experiment_id: str | None = None
+        self._run_id = ""
+        self._logged: set[int] = set()
+
+    def start(self, experiment: str, name: str, params: dict, tags: dict, resume_file: str | None) -> None:
+        from mlflow.entities import Param, RunTag
+
+        self._experiment = experiment
+        if resume_file and Path(resume_file).exists() and self._reopen(Path(resume_file).read_text()):
+            return
+        self._experiment_id = _experiment_id(self._client, experiment)
+        self._run_id = self._client.create_run(self._experiment_id, run_name=name).info.run_id
+        self._client.log_batch(
+            self._run_id,
+            params=[Param(key, str(value)) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        if resume_file:
+            Path(resume_file).parent.mkdir(parents=True, exist_ok=True)
+            Path(resume_file).write_text(self._run_id)
+
+    def _reopen(self, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.update_run(run_id, status="RUNNING")
+            self._experiment_id = self._client.get_run(run_id).info.experiment_id
+            self._logged = {m.step for m in self._client.get_metric_history(run_id, "train_loss")}
+        except MlflowException:  # the database was replaced since: start a new run
+            return False
+        self._run_id = run_id
+        return True
+
+    def metrics(self, values: dict[str, float | None], step: int) -> None:
+        from mlflow.entities import Metric
+
+        if "train_loss" in values and step in self._logged:
+            return
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step) for key, value in values.items() if value is not None]
+        self._client.log_batch(self._run_id, metrics=metrics)
+
+    def artifacts(self, paths: list[str]) -> None:
+        for path in paths:
+            self._client.log_artifact(self._run_id, path)
+
+    def where(self) -> None:
+        ids = {"experiment_id": self._experiment_id, "run_id": self._run_id}
+        print(json.dumps({"experiment": self._experiment, **ids}), flush=True)
+
+    def finish(self, status: str) -> None:
+        if self._run_id:
+            self._client.set_terminated(self._run_id, status)
+            self._run_id = ""
+
+
+def serve() -> None:
+    """Do what the lines on standard input say; the first failure ends it, with one line on stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which says how the run ends
+    replies, sys.stdout = sys.stdout, sys.stderr  # MLflow may print; only `where` answers
+    try:
+        run = _Run()
+        for line in sys.stdin:
+            call = json.loads(line)
+            name = call.pop("call")
+            if name == "where":
+                sys.stdout = replies
+            getattr(run, name)(**call)
+            sys.stdout = sys.stderr
+        run.finish("KILLED")  # the caller is gone without a word
+    except Exception as error:  # whatever a tracking server does, the training run goes on
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        print(
+            f"warning: MLflow at {tracking_uri()} failed, this run is tracked no further: {reason}",
+            file=sys.stderr,
+        )
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -201,6 +247,9 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from pipeline.cli import run_main
+    if sys.argv[1:] == ["serve"]:
+        serve()
+    else:
+        from pipeline.cli import run_main
 
-    run_main(main, __doc__, sys.argv[1:])
+        run_main(main, __doc__, sys.argv[1:])

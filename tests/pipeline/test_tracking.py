@@ -1,10 +1,14 @@
 """Against real MLflow: a SQLite database, and a server that dies."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +24,11 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
+@contextmanager
 def track(**options):
-    return Tracker("exp", "run", params={"train.lr": 0.1}, tags={"dvc_stage": "dense@x"}, **options)
+    with Tracker() as tracker:
+        tracker.start("exp", "run", params={"train.lr": 0.1}, tags={"dvc_stage": "dense@x"}, **options)
+        yield tracker
 
 
 def test_a_run_with_params_tags_metrics_and_artifacts(workspace):
@@ -88,9 +95,6 @@ def test_six_processes_open_a_new_database_at_once(workspace):
 
 
 def _environment():
-    import os
-    from pathlib import Path
-
     return os.environ | {"PYTHONPATH": str(Path(tracking.__file__).parents[1])}
 
 
@@ -109,15 +113,12 @@ def test_a_server_that_dies_costs_a_warning_and_little_time(workspace, monkeypat
         started = time.monotonic()
         with track() as tracker:
             assert tracker.wait()["run_id"] is not None
-            import os
-            import signal
-
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
             for step in range(100):
                 tracker.metrics({"train_loss": 1.0}, step=step)
         assert time.monotonic() - started < 60
-        assert capfd.readouterr().err.count("tracking is off for this run") == 1
+        assert capfd.readouterr().err.count("tracked no further") == 1
     finally:
         if server.poll() is None:
             server.kill()
@@ -135,3 +136,31 @@ def _wait_for(port):
 
 def test_flatten():
     assert flatten({"a": {"b": {"c": 1}}, "d": [1, 2]}) == {"a.b.c": 1, "d": [1, 2]}
+
+
+def test_a_caller_that_is_killed_leaves_a_killed_run(workspace):
+    code = """
+import os, signal
+from pipeline.tracking import Tracker
+tracker = Tracker()
+tracker.start("exp", "run", params={}, tags={})
+tracker.metrics({"train_loss": 1.0}, step=1)
+print(tracker.wait()["run_id"], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    for _ in range(100):
+        if (status := connect().get_run(done.stdout.strip()).info.status) == "KILLED":
+            break
+        time.sleep(0.1)
+    assert status == "KILLED"
+
+
+def test_a_run_that_was_never_started_leaves_no_trace_and_costs_no_time(workspace):
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="bad input"), Tracker():
+        raise ValueError("bad input")
+    assert time.monotonic() - started < 2
+    assert not (workspace / "mlruns").exists()

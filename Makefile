@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 export PYTHON
+# Some images set this. Without compiled modules every stage would start five seconds later.
+unexport PYTHONDONTWRITEBYTECODE
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true

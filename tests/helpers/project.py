@@ -35,8 +35,8 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Without this process's tracking server and DVC settings."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "PYTHONPATH"))}
+        """Without this process's tracking server, DVC and Python settings."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "PYTHON"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
         return kept | {"PATH": path, "DVC_NO_ANALYTICS": "true", "COLUMNS": "100"}
 

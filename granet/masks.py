@@ -53,7 +53,8 @@ def apply_(tensors: Tensors, masks: Masks) -> None:
     """Zero every tensor where its mask is inactive, in place and in one fused call."""
     names = list(tensors)
     if names:
-        torch._foreach_mul_([tensors[n] for n in names], [masks[n] for n in names])
+        values, factors = [tensors[name] for name in names], [masks[name] for name in names]
+        torch._foreach_mul_(values, factors)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def pack(masks: Masks) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ ELEMENT_WISE = (
 )
 
 
-def maskable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+def maskable_weights(model: nn.Module) -> Tensors:
     """Every convolution's and linear layer's weight, first and last included; no biases, no BatchNorm."""
     return {
         f"{name}.weight" if name else "weight": module.weight
@@ -84,8 +84,7 @@ class Sparsifier:
         self._regenerate_stop = 0
         self._fraction: Schedule = constant(0.0)
         if (phase := method.regenerate) is not None:
-            stops_with_pruning = phase.until == "tf" and self._prune_span is not None
-            self._regenerate_stop = self._prune_span[1] if stops_with_pruning else total_steps
+            self._regenerate_stop = self.last_pruning_step if phase.until == "tf" else total_steps
             self._fraction = cosine(phase.initial, phase.final, total_steps)
 
     def _prunes_at(self, step: int) -> bool:

@@ -131,7 +131,9 @@ def prepare_run(
     device: torch.device,
 ) -> Run:
     """Put a run together; bad values raise UserError here, before any work. ``data`` must be on ``device``."""
-    model.to(device, memory_format=torch.channels_last if config.channels_last else torch.preserve_format)
+    model.to(device)
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     total_steps = config.epochs * len(data.train)
     optimizer = SGD(
         model.parameters(),

@@ -3,6 +3,9 @@
 Accuracies and sparsities come in as fractions and are drawn in percent.
 """
 
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false
+# (pandas' types are wider than the values of a frame whose columns are known)
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -49,9 +49,9 @@ def published(cell: Cell, section: Mapping[str, Any]) -> Published | None:
     rows = {"sparse": paper["methods"], "retrain": paper["retrain"]}.get(cell.stage, [])
     column = [cell.dataset, cell.sparsity]
     for row in rows:
-        if row["section"].items() <= section.items() and row.get("rewind") == cell.rewind:
-            if cell.model in row and column in paper["columns"]:
-                return _number(row[cell.model][paper["columns"].index(column)])
+        same_method = row["section"].items() <= section.items() and row.get("rewind") == cell.rewind
+        if same_method and cell.model in row and column in paper["columns"]:
+            return _number(row[cell.model][paper["columns"].index(column)])
     return None
 
 

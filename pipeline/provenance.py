@@ -1,5 +1,8 @@
 """Where the report's numbers come from: the protocol, the machine, and each run in DVC and MLflow."""
 
+# pyright: reportArgumentType=false
+# (pandas' types are wider than the values of a frame whose columns are known)
+
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 

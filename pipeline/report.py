@@ -3,8 +3,12 @@
     python -m pipeline.report
 
 Reads params.yaml and runs/, writes reports/report.html (one file, opens anywhere), reports/report.md with
-reports/figures/, and reports/metrics.json. A cell of the grid without a run stays empty.
+reports/figures/, reports/metrics.json, and reports/curves.csv for `dvc plots`. A cell of the grid without a run
+stays empty.
 """
+
+# pyright: reportArgumentType=false
+# (pandas' types are wider than the values of a frame whose columns are known)
 
 import base64
 import json
@@ -20,7 +24,7 @@ from pipeline.cli import run_main
 from pipeline.paper import differences
 from pipeline.params import load
 from pipeline.provenance import facts, how_to_open, images, run_groups
-from pipeline.results import Results, curves, headline, layers, once, read
+from pipeline.results import Results, curves, headline, histories, layers, once, read
 from pipeline.tables import Table, Tables
 from pipeline.tracking import Tracker, flatten, tracking_uri
 from pipeline.wording import setting
@@ -124,6 +128,8 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     environment.filters["base64"] = lambda path: base64.b64encode(path.read_bytes()).decode()
     for name in ("report.html", "report.md"):
         (out / name).write_text(environment.get_template(f"{name}.j2").render(context), encoding="utf-8")
+    columns = ["run", "epoch", "test_accuracy", "sparsity"]
+    histories(results.runs)[columns].to_csv(out / "curves.csv", index=False)  # for dvc plots
     metrics = headline(results)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics

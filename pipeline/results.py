@@ -4,6 +4,9 @@ A group is one cell of the grid without its seed, e.g. ``sparse-digits-resnet20-
 mean. Fractions lie in [0, 1].
 """
 
+# pyright: reportAttributeAccessIssue=false, reportReturnType=false, reportArgumentType=false
+# (pandas' types are wider than the values of a frame whose columns are known)
+
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +38,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class Results:
-    """All runs of the grid. ``runs`` has a row per run; ``missing`` never ran, ``outdated`` ran with other parameters."""
+    """All runs of the grid: ``runs`` has a row each; ``missing`` never ran, ``outdated`` ran with other parameters."""
 
     params: Params
     runs: "DataFrame"
@@ -158,14 +161,16 @@ def _row(cell: Cell, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def histories(runs: "DataFrame") -> "DataFrame":
-    """history.csv of every run, one under the other, with its group, seed and inference FLOPs as a ratio to dense."""
+    """history.csv of all runs, one under the other, with run, group, seed and inference FLOPs as a ratio to dense."""
     from pandas import concat, read_csv
 
     frames = []
     for run in runs.itertuples():
         history = read_csv(run.folder / "history.csv")
         ratio = history["inference_flops"] / run.inference_dense
-        frames.append(history.assign(group=run.group, seed=run.seed, inference_ratio=ratio))
+        frames.append(
+            history.assign(run=run.dvc_stage, group=run.group, seed=run.seed, inference_ratio=ratio)
+        )
     return concat(frames, ignore_index=True)
 
 

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 REFRESH_S = 0.5
 
@@ -26,7 +26,7 @@ class TrainingProgress:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
-                MofNCompleteColumn(),
+                TaskProgressColumn(),
                 TextColumn("{task.fields[stats]}"),
                 TimeRemainingColumn(),
                 console=self._console,
@@ -49,12 +49,13 @@ class TrainingProgress:
         """Whether it is time to show numbers again."""
         return time.monotonic() - self._last >= REFRESH_S
 
-    def show(self, step: int, loss_and_accuracy: tuple[float, float], sparsity: float) -> None:
+    def show(self, step: int, loss: float, accuracy: float, sparsity: float, images_per_s: float) -> None:
         """Move the bar (terminal only)."""
         self._last = time.monotonic()
         if self._bar:
-            loss, accuracy = loss_and_accuracy
-            stats = f"loss {loss:.3f}  train {accuracy:.1%}  sparsity {sparsity:.1%}"
+            stats = (
+                f"loss {loss:.3f}  accuracy {accuracy:.1%}  sparsity {sparsity:.1%}  {images_per_s:,.0f}/s"
+            )
             self._bar.update(self._task, completed=step, stats=stats)
 
     def line(self, text: str) -> None:

@@ -62,6 +62,7 @@ class Sparsifier:
         _check(optimizer, model)
         self.method = method
         self.step = 0
+        self._dense: Tensors = {}
         self._seed = seed
         self._optimizer = optimizer
         self._weights = maskable_weights(model) if method.init is not None else {}
@@ -118,9 +119,14 @@ class Sparsifier:
         return self._prune_span[1] if self._prune_span is not None else 0
 
     def after_backward(self) -> None:
-        """Project the gradient onto the masks; on update steps it stays dense, to be read by `after_step`."""
+        """Project the gradient onto the masks; on update steps it stays dense, and is kept for `after_step`.
+
+        It is kept as a copy, because some optimizers write into .grad (SGD's fused and foreach forms with Nesterov).
+        """
         if not self.updates_at(self.step + 1):
             masks_.apply_(self._gradients(), self.masks)
+        elif self.reads_gradient_at(self.step + 1):
+            self._dense = {name: grad.clone() for name, grad in self._gradients().items()}
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -135,9 +141,9 @@ class Sparsifier:
     def _update(self) -> None:
         """Prune, then regenerate (fidelity: the order of Algorithm 1)."""
         weights: Tensors = {name: weight.detach() for name, weight in self._weights.items()}
+        # A weight that no gradient has reached (an unused layer) scores zero.
         gradients = {
-            n: weight.grad if weight.grad is not None else torch.zeros_like(weight)
-            for n, weight in self._weights.items()
+            name: self._dense.get(name, torch.zeros_like(weight)) for name, weight in weights.items()
         }
         snapshot = Snapshot(weights, gradients, self.step, self._seed)
         unit = self.method.granularity
@@ -156,6 +162,7 @@ class Sparsifier:
             mask.copy_(unit.expand(active[name], weights[name]))
         # What was dropped and grown again in one update starts from zero like any other grown weight.
         self._project({name: unit.expand(kept[name], weights[name]) for name in kept})
+        self._dense = {}
         masks_.apply_(self._gradients(), self.masks)
 
     @torch.no_grad()

@@ -181,7 +181,8 @@ def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
         if sparsifier.updates_at(sparsifier.step):
             sparse = run.dense.at(sparsifier.layer_sparsity).total
         if progress.due():
-            progress.show(sparsifier.step, _check(meter, run, epoch), sparsifier.sparsity)
+            rate = meter.num_images / (time.perf_counter() - started)
+            progress.show(sparsifier.step, *_check(meter, run, epoch), sparsifier.sparsity, rate)
     loss_mean, accuracy = _check(meter, run, epoch)
     return {
         "epoch": epoch + 1,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+DPI = 180
 GREY, INK = "#6b7280", "#1f2937"
 PALETTE = {  # Okabe and Ito's, told apart by readers with any colour vision
     "dense": "#1f2937",
@@ -90,7 +91,7 @@ def _figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=180, metadata={"Software": None})
+        figure.savefig(path, dpi=DPI, metadata={"Software": None})
 
 
 def _percent(fraction: float) -> str:
@@ -117,8 +118,8 @@ def accuracy(series: Sequence[Series], path: Path) -> None:
     labels = list(dict.fromkeys(s.label for s in series))
     columns = min(3, len(sparsities))
     rows = -(-len(sparsities) // columns)
-    with _figure(path, 9, rows * (0.75 + 0.34 * len(labels))) as figure:
-        axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+    with _figure(path, 9, 0.3 + rows * (0.5 + 0.36 * len(labels))) as figure:
+        axes = figure.subplots(rows, columns, sharey=True, squeeze=False, gridspec_kw={"wspace": 0.08}).flat
         for ax in axes[len(sparsities) :]:
             ax.set_visible(False)
         for ax, sparsity in zip(axes, sparsities, strict=False):
@@ -127,7 +128,7 @@ def accuracy(series: Sequence[Series], path: Path) -> None:
                     _dots(ax, labels.index(s.label), [100 * v for v in s.values], s)
             ax.set_title(f"sparsity {_percent(sparsity)}")
             ax.set_yticks(range(len(labels)), labels)
-            ax.set_ylim(len(labels) - 0.5, -0.5)
+            ax.set_ylim(len(labels) - 0.4, -0.5)
             ax.tick_params(axis="y", length=0)
             ax.grid(visible=False, axis="y")
             ax.margins(x=0.08)
@@ -139,17 +140,16 @@ def _dots(ax: "Axes", y: int, values: list[float], series: Series) -> None:
     if series.sparsity is None:
         ax.axvline(mean, color=series.color, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     ax.errorbar(mean, y, xerr=_spread(values) or None, color=series.color, linewidth=1.6, capsize=3, zorder=2)
-    ax.plot(mean, y, marker="D", markersize=7, color=series.color, markeredgecolor="white", zorder=3)
+    ax.plot(mean, y, marker="D", markersize=6.5, color=series.color, markeredgecolor="white", zorder=3)
     if len(values) > 1:
-        ax.plot(values, [y + 0.24] * len(values), "o", markersize=3.6, color=series.color, alpha=0.6, mew=0)
+        ax.plot(values, [y + 0.33] * len(values), "o", markersize=3.5, color=series.color, alpha=0.7, mew=0)
 
 
 def reinit(series: Sequence[Series], path: Path) -> None:
     """Figure 4: bars of the original and the reinitialised network, a panel per sparsity."""
     sparsities = _sparsities(series)
     every = [100 * value for s in series for value in (*s.values, *s.again)]
-    low = max(0.0, min(every) - max(2.0, 0.6 * (max(every) - min(every))))
-    low = float(int(low))
+    low = max(0, int(min(every) - max(2.0, 0.6 * (max(every) - min(every)))))
     with _figure(
         path, min(9.0, 1.2 + len(sparsities) * (0.6 + 1.25 * len(series) / len(sparsities))), 3
     ) as figure:
@@ -165,8 +165,8 @@ def reinit(series: Sequence[Series], path: Path) -> None:
             ax.grid(visible=False, axis="x")
             ax.set_title(f"sparsity {_percent(sparsity)}")
             ax.set_ylim(low, max(every) + 0.12 * (max(every) - low))
-        note = f"\n(the axis starts at {low:g})" if low else ""
-        figure.supylabel(f"test accuracy, %{note}", fontsize=9, ha="center")
+            if ax.get_subplotspec().is_first_col():
+                ax.set_ylabel("test accuracy, %" + (f"\n(the axis starts at {low:g})" if low else ""))
         _bar_legend(figure)
 
 

@@ -125,7 +125,7 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["base64"] = lambda path: base64.b64encode(path.read_bytes()).decode()
+    environment.filters |= {"base64": _base64, "width": _width}
     for name in ("report.html", "report.md"):
         (out / name).write_text(environment.get_template(f"{name}.j2").render(context), encoding="utf-8")
     columns = ["run", "epoch", "test_accuracy", "sparsity"]
@@ -133,6 +133,15 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     metrics = headline(results)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _width(path: Path) -> int:
+    """The width of a PNG in CSS pixels, with room for sharp screens: 9 inches fill the page."""
+    return round(int.from_bytes(path.read_bytes()[16:20]) / figures.DPI * 112)
 
 
 def main(arguments: list[str]) -> None:

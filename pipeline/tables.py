@@ -1,6 +1,5 @@
 """The report's tables as plain values, the same for HTML and Markdown."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -142,17 +141,14 @@ class Tables:
 
     def layers(self) -> Table:
         """Learnt sparsity of every layer, in percent: mean over the seeds."""
-        series = [s for s in self.series() if s.sparsity is not None and s.values]
-        if not series:
-            return Table([], [], [])
-        frame = layers(self.results.of(self.dataset, self.model)).loc[[s.group for s in series]]
+        frame = layers(self.results.of(self.dataset, self.model))
+        columns = [s for s in self.series() if s.sparsity is not None]
         lines = [
-            Line(str(name), "", [Number(percent(value), group=str(key)) for key, value in column.items()])
-            for name, column in frame.items()
+            Line(str(layer), "", [_share(column.get(s.group), s.group) for s in columns])
+            for layer, column in frame.items()
         ]
-        counts = Counter(s.sparsity for s in series if s.sparsity is not None)
-        heads = [(f"{short_percent(sparsity)} sparse", count) for sparsity, count in counts.items()]
-        return Table(heads, [s.label for s in series], lines)
+        heads = [(text, len(columns) // len(self.params.grid.sparsities)) for text, _ in self._heads([])[0]]
+        return Table(heads, [s.label for s in columns], lines)
 
     def series(self) -> list[Series]:
         """What the figures draw: the dense model, then at each sparsity the methods by family."""
@@ -262,3 +258,7 @@ class Tables:
             f"training {flops(run['training_dense'])}, inference {flops(run['inference_dense'])} per image"
         )
         return Number("1", sizes, run["group"])
+
+
+def _share(value: float | None, name: str) -> Number:
+    return Number() if value is None else Number(percent(value), group=name)

@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from granet.data import prepare
+
+settings.register_profile("shared-machine", deadline=None)  # a busy core is no slow example
+settings.load_profile("shared-machine")
 
 
 @pytest.fixture(scope="session")

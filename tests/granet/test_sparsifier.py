@@ -123,3 +123,26 @@ def test_structured_pruning_is_nothing_but_a_granularity():
     # row 1 (smallest) is dropped, row 3 (largest gradient) is grown
     assert sparsifier.masks["weight"].all(1).tolist() == [True, False, False, True]
     assert method.granularity is not ELEMENT
+
+
+@pytest.mark.parametrize("form", ["single", "foreach", "fused"])
+def test_growth_sees_the_gradient_and_not_what_the_optimizer_made_of_it(form):
+    """Nesterov without weight decay: the foreach form adds momentum to .grad in place."""
+    torch.manual_seed(0)
+    model = nn.Linear(16, 16, bias=False)
+    flags = {"foreach": form == "foreach", "fused": form == "fused"}
+    opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, **flags)
+    sparsifier = Sparsifier(model, opt, METHODS["rigl"](sf=0.5, update_interval=3), seed=0, total_steps=30)
+    seen = []
+    for step in range(3):
+        (model(torch.randn(4, 16, generator=torch.Generator().manual_seed(step))) ** 2).sum().backward()
+        if step == 2:
+            seen.append(model.weight.grad.clone())
+        sparsifier.after_backward()
+        opt.step()
+        sparsifier.after_step()
+        opt.zero_grad(set_to_none=True)
+    after = sparsifier.masks["weight"]
+    grown, passed_over = after & (model.weight == 0), ~after  # the candidates: inactive or just dropped
+    assert grown.any()
+    assert seen[0][grown].abs().min() >= seen[0][passed_over].abs().max()

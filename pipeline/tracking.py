@@ -72,7 +72,8 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
     local = tracking_uri().startswith("sqlite:")
     location = (root() / "mlartifacts" / name).as_uri() if local else None
     try:
-        return client.create_experiment(name, artifact_location=location)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on the runs, not on GenAI traces
+        return client.create_experiment(name, artifact_location=location, tags=kind)
     except MlflowException:  # another process was faster
         if (found := client.get_experiment_by_name(name)) is not None:
             return found.experiment_id

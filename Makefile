@@ -23,7 +23,7 @@ repro: setup  ## run the stages that are out of date, then say where the report 
 	@$(IN_VENV) dvc repro
 	@echo
 	@echo "Report   reports/report.html"
-	@echo "Runs     .venv/bin/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+	@echo "Runs     .venv/bin/mlflow ui, then http://127.0.0.1:5000"
 
 test: setup  ## the whole test suite on two processes, one thread each
 	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup --durations 10

@@ -37,14 +37,15 @@ SPARE = (
     "#44aa99",
     "#aa4499",
 )  # Tol's muted ones, for sections of the user's own
+LAYER_TICKS = (1, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
 STYLE: dict[str, Any] = {
-    "font.size": 9,
+    "font.size": 8.5,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": "#9ca3af",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 9.5,
+    "axes.titlesize": 9,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.grid": True,
@@ -99,7 +100,8 @@ def _percent(fraction: float) -> str:
 
 
 def _sparsities(series: Sequence[Series]) -> list[float]:
-    return sorted({s.sparsity for s in series if s.sparsity is not None})
+    """The final sparsities that have something to draw."""
+    return sorted({s.sparsity for s in series if s.sparsity is not None and s.values})
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -132,7 +134,7 @@ def accuracy(series: Sequence[Series], path: Path) -> None:
             ax.tick_params(axis="y", length=0)
             ax.grid(visible=False, axis="y")
             ax.margins(x=0.08)
-        figure.supxlabel("test accuracy at the last epoch, %", fontsize=9)
+        figure.supxlabel("test accuracy at the last epoch, %", fontsize=8.5)
 
 
 def _dots(ax: "Axes", y: int, values: list[float], series: Series) -> None:
@@ -199,22 +201,29 @@ def curves(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
         "test_accuracy": "test accuracy, %",
         "inference_ratio": "inference FLOPs, % of dense",
     }
-    with _figure(path, 9, 0.4 + 2.5 * len(sparsities)) as figure:
+    with _figure(path, 9, 0.6 + 2.2 * len(sparsities)) as figure:
         axes = figure.subplots(len(sparsities), len(titles), sharex=True, squeeze=False)
         handles = {}
         for row, sparsity in zip(axes, sparsities, strict=True):
-            for ax, (column, title) in zip(row, titles.items(), strict=True):
+            for ax, column in zip(row, titles, strict=True):
                 for s in series:
                     if s.values and s.sparsity in (None, sparsity):
                         handles[s.label] = _line(ax, s, 100 * frame.loc[s.group][column])
-                ax.set_title(title if len(sparsities) == 1 else f"{title}  (to {_percent(sparsity)})")
                 ax.margins(x=0.02)
+            row[0].set_ylabel(f"final sparsity {_percent(sparsity)}", fontweight="bold")
             row[0].set_ylim(-4, 104)
+            row[1].set_ylim(bottom=_past_the_start(row[1]))
             row[2].set_ylim(-4, 104)
-        for ax in axes[-1]:
-            ax.set_xlabel("epoch")
-            ax.xaxis.get_major_locator().set_params(integer=True)
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(6, len(handles)))
+        for top, bottom, title in zip(axes[0], axes[-1], titles.values(), strict=True):
+            top.set_title(title)
+            bottom.set_xlabel("epoch")
+            bottom.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(8, len(handles)))
+
+
+def _past_the_start(ax: "Axes") -> float:
+    """The lowest value of any line after the first tenth of its points: the climb from chance would hide the rest."""
+    return min(min(y[len(y) // 10 :]) for line in ax.lines if len(y := list(line.get_ydata()))) - 1
 
 
 def _line(ax: "Axes", series: Series, values: "DataFrame") -> Any:
@@ -227,7 +236,7 @@ def _line(ax: "Axes", series: Series, values: "DataFrame") -> Any:
 
 
 def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
-    """Learnt sparsity by layer, a row per method and sparsity, on a logarithmic scale of the share kept.
+    """Learnt sparsity by layer, a row per method and sparsity; the colour is logarithmic in the share kept.
 
     ``frame`` is `pipeline.results.layers`: a column per layer, in the order of the model.
     """
@@ -235,47 +244,41 @@ def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
 
     shown = [s for s in series if s.group in frame.index]
     kept = 1 - frame.loc[[s.group for s in shown]].to_numpy()
-    low = max(1e-4, float(kept[kept > 0].min(initial=1.0)))
-    labels = [f"{s.label}, {_percent(s.sparsity or 0)}" for s in shown]
+    low = max(1e-4, float(kept.min()))
+    high = max(float(kept.max()), 2 * low)
     names = [name.removesuffix(".weight") for name in frame.columns]
-    with _figure(path, 9.5, 1.5 + 0.3 * len(shown)) as figure:
+    few = len(names) <= 30
+    with _figure(path, 9, 1.3 + 0.28 * len(shown)) as figure:
         ax = figure.subplots()
-        norm = LogNorm(low * 0.8, 1)
-        image = ax.imshow(kept.clip(low), aspect="auto", cmap="cividis", norm=norm, interpolation="nearest")
-        ax.set_yticks(range(len(shown)), labels)
-        ax.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
-        ax.tick_params(length=0, labelsize=7.5 if len(names) <= 30 else 5.5)
-        ax.tick_params(axis="y", labelsize=8.5)
+        norm = LogNorm(0.5 * low, high)
+        image = ax.imshow(kept.clip(low), aspect="auto", cmap="Blues", norm=norm, interpolation="nearest")
+        ax.set_yticks(range(len(shown)), [f"{s.label}, {_percent(s.sparsity or 0)}" for s in shown])
+        ax.set_xticks(range(len(names)), names, rotation=90)
+        ax.tick_params(length=0)
+        ax.tick_params(axis="x", labelsize=7 if few else 5.5)
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
-        _separate(ax, [s.sparsity for s in shown])
-        if len(names) <= 30:
+        for row in range(1, len(shown)):
+            same = shown[row].sparsity == shown[row - 1].sparsity
+            ax.axhline(row - 0.5, color="white", linewidth=1 if same else 5)
+        if few:
             _annotate(ax, kept, norm)
-        bar = figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
-        ticks = [
-            tick for tick in (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001) if tick >= low * 0.8
-        ]
+        bar = figure.colorbar(image, ax=ax, pad=0.01, aspect=max(8, 3 * len(shown)))
+        ticks = [tick for tick in LAYER_TICKS if low <= tick <= high]
         bar.set_ticks(ticks, labels=[_percent(round(1 - tick, 6)) for tick in ticks])
         bar.minorticks_off()
         bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=7.5)
+        bar.ax.set_ylim(low, high)
+        bar.ax.tick_params(labelsize=7)
         bar.set_label("sparsity", fontsize=8)
-
-
-def _separate(ax: "Axes", sparsities: Sequence[float | None]) -> None:
-    """A white line between rows of different final sparsity."""
-    for row in range(1, len(sparsities)):
-        width = 4 if sparsities[row] != sparsities[row - 1] else 1.2
-        ax.axhline(row - 0.5, color="white", linewidth=width)
 
 
 def _annotate(ax: "Axes", kept: Any, norm: Any) -> None:
     """Write each layer's sparsity in percent into its field."""
     for y, row in enumerate(kept):
         for x, value in enumerate(row):
-            text = f"{100 * (1 - value):.1f}".removesuffix(".0")
-            ink = INK if norm(value) > 0.55 else "white"
-            ax.text(x, y, text, ha="center", va="center", fontsize=6, color=ink)
+            ink = "white" if norm(value) > 0.6 else INK
+            ax.text(x, y, f"{100 * (1 - value):.1f}", ha="center", va="center", fontsize=6, color=ink)
 
 
 def run_curves(history: list[Row], title: str, path: Path) -> None:

@@ -73,7 +73,6 @@ def run_groups(results: Results, uri: str) -> list[dict[str, Any]]:
 def _run(run: Any, uri: str) -> dict[str, str | None]:
     return {
         "stage": run.dvc_stage,
-        "folder": run.folder.as_posix(),
         "accuracy": percent(run.last),
         "sparsity": percent(run.final_sparsity),
         "time": duration(run.time_s),
@@ -82,15 +81,15 @@ def _run(run: Any, uri: str) -> dict[str, str | None]:
     }
 
 
-def mlflow_url(uri: str, experiment_id: str | None, run_id: str | None) -> str | None:
-    """A run's page on its MLflow server, or on the local one that `mlflow ui` starts; None where it has none.
+def mlflow_url(uri: str, experiment_id: str, run_id: str) -> str | None:
+    """A run's page on its MLflow server, or on the local one that `mlflow ui` starts; None where it was not tracked.
 
     >>> mlflow_url("https://me:secret@host/mlflow/", "7", "a1")
     'https://host/mlflow/#/experiments/7/runs/a1'
     >>> mlflow_url("sqlite:///mlflow.db", "7", "a1")
     'http://127.0.0.1:5000/#/experiments/7/runs/a1'
     """
-    if experiment_id is None or run_id is None:
+    if not (experiment_id and run_id):
         return None
     return f"{_server(uri) or LOCAL_UI}/#/experiments/{experiment_id}/runs/{run_id}"
 

@@ -101,6 +101,7 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     """All files of the report; returns what is in metrics.json."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "figures", ignore_errors=True)
     shown = list(blocks(results, out / "figures"))
     context = {
@@ -114,7 +115,7 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
         "num_runs": len(results.runs),
         "hardware": once(results.runs["hardware"].tolist()),
         "precision": once(results.runs["precision"].tolist()),
-        "experiment": once(results.runs["experiment"].tolist()),
+        "experiment": results.params.tracking.experiment,
         "open_mlflow": how_to_open(tracking_uri()),
     }
     environment = Environment(
@@ -141,7 +142,7 @@ def _base64(path: Path) -> str:
 
 def _width(path: Path) -> int:
     """The width of a PNG in CSS pixels, with room for sharp screens: 9 inches fill the page."""
-    return round(int.from_bytes(path.read_bytes()[16:20]) / figures.DPI * 112)
+    return round(int.from_bytes(path.read_bytes()[16:20]) / figures.DPI * 122)
 
 
 def main(arguments: list[str]) -> None:

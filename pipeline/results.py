@@ -106,10 +106,8 @@ def read(params: Params, root: Path = Path("runs")) -> Results:
         else:
             rows.append(_row(cell, summary, path.parent))
     if not rows:
-        state = "was made with other parameters" if outdated else "is not there yet"
-        raise UserError(
-            f"{root}: every run of the grid in params.yaml {state}, so there is nothing to report; run: dvc repro"
-        )
+        made = " that was made with its parameters" if outdated else ""
+        raise UserError(f"{root} holds no finished run of the grid in params.yaml{made}; run: dvc repro")
     return Results(params, DataFrame(rows), missing, outdated)
 
 
@@ -154,9 +152,9 @@ def _row(cell: Cell, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         **{f"num_{split}": images.get(split, 0) for split in ("train", "val", "test")},
         "time_s": summary["time_s"],
         **summary["environment"],
-        "experiment": summary["tracking"]["experiment"],
-        "experiment_id": summary["tracking"].get("experiment_id"),
-        "run_id": summary["tracking"]["run_id"],
+        "experiment": summary["tracking"]["experiment"] or "none: not tracked",
+        "experiment_id": summary["tracking"].get("experiment_id") or "",  # pandas would make NaN of a None
+        "run_id": summary["tracking"]["run_id"] or "",
     }
 
 

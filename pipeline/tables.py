@@ -125,7 +125,7 @@ class Tables:
     def three_accuracies(self) -> Table:
         """Each of the three test accuracies by its name; the paper's stands beside its like, the best test epoch."""
         grid = self.params.grid
-        lines = [replace(self._three(self._cell("dense")), heading="Dense")]
+        lines = [self._three(self._cell("dense"))]
         for sparsity in grid.sparsities:
             cells = [self._cell("sparse", method, sparsity) for method in by_family(self.params)]
             cells += [self._cell("reinit", method, sparsity) for method in grid.reinit]

@@ -27,7 +27,7 @@ FAMILY_NAMES = {
     "sparse_to_sparse": "Sparse to sparse",
     "dense_to_sparse": "Dense to sparse",
 }
-REWIND_NAMES = {"lth": "+ lottery ticket (LTH)", "lrr": "+ learning-rate rewinding (LRR)"}
+REWIND_NAMES = {"lth": "+ LTH", "lrr": "+ LRR"}
 
 
 def labels(params: Params) -> dict[str, str]:

@@ -35,7 +35,12 @@ def cifar(name: str, request: Request) -> Source:
         train, test = (_split(folder, files) for files in (official.train_list, official.test_list))
         classes = [_text(word) for word in _load(folder / official.meta["filename"])[official.meta["key"]]]
         return Source(train, test, tuple(classes))
-    except Exception as error:  # a damaged pickle can raise anything
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:  # damaged, or something else altogether
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
             f"data.root={request.root}: {folder} cannot be read ({reason}); {_get_archive(official)}"
@@ -76,7 +81,10 @@ def _load(path: Path) -> dict[str, Any]:
     with path.open("rb") as file, warnings.catch_warnings():
         # The official pickles spell dtypes in a way that NumPy 2.4 has deprecated.
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
-        return {_text(key): value for key, value in pickle.load(file, encoding="bytes").items()}
+        try:
+            return {_text(key): value for key, value in pickle.load(file, encoding="bytes").items()}
+        except Exception as error:  # a damaged pickle can raise anything
+            raise ValueError(f"{path.name}: {type(error).__name__}: {error}") from error
 
 
 def _text(word: bytes | str) -> str:

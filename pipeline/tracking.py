@@ -8,6 +8,7 @@ Usage, to make the database before several runs write to it: python -m pipeline.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -223,10 +224,8 @@ def serve() -> None:
         run.finish("KILLED")  # the caller is gone without a word
     except Exception as error:  # whatever a tracking server does, the training run goes on
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        print(
-            f"warning: MLflow at {tracking_uri()} failed, this run is tracked no further: {reason}",
-            file=sys.stderr,
-        )
+        line = f"warning: MLflow at {tracking_uri()} failed, this run is tracked no further: {reason}"
+        print(re.sub(r"//[^/@\s]+@", "//", line), file=sys.stderr)  # an address may hold a password
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -61,11 +61,12 @@ def allocate(layer_sparsities: dict[str, float], limits: Counts, shapes: Shapes,
     """Whole numbers of active weights that follow ``layer_sparsities`` and add up to exactly ``total``.
 
     Every tensor gets the floor of its share, at most ``limits[name]``; what is left goes one by one to the
-    tensors with the largest remainders that have room (ties: by name).
+    tensors with the largest remainders that have room (ties: by name). A ``total`` beyond all limits is cut to them.
 
     >>> allocate({"a": 0.5, "b": 0.5}, {"a": 3, "b": 5}, {"a": (3,), "b": (5,)}, 4)
     {'a': 2, 'b': 2}
     """
+    total = min(total, sum(limits.values()))
     wanted = {name: (1 - layer_sparsities[name]) * prod(shape) for name, shape in shapes.items()}
     # Shares are sums of floats: a billionth decides neither a floor nor, by the order of the layers, a tie.
     counts = {name: min(math.floor(share + 1e-9), limits[name]) for name, share in wanted.items()}

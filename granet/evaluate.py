@@ -17,13 +17,16 @@ class Meter:
     _sums: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self._sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        # Apple's GPUs have no float64.
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self._sums = torch.zeros(2, dtype=dtype, device=self.device)
 
     def add(self, mean_loss: Tensor, logits_BC: Tensor, labels_B: Tensor) -> None:
         """Count one batch."""
         self.num_images += len(labels_B)
         correct = (logits_BC.detach().argmax(1) == labels_B).sum()
-        self._sums += torch.stack([mean_loss.detach().double() * len(labels_B), correct.double()])
+        loss = mean_loss.detach().to(self._sums.dtype) * len(labels_B)
+        self._sums += torch.stack([loss, correct.to(self._sums.dtype)])
 
     def read(self) -> tuple[float, float]:
         """Mean loss and accuracy in [0, 1] so far."""

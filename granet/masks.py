@@ -50,7 +50,7 @@ def sparsity(counts: Counts, shapes: Shapes) -> float:
 
 
 def apply_(tensors: Tensors, masks: Masks) -> None:
-    """Zero every tensor where its mask is inactive, in place and in one fused call."""
+    """Zero every tensor where its mask is inactive, in place."""
     names = list(tensors)
     if names:
         values, factors = [tensors[name] for name in names], [masks[name] for name in names]

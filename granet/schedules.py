@@ -62,13 +62,3 @@ def piecewise(initial: float, drop_steps: Sequence[int], factor: float) -> Sched
     [0.1, 0.1, 0.01, 0.001]
     """
     return lambda step: initial * factor ** sum(step >= drop for drop in drop_steps)
-
-
-def warmup(schedule: Schedule, num_steps: int) -> Schedule:
-    """Scale ``schedule`` by (t + 1) / num_steps over the first ``num_steps`` steps.
-
-    >>> lr = warmup(constant(1.0), 4)
-    >>> [lr(t) for t in (0, 1, 3, 10)]
-    [0.25, 0.5, 1.0, 1.0]
-    """
-    return lambda step: schedule(step) * min((step + 1) / num_steps, 1.0) if num_steps else schedule(step)

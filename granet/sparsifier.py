@@ -28,12 +28,15 @@ ELEMENT_WISE = (
 
 
 def maskable_weights(model: nn.Module) -> Tensors:
-    """Every convolution's and linear layer's weight, first and last included; no biases, no BatchNorm."""
-    return {
-        f"{name}.weight" if name else "weight": module.weight
-        for name, module in model.named_modules()
-        if isinstance(module, MASKABLE)
-    }
+    """Every convolution's and linear layer's weight, first and last included; no biases, no BatchNorm.
+
+    A weight that two layers share counts once, under its first name.
+    """
+    weights: Tensors = {}
+    for name, module in model.named_modules():
+        if isinstance(module, MASKABLE) and all(module.weight is not known for known in weights.values()):
+            weights[f"{name}.weight" if name else "weight"] = module.weight
+    return weights
 
 
 class Sparsifier:
@@ -191,13 +194,13 @@ class Sparsifier:
         return masks_.layer_sparsity(self._counts, self._shapes)
 
     def state_dict(self) -> dict:
-        """Everything a resumed run needs: the step and the packed masks."""
-        return {"step": self.step, "masks": masks_.pack(self.masks)}
+        """Everything a resumed run needs: the step and the packed masks, with their shapes."""
+        return {"step": self.step, "masks": masks_.pack(self.masks), "shapes": self._shapes}
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state_dict`. Raises UserError where it is of another model."""
-        if set(state["masks"]) != set(self.masks):
-            odd = sorted(set(state["masks"]) ^ set(self.masks))
+        if state["shapes"] != self._shapes:
+            odd = sorted({name for name, _ in state["shapes"].items() ^ self._shapes.items()})
             raise UserError(f"masks: this state is of another model; differing tensors: {', '.join(odd[:3])}")
         self.step = state["step"]
         for name, mask in masks_.unpack(state["masks"], self._shapes).items():
@@ -206,7 +209,7 @@ class Sparsifier:
 
 
 def _check(optimizer: Optimizer, model: nn.Module) -> None:
-    if not isinstance(optimizer, ELEMENT_WISE):
+    if type(optimizer) not in ELEMENT_WISE:  # a subclass may update otherwise, as LARS does
         names = ", ".join(cls.__name__ for cls in ELEMENT_WISE)
         raise UserError(
             f"optimizer={type(optimizer).__name__} is not known to be element-wise, so masked weights would not "

@@ -104,9 +104,9 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()
         return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"train.device={name!r} cannot be used here; try auto or cpu") from error
 
 
@@ -182,27 +182,27 @@ def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
             sparse = run.dense.at(sparsifier.layer_sparsity).total
         if progress.due():
             rate = meter.num_images / (time.perf_counter() - started)
-            progress.show(sparsifier.step, *_check(meter, run, epoch), sparsifier.sparsity, rate)
-    loss_mean, accuracy = _check(meter, run, epoch)
+            progress.show(sparsifier.step, *_check(meter.read(), run, epoch), sparsifier.sparsity, rate)
+    mean_loss, accuracy = _check(meter.read(), run, epoch)
     return {
         "epoch": epoch + 1,
         "step": sparsifier.step,
         "lr": run.lr(sparsifier.step - 1),
-        "train_loss": loss_mean,
+        "train_loss": mean_loss,
         "train_accuracy": accuracy,
         "train_flops": flops,
         "images_per_s": meter.num_images / (time.perf_counter() - started),
     }
 
 
-def _check(meter: Meter, run: Run, epoch: int) -> tuple[float, float]:
-    loss, accuracy = meter.read()
-    if not math.isfinite(loss):
+def _check(result: tuple[float, float], run: Run, epoch: int, split: str = "training") -> tuple[float, float]:
+    """Mean loss and accuracy as they are, or UserError where the loss is NaN or infinite."""
+    if not math.isfinite(result[0]):
         raise UserError(
-            f"{run.title}: the training loss is {loss} in epoch {epoch + 1} (step {run.sparsifier.step}, "
+            f"{run.title}: the {split} loss is {result[0]} in epoch {epoch + 1} (step {run.sparsifier.step}, "
             f"train.lr={run.config.lr}, precision {run.precision}); lower train.lr or set train.precision=fp32"
         )
-    return loss, accuracy
+    return result
 
 
 def fit(
@@ -229,7 +229,8 @@ def fit(
             row = train_epoch(run, epoch, progress)
             for split, loader in run.data.evaluated.items():
                 batches = ((run.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0))
-                loss, accuracy = evaluate(run.model, batches, run.forward, run.device)
+                result = evaluate(run.model, batches, run.forward, run.device)
+                loss, accuracy = _check(result, run, epoch, split)
                 row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
             row["sparsity"] = run.sparsifier.sparsity
             row["inference_flops"] = run.dense.at(run.sparsifier.layer_sparsity).total

@@ -15,6 +15,8 @@ def run_main(main: Callable[[list[str]], object], help_text: str | None, argumen
         main(arguments)
     except UserError as error:
         sys.exit(_fail(f"error: {error}", 2))
+    except OSError as error:  # a folder that cannot be written, a full disk
+        sys.exit(_fail(f"error: {error}", 2))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted; run the same command again to go on", 130))
 

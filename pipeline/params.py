@@ -39,7 +39,9 @@ def _check_section(name: str, schema: type, values: Any) -> Any:
             raise UserError(f"{name}.{key} is an unknown key; {_suggest(str(key), known)}")
     for key, value in values.items():
         try:
-            OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+            OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), {key: value}))
+        except UserError:
+            continue  # the values of a section are judged together below
         except OmegaConfBaseException as error:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise UserError(f"{name}.{key}={value!r} is not valid: {reason}") from None
@@ -54,6 +56,10 @@ def _suggest(word: str, known: typing.Iterable[str]) -> str:
 
 def validate(raw: dict[str, Any]) -> Params:
     """Check everything that can be checked before any work. Raises UserError with one line for the first fault."""
+    if not isinstance(raw, dict) or not {"grid", "train"} <= set(raw):
+        raise UserError(
+            "params.yaml has no sections grid and train; write it: python -m pipeline.params recipe=quick"
+        )
     methods = {}
     for name, values in raw.items():
         if name in SECTIONS:
@@ -67,8 +73,8 @@ def validate(raw: dict[str, Any]) -> Params:
         methods[name] = dataclasses.asdict(_check_section(name, section_schema(values["method"]), values))
     fixed = {name: _check_section(name, schema, raw.get(name, {})) for name, schema in SECTIONS.items()}
     params = Params(**fixed, methods=methods)
-    _check_grid(params)
     _check_data(params.data)
+    _check_grid(params)
     return params
 
 
@@ -84,7 +90,7 @@ def _check_grid(params: Params) -> None:
             raise UserError(
                 f"grid.{key}=[] is empty: DVC cannot make a matrix of it; give it at least one entry"
             )
-        if len(set(values)) < len(values):
+        if len(set(map(str, values))) < len(values):
             raise UserError(f"grid.{key}={values} names an entry twice; remove one")
     trained = [name for name, section in params.methods.items() if section["method"] != "dense"]
     for key, choices in (
@@ -98,8 +104,10 @@ def _check_grid(params: Params) -> None:
         for value in getattr(grid, key):
             _choose(f"grid.{key}", value, choices)
     for sparsity in grid.sparsities:
-        if not 0 <= sparsity < 1:
-            raise UserError(f"grid.sparsities={sparsity} must lie in [0, 1): a fraction, 0.9 for 90 %")
+        if not 0 < sparsity < 1:
+            raise UserError(
+                f"grid.sparsities={sparsity} must lie in (0, 1): 0.9 for 90 %; 0 is the dense stage"
+            )
     for seed in grid.seeds:
         if seed < 0:
             raise UserError(f"grid.seeds={seed} must be 0 or more")
@@ -118,8 +126,15 @@ def _check_grid(params: Params) -> None:
 def _steps_per_epoch(params: Params, dataset: str) -> int:
     """Optimizer steps per epoch, as far as the parameters tell before the data is read."""
     row, data = DATASETS[dataset], params.data
-    full = (row.num_train or 1_000_000) - (row.val_size if data.val_size is None else data.val_size)
-    return -(-(data.train_size or full) // params.train.batch_size)
+    if data.train_size is not None:
+        return -(-data.train_size // params.train.batch_size)
+    held_out = row.val_size if data.val_size is None else data.val_size
+    num_train = (row.num_train or 1_000_000) - held_out
+    if num_train < 1:
+        raise UserError(
+            f"data.val_size={held_out} leaves none of {dataset}'s {row.num_train} images to train on"
+        )
+    return -(-num_train // params.train.batch_size)
 
 
 def _check_data(data: DataConfig) -> None:
@@ -142,7 +157,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]
     except FileNotFoundError:
         raise UserError(f"{path} is missing; write it with: python -m pipeline.params recipe=quick") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -160,7 +175,12 @@ def _override(raw: dict[str, Any], overrides: typing.Sequence[str]) -> dict[str,
             raise UserError(f"{text!r} is not an override; write section.key=value, e.g. train.epochs=20")
         if section not in raw:
             raise UserError(f"{section} is an unknown section; {_suggest(section, raw)}")
-        raw[section] = {**(raw[section] or {}), name: yaml.safe_load(value)}
+        try:
+            raw[section] = {**(raw[section] or {}), name: yaml.safe_load(value)}
+        except yaml.YAMLError:
+            raise UserError(
+                f"{text!r}: {value!r} is not a YAML value; quote it or close its brackets"
+            ) from None
     return raw
 
 

@@ -13,6 +13,7 @@ from granet.data import DATASETS, prepare
 from granet.types import UserError
 from pipeline.cli import run_main
 from pipeline.params import load
+from pipeline.tracking import root
 
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     index = prepare(
         dataset,
         out,
-        root=Path(data.root) if data.root else RAW,
+        root=root() / Path(data.root or RAW).expanduser(),
         train_size=data.train_size,
         val_size=data.val_size,
         test_size=data.test_size,

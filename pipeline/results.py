@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 CURVES = ("sparsity", "test_accuracy", "inference_ratio")
-IRRELEVANT = {"train": ("device",), "data": ("root", "verify", "loader", "num_workers")}
-"""Parameters that say where and how fast a run goes, not what it is."""
+FREE = {"device": None}  # of the train section: says where a run goes, not what it is
 
 
 @dataclass(frozen=True)
@@ -119,17 +118,14 @@ def _summary(path: Path) -> dict[str, Any]:
 
 
 def is_current(summary: dict[str, Any], params: Params) -> bool:
-    """Whether a run was made with what params.yaml says now; where and how fast it ran does not matter."""
-    config = summary["config"]
+    """Whether a run was made with the settings that params.yaml has now; the device does not matter.
+
+    Data and masks are left to DVC, which knows whether they changed; settings that do not change them may differ.
+    """
+    config, stage = summary["config"], summary["config"]["stage"]
     section = params.methods.get(config.get("method") or "dense")
-    return config["hyperparameters"] == section and all(
-        _relevant(key, config[key]) == _relevant(key, dataclasses.asdict(getattr(params, key)))
-        for key in IRRELEVANT
-    )
-
-
-def _relevant(key: str, section: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in section.items() if name not in IRRELEVANT[key]}
+    same_method = stage in ("reinit", "retrain") or config["hyperparameters"] == section
+    return same_method and config["train"] | FREE == dataclasses.asdict(params.train) | FREE
 
 
 def _row(cell: Cell, summary: dict[str, Any], folder: Path) -> dict[str, Any]:

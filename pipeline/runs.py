@@ -1,13 +1,15 @@
 """What the four training stages share: one cell of the grid in, one folder of results out."""
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,11 @@ def parse(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
     """
     own = dict(text.split("=", 1) for text in arguments if "=" in text and "." not in text.split("=", 1)[0])
     overrides = [text for text in arguments if text.partition("=")[0] not in own]
+    for text in overrides:
+        if text.startswith("data.") and text.partition("=")[0] not in ("data.loader", "data.num_workers"):
+            raise UserError(
+                f"{text}: the data are prepared already; change params.yaml, then: dvc repro prepare"
+            )
     params = load(overrides)
     grid = params.grid
     first = {
@@ -129,7 +136,7 @@ def run_stage(
 ) -> None:
     """Train one cell and write its results; ``start`` gives the model and the method."""
     cell, params, out = parse(stage, arguments)
-    with Tracker() as tracker:
+    with ExitStack() as locks, Tracker() as tracker:
         device = pick_device(params.train.device)
         data = open_data(
             PREPARED / cell.dataset,
@@ -142,7 +149,7 @@ def run_stage(
         model, method = start(Start(cell, params, _builder(cell.model, data), len(data.train)))
         run = prepare_run(cell.name, model, method, data, params.train, seed=cell.seed, device=device)
         config = _config(cell, params)
-        checkpoints = root() / ".checkpoints" / _key(config, data, run, cell)
+        checkpoints = locks.enter_context(_own_folder(root() / ".checkpoints", _key(config, data, run, cell)))
         tracker.start(
             params.tracking.experiment,
             f"{stage}@{cell.name}",
@@ -158,7 +165,24 @@ def run_stage(
             on_epoch=lambda row: tracker.metrics(row, step=int(row["epoch"])),
         )
         _write(out, run, history, config, cell, data, tracker)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+@contextmanager
+def _own_folder(parent: Path, key: str) -> Iterator[Path]:
+    """A run's checkpoint folder, which a killed run of the same configuration may have left.
+
+    Two queued experiments may train the same cell at once: then the second one gets a folder of its own.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / f"{key}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield parent / f"{key}-{os.getpid()}"
+        else:
+            yield parent / key
+            Path(lock.name).unlink(missing_ok=True)
 
 
 def _builder(name: str, data: Data) -> Build:

@@ -93,7 +93,7 @@ class Params:
                 None if text == "auto" else parse_time(text, steps_per_epoch, key=f"{section}.{key}")
             )
         if values.get("si", 0) > 0 and values["tf"] is None and self.train.lr_drops:
-            values["tf"] = round(self.train.lr_drops[0] * self.train.epochs * steps_per_epoch)
+            values["tf"] = round(min(self.train.lr_drops) * self.train.epochs * steps_per_epoch)
         if "sf" in inspect.signature(row).parameters:
             values["sf"] = sparsity
         try:

@@ -108,3 +108,8 @@ def test_erk_of_imagenet_resnet50():
     eps = (0.1 * 25_502_912 - 64 * 64) / rest
     assert layers["conv1.weight"] == pytest.approx(1 - eps * (64 + 3 + 7 + 7) / (64 * 3 * 7 * 7))
     assert layers["fc.weight"] == pytest.approx(1 - eps * (1000 + 2048) / (1000 * 2048))
+
+
+def test_a_layer_wise_rule_cannot_bring_weights_back():
+    half = {"a": torch.tensor([True, False, True, False])}
+    assert by_layer(uniform)({}, half, 0.25) == {"a": 2}

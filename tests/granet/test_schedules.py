@@ -1,6 +1,6 @@
 import pytest
 
-from granet.schedules import constant, cosine, cubic, piecewise, warmup
+from granet.schedules import cosine, cubic, piecewise
 from granet.types import UserError
 
 
@@ -42,8 +42,3 @@ def test_cosine_over_its_whole_course():
 def test_learning_rate_drops_at_the_papers_epochs():
     lr = piecewise(0.1, [80, 120], 0.1)
     assert [round(lr(e), 6) for e in (0, 79, 80, 119, 120, 159)] == [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
-
-
-def test_warmup_rises_to_the_schedule_and_zero_steps_leave_it_alone():
-    assert [warmup(constant(2.0), 4)(t) for t in range(5)] == [0.5, 1.0, 1.5, 2.0, 2.0]
-    assert warmup(constant(2.0), 0)(0) == 2.0

@@ -146,3 +146,31 @@ def test_growth_sees_the_gradient_and_not_what_the_optimizer_made_of_it(form):
     grown, passed_over = after & (model.weight == 0), ~after  # the candidates: inactive or just dropped
     assert grown.any()
     assert seen[0][grown].abs().min() >= seen[0][passed_over].abs().max()
+
+
+def test_a_subclass_of_a_known_optimizer_may_do_anything_and_is_refused():
+    class LARS(torch.optim.SGD):
+        pass
+
+    model = nn.Linear(4, 4)
+    with pytest.raises(UserError, match="optimizer=LARS"):
+        Sparsifier(model, LARS(model.parameters(), 0.1), METHODS["static"](sf=0.5), seed=0, total_steps=1)
+
+
+def test_state_of_other_shapes_is_refused():
+    def make(rows):
+        model = nn.Linear(8, rows)
+        opt = torch.optim.SGD(model.parameters(), 0.1)
+        return Sparsifier(model, opt, METHODS["static"](sf=0.5), seed=0, total_steps=1)
+
+    with pytest.raises(UserError, match="weight"):
+        make(9).load_state_dict(make(8).state_dict())
+
+
+def test_a_shared_weight_is_masked_once():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    model[1].weight = model[0].weight
+    opt = torch.optim.SGD(model.parameters(), 0.1)
+    sparsifier = Sparsifier(model, opt, METHODS["static"](sf=0.5), seed=0, total_steps=1)
+    assert list(sparsifier.masks) == ["0.weight"]
+    assert int(model[0].weight.count_nonzero()) == 32

@@ -57,7 +57,11 @@ def test_tf_auto_is_the_first_learning_rate_drop_where_training_starts_sparse():
         ({"grid__seeds": ["a"]}, r"grid\.seeds=\['a'\] is not valid"),
         ({"train": 3}, "train=3 must be a section"),
         ({"granet__si": 0.99}, "granet at sparsity 0.98: si=0.99"),
-        ({"grid__sparsities": [1.0]}, r"grid\.sparsities=1\.0 must lie in \[0, 1\)"),
+        ({"grid__sparsities": [1.0]}, r"grid\.sparsities=1\.0 must lie in \(0, 1\)"),
+        ({"grid__sparsities": [0.0]}, r"grid\.sparsities=0\.0.*dense stage"),
+        ({"grid__methods": [[1]]}, r"grid\.methods=\[1\] is unknown"),
+        ({"train__lr": "${foo}"}, r"train\.lr='\$\{foo\}' is not valid"),
+        ({"data__val_size": 2000}, r"data\.val_size=2000 leaves none"),
         ({"grid__sparsities": [-0.1]}, r"grid\.sparsities=-0\.1"),
         ({"granet__tf": "30ep"}, "granet: tf=360 steps lies beyond the end of training"),
         ({"granet__tf": "soon"}, r"granet\.tf='soon' is no point in time"),
@@ -89,6 +93,7 @@ def test_bad_input_gets_one_line_that_names_the_key(changes, message):
         (["recipe=table99"], "table99.*Recipes: ci, quick"),
         (["recipe=quick", "granet.s=1"], r"granet\.s is an unknown key"),
         (["recipe=quick", "nothing.at=1"], "nothing is an unknown section"),
+        (["recipe=quick", "grid.seeds=[0"], r"'\[0' is not a YAML value"),
     ],
 )
 def test_bad_command_lines_are_refused(arguments, message):
@@ -101,9 +106,15 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     with pytest.raises(UserError, match="is missing"):
         params.load(path=tmp_path / "params.yaml")
     broken = tmp_path / "broken.yaml"
-    broken.write_text("grid: [1,")
-    with pytest.raises(UserError, match="not valid YAML"):
-        params.load(path=broken)
+    for content, message in (
+        (b"grid: [1,", "not valid YAML"),
+        (b"\xff\xfe\xfa", "not valid YAML"),
+        (b"", "no sections grid and train"),
+        (b"- 1", "no sections grid and train"),
+    ):
+        broken.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            params.load(path=broken)
 
 
 def test_writing_shows_what_changed_and_a_fault_leaves_the_file_alone(tmp_path, monkeypatch, capsys):

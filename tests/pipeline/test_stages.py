@@ -47,6 +47,28 @@ def test_a_killed_run_goes_on_and_ends_bit_identical(project):
     assert not list((project.folder / ".checkpoints").iterdir())
 
 
+def test_two_runs_of_one_configuration_at_once_do_not_meet(project):
+    command = [
+        "python",
+        "-m",
+        "pipeline.sparse",
+        "method=set",
+        "set.update_interval=1",
+        "train.precision=fp32",
+    ]
+    both = [project.start(*command, f"out=twin{i}") for i in (1, 2)]
+    printed = [run.communicate()[0] for run in both]
+    assert [run.returncode for run in both] == [0, 0], printed
+    weights = [(project.folder / f"twin{i}/model.safetensors").read_bytes() for i in (1, 2)]
+    assert weights[0] == weights[1]
+    ids = [
+        json.loads((project.folder / f"twin{i}/summary.json").read_text())["tracking"]["run_id"]
+        for i in (1, 2)
+    ]
+    assert len(set(ids)) == 2
+    assert not list((project.folder / ".checkpoints").iterdir())
+
+
 def test_overrides_do_not_touch_the_results_of_the_pipeline(project):
     project.python("pipeline.dense", "train.epochs=1", "seed=5")
     assert (project.folder / "scratch/dense/digits-resnet20-5/metrics.json").exists()
@@ -82,6 +104,8 @@ def test_a_summary_says_what_was_run_and_what_came_out(project):
         ("dense", ["sparsity=0.9"], "sparsity is an unknown key of the dense stage"),
         ("reinit", ["seed=77"], "dvc repro sparse@digits-resnet20-gmp-0.98-77"),
         ("retrain", ["rewind=later"], "rewind='later' is unknown"),
+        ("sparse", ["data.train_size=50"], "data.train_size=50: the data are prepared already"),
+        ("sparse", ["out=/proc/x"], "/proc/x"),
         ("prepare", ["dataset=mnist"], "dataset='mnist' is unknown"),
         ("prepare", ["data.train_size=99999"], "data.train_size=99999"),
         ("prepare", ["dataset=cifar10", "data.root=nowhere"], "data.root=nowhere"),

@@ -108,7 +108,7 @@ def test_a_summary_says_what_was_run_and_what_came_out(project):
         ("sparse", ["out=/proc/x"], "/proc/x"),
         ("prepare", ["dataset=mnist"], "dataset='mnist' is unknown"),
         ("prepare", ["data.train_size=99999"], "data.train_size=99999"),
-        ("prepare", ["dataset=cifar10", "data.root=nowhere"], "data.root=nowhere"),
+        ("prepare", ["dataset=cifar10", "data.root=nowhere"], "nowhere"),
     ],
 )
 def test_bad_input_gets_one_line_before_any_work(project, module, arguments, message):

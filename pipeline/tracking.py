@@ -52,7 +52,8 @@ def connect() -> "MlflowClient":
     """A client whose database is ready for use."""
     import logging
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "mlflow.store.db.utils"):  # they tell at length how a database is made
+        logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
     uri = tracking_uri()

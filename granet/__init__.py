@@ -1,6 +1,7 @@
 """GraNet: sparse-training methods in PyTorch, built from schedules, distributions, criteria and granularities."""
 
-from granet.methods import METHODS, Method
+from granet.method import Method
+from granet.methods import METHODS
 from granet.sparsifier import Sparsifier
 from granet.types import UserError
 

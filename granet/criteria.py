@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from granet.seeds import stable_seed
-from granet.types import Snapshot, Tensors
+from granet.types import Snapshot, Tensors, UserError
 
 Criterion = Callable[[Snapshot], Tensors]
 
@@ -33,5 +33,27 @@ def random(snapshot: Snapshot) -> Tensors:
     }
 
 
+def momentum(snapshot: Snapshot) -> Tensors:
+    """|m|, the optimizer's running mean of the dense gradient (SNFS, Dettmers & Zettlemoyer 2019).
+
+    Raises UserError where the optimizer has none.
+    """
+    if missing := sorted(set(snapshot.weights) - set(snapshot.momentum)):
+        raise UserError(f"momentum: the optimizer holds none for {missing[0]}; set momentum above 0")
+    return {name: value.abs() for name, value in snapshot.momentum.items()}
+
+
+def sign_flip(snapshot: Snapshot) -> Tensors:
+    """w times its sign at step 0: negative where the sign has flipped (Deep-R, Bellec et al. 2018)."""
+    return {
+        name: torch.where(snapshot.memory[name], weight, -weight) for name, weight in snapshot.weights.items()
+    }
+
+
+def over_threshold(snapshot: Snapshot) -> Tensors:
+    """|w| over the learned threshold of its tensor (STR, Kusupati et al. 2020)."""
+    return {name: weight.abs() / snapshot.thresholds[name] for name, weight in snapshot.weights.items()}
+
+
 READS_GRADIENT: frozenset[Criterion] = frozenset({gradient})
-"""Criteria that need the dense gradient, whose computation costs FLOPs."""
+"""Criteria that need the dense gradient, whose computation costs FLOPs. A new one that reads it belongs in here."""

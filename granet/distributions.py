@@ -10,7 +10,8 @@ from math import prod
 
 import torch
 
-from granet.types import Counts, Masks, Shapes, Tensors, UserError
+from granet.criteria import momentum
+from granet.types import Counts, Masks, Shapes, Snapshot, Tensors, UserError
 
 LayerSparsity = Callable[[Shapes, float], dict[str, float]]
 Distribution = Callable[[Tensors, Masks, float], Counts]
@@ -82,13 +83,25 @@ def budget(shapes: Shapes, sparsity: float) -> int:
     return round((1 - sparsity) * sum(prod(shape) for shape in shapes.values()))
 
 
+def uniform_capped(shapes: Shapes, sparsity: float) -> dict[str, float]:
+    """The same sparsity everywhere, but the classifier (the last linear layer) never above 0.8 (Gale et al. 2019).
+
+    >>> uniform_capped({"conv": (8, 3, 3, 3), "fc": (10, 8)}, 0.9)
+    {'conv': 0.9, 'fc': 0.8}
+    """
+    linear = [name for name, shape in shapes.items() if len(shape) == 2]
+    return {name: min(sparsity, 0.8) if name in linear[-1:] else sparsity for name in shapes}
+
+
 def by_layer(layer_sparsity: LayerSparsity) -> Distribution:
-    """A layer-wise rule as a distribution: blind to scores, and never above a tensor's active weights."""
+    """A layer-wise rule as a distribution: round((1 - s_l) n_l) of every tensor, at most what is active."""
 
     def distribution(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
-        shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-        limits = {name: int(mask.sum()) for name, mask in masks.items()}
-        return allocate(layer_sparsity(shapes, sparsity), limits, shapes, budget(shapes, sparsity))
+        layers = layer_sparsity({name: tuple(mask.shape) for name, mask in masks.items()}, sparsity)
+        return {
+            name: min(round((1 - layers[name]) * mask.numel()), int(mask.sum()))
+            for name, mask in masks.items()
+        }
 
     return distribution
 
@@ -113,3 +126,53 @@ def global_(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
         counts[name] = above[name] + ties
         ties_left -= ties
     return counts
+
+
+def share_out(weights: dict[str, float], limits: Counts, total: int) -> Counts:
+    """Whole numbers in proportion to ``weights``, each at most ``limits[name]``, that add up to ``total``.
+
+    What does not fit into a tensor goes to the others in proportion; the last ones go by remainder (ties: by name).
+    A ``total`` beyond all limits is cut to them.
+
+    >>> share_out({"a": 1.0, "b": 3.0}, {"a": 9, "b": 4}, 8)
+    {'a': 4, 'b': 4}
+    """
+    counts = dict.fromkeys(limits, 0)
+    total = min(total, sum(limits.values()))
+    while (left := total - sum(counts.values())) > 0:
+        room = {name: limit - counts[name] for name, limit in limits.items() if counts[name] < limit}
+        scale = sum(weights[name] for name in room)
+        shares = {name: left * (weights[name] / scale if scale > 0 else 1 / len(room)) for name in room}
+        given = {name: min(math.floor(share + 1e-9), room[name]) for name, share in shares.items()}
+        if not any(given.values()):
+            first = sorted(room, key=lambda name: (-round(shares[name], 9), name))[:left]
+            given = dict.fromkeys(first, 1)
+        for name, count in given.items():
+            counts[name] += count
+    return counts
+
+
+Reallocation = Callable[[Snapshot, Masks, Counts], Counts]
+"""(snapshot, masks after the drop, number dropped by tensor) -> number each tensor grows; the sums are equal."""
+
+
+def preserve(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
+    """Every tensor grows what it dropped (SET, RigL, GraNet, Deep-R)."""
+    return num_dropped
+
+
+def by_active(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
+    """In proportion to the weights that survived the drop (DSR, Mostafa & Wang 2019, Algorithm 1)."""
+    active = {name: float(mask.sum()) for name, mask in masks.items()}
+    return share_out(active, _room(masks), sum(num_dropped.values()))
+
+
+def by_momentum(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
+    """In proportion to the mean |momentum| of the weights that survived (SNFS, Dettmers & Zettlemoyer 2019)."""
+    size = momentum(snapshot)
+    mean = {name: float(size[name][mask].mean()) if mask.any() else 0.0 for name, mask in masks.items()}
+    return share_out(mean, _room(masks), sum(num_dropped.values()))
+
+
+def _room(masks: Masks) -> Counts:
+    return {name: int((~mask).sum()) for name, mask in masks.items()}

@@ -39,6 +39,24 @@ def cubic(si: float, sf: float, t0: int, tf: int) -> Schedule:
     return sparsity
 
 
+def geometric(si: float, sf: float, t0: int, tf: int) -> Schedule:
+    """Density falls by the same factor per step: 1 - s_t = (1 - si) ((1 - sf) / (1 - si))^((t - t0) / (tf - t0)).
+
+    What iterative magnitude pruning follows (a fixed share per round), and SynFlow (exponential rounds).
+
+    >>> s = geometric(0.0, 0.99, 0, 2)
+    >>> [round(s(t), 4) for t in (0, 1, 2, 3)]
+    [0.0, 0.9, 0.99, 0.99]
+    """
+
+    def sparsity(step: int) -> float:
+        if step >= tf:
+            return sf
+        return 1 - (1 - si) * ((1 - sf) / (1 - si)) ** (max(step - t0, 0) / (tf - t0))
+
+    return sparsity
+
+
 def cosine(initial: float, final: float, total_steps: int) -> Schedule:
     """Half a cosine from ``initial`` at step 0 to ``final`` at ``total_steps``; ``final`` afterwards.
 

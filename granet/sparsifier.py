@@ -1,42 +1,22 @@
 """The one mutable object: it holds the masks and applies a `Method` to a model and its optimizer in place."""
 
+from collections.abc import Callable, Iterable, Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from granet import masks as masks_
-from granet.criteria import READS_GRADIENT
-from granet.methods import Method
-from granet.schedules import constant, cosine
-from granet.types import Counts, Masks, Schedule, Shapes, Snapshot, Tensors, UserError
-from granet.update import drop, grow, num_to_drop, prune
+from granet.clock import Clock
+from granet.criteria import Criterion
+from granet.maskable import check_optimizer, maskable_weights
+from granet.method import Method
+from granet.reparam import Masked, SoftThreshold, attach, bake
+from granet.types import Counts, Given, Masks, Shapes, Snapshot, Tensors, UserError
+from granet.update import drop, grow, prune
 
-MASKABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-
-# A zero gradient keeps a zero weight at zero only where the update of a weight looks at nothing but that weight.
-ELEMENT_WISE = (
-    torch.optim.SGD,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.NAdam,
-    torch.optim.RAdam,
-    torch.optim.Adamax,
-    torch.optim.RMSprop,
-    torch.optim.Adagrad,
-    torch.optim.Adadelta,
-)
-
-
-def maskable_weights(model: nn.Module) -> Tensors:
-    """Every convolution's and linear layer's weight, first and last included; no biases, no BatchNorm.
-
-    A weight that two layers share counts once, under its first name.
-    """
-    weights: Tensors = {}
-    for name, module in model.named_modules():
-        if isinstance(module, MASKABLE) and all(module.weight is not known for known in weights.values()):
-            weights[f"{name}.weight" if name else "weight"] = module.weight
-    return weights
+MOMENTUM = ("momentum_buffer", "exp_avg")
+"""What optimizers call their running mean of the gradient."""
 
 
 class Sparsifier:
@@ -56,76 +36,71 @@ class Sparsifier:
     >>> sparsifier.sparsity
     0.75
 
+    ``batches`` gives training images and labels to methods that choose their masks from data (SNIP, GraSP, SynFlow,
+    SIS). ``rewind_to`` is the state_dict that a method with rounds goes back to (IMP). After the last step, `finish`
+    makes a model whose method changes the forward (STR, DPF, original GMP) an ordinary one again.
+
     Raises UserError for an optimizer that is not element-wise or does not hold every maskable weight.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, method: Method, *, seed: int, total_steps: int
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        method: Method,
+        *,
+        seed: int,
+        total_steps: int,
+        batches: Callable[[], Iterable[tuple[Tensor, Tensor]]] | None = None,
+        rewind_to: Mapping[str, Tensor] | None = None,
     ) -> None:
-        _check(optimizer, model)
+        check_optimizer(optimizer, model)
         self.method = method
         self.step = 0
-        self._dense: Tensors = {}
-        self._seed = seed
+        self._model = model
         self._optimizer = optimizer
+        self._seed = seed
+        self._clock = Clock(method, total_steps)
+        self._rewind_to = rewind_to
+        self._dense: Tensors = {}
         self._weights = maskable_weights(model) if method.init is not None else {}
         self._shapes: Shapes = {name: tuple(weight.shape) for name, weight in self._weights.items()}
-        self._clock(method, total_steps)
-        initial = method.init(self._shapes, seed) if method.init is not None else {}
+        initial = method.init(Given(model, self._weights, seed, batches)) if method.init is not None else {}
         self.masks: Masks = {
             name: initial[name].to(weight.device, torch.bool, copy=True)
             for name, weight in self._weights.items()
         }
+        self._memory: Tensors = {}
+        if method.regenerate is not None:
+            self._memory = method.regenerate.drop.remember(self._detached())
+        self._reparams: dict[str, Masked] = {}
+        if method.reparam is not None:
+            self._reparams = attach(model, self._weights, self.masks, method.reparam)
+            if learned := [p for module in self._reparams.values() for p in module.parameters()]:
+                optimizer.add_param_group({"params": learned})
+        self._restart()
         self._project(self.masks)
-
-    def _clock(self, method: Method, total_steps: int) -> None:
-        """Work out everything that depends on the length of the run."""
-        interval = method.update_interval or 0
-        self._prune_span = method.prune.span(total_steps, interval) if method.prune else None
-        self._target: Schedule = (
-            method.prune.schedule(total_steps, interval) if method.prune else constant(0.0)
-        )
-        self._regenerate_stop = 0
-        self._fraction: Schedule = constant(0.0)
-        if (phase := method.regenerate) is not None:
-            self._regenerate_stop = self.last_pruning_step if phase.until == "tf" else total_steps
-            self._fraction = cosine(phase.initial, phase.final, total_steps)
-
-    def _prunes_at(self, step: int) -> bool:
-        return self._prune_span is not None and self._prune_span[0] <= step <= self._prune_span[1]
-
-    def _regenerates_at(self, step: int) -> bool:
-        return step <= self._regenerate_stop
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change after optimizer step ``step`` (counted from 1)."""
-        interval = self.method.update_interval
-        return (
-            interval is not None
-            and step % interval == 0
-            and (self._prunes_at(step) or self._regenerates_at(step))
-        )
+        return self._clock.updates_at(step)
 
     def reads_gradient_at(self, step: int) -> bool:
-        """Whether the update after ``step`` needs the dense gradient (it costs FLOPs)."""
-        phase = self.method.regenerate
-        return (
-            phase is not None
-            and self.updates_at(step)
-            and self._regenerates_at(step)
-            and phase.grow in READS_GRADIENT
-        )
+        """Whether ``step`` or the update after it needs the dense gradient (it costs FLOPs)."""
+        return self._clock.reads_gradient_at(step)
 
     @property
     def last_pruning_step(self) -> int:
         """The step from which on the sparsity is final; 0 where it never changes."""
-        return self._prune_span[1] if self._prune_span is not None else 0
+        return self._clock.last_pruning_step
 
     def after_backward(self) -> None:
         """Project the gradient onto the masks; on update steps it stays dense, and is kept for `after_step`.
 
         It is kept as a copy, because some optimizers write into .grad (SGD's fused and foreach forms with Nesterov).
         """
+        if self.method.dense_gradient or self._reparams:
+            return
         if not self.updates_at(self.step + 1):
             masks_.apply_(self._gradients(), self.masks)
         elif self.reads_gradient_at(self.step + 1):
@@ -135,47 +110,97 @@ class Sparsifier:
     def after_step(self) -> None:
         """Count the optimizer step, and update the masks where one is due."""
         self.step += 1
+        if self.method.langevin is not None:
+            lr = float(self._optimizer.param_groups[0]["lr"])
+            self.method.langevin.move_(self._detached(), self.masks, lr, seed=self._seed, step=self.step)
         if self.updates_at(self.step):
             self._update()
+        elif self.method.dense_gradient and not self._reparams:
+            masks_.apply_(self._detached(), self.masks)  # a dense momentum moves masked weights at every step
+
+    def finish(self) -> None:
+        """After training: leave an ordinary model, whose weights are what its forward used."""
+        bake(self._model, list(self._reparams))
+        self._reparams = {}
+
+    def _detached(self) -> Tensors:
+        return {name: weight.detach() for name, weight in self._weights.items()}
 
     def _gradients(self) -> Tensors:
         return {name: weight.grad for name, weight in self._weights.items() if weight.grad is not None}
 
+    def _snapshot(self) -> Snapshot:
+        weights = self._detached()
+        gradients: Tensors = {}
+        if self.reads_gradient_at(self.step) and not self.method.dense_gradient:
+            # A weight that no gradient has reached (an unused layer) scores zero.
+            gradients = {n: self._dense.get(n, torch.zeros_like(weight)) for n, weight in weights.items()}
+        state = {name: self._optimizer.state.get(weight, {}) for name, weight in self._weights.items()}
+        return Snapshot(
+            weights,
+            gradients,
+            self.step,
+            self._seed,
+            {name: s[key] for name, s in state.items() for key in MOMENTUM if s.get(key) is not None},
+            {name: m.threshold for name, m in self._reparams.items() if isinstance(m, SoftThreshold)},
+            self._memory,
+        )
+
     def _update(self) -> None:
         """Prune, then regenerate (fidelity: the order of Algorithm 1)."""
-        weights: Tensors = {name: weight.detach() for name, weight in self._weights.items()}
-        # A weight that no gradient has reached (an unused layer) scores zero.
-        gradients = {
-            name: self._dense.get(name, torch.zeros_like(weight)) for name, weight in weights.items()
-        }
-        snapshot = Snapshot(weights, gradients, self.step, self._seed)
-        unit = self.method.granularity
+        snapshot, unit = self._snapshot(), self.method.granularity
+
+        def scores(criterion: Criterion) -> Tensors:
+            return {name: unit.pool(score) for name, score in criterion(snapshot).items()}
+
         kept = {name: unit.group(mask) for name, mask in self.masks.items()}
-        if self._prunes_at(self.step) and (phase := self.method.prune) is not None:
-            scores = {name: unit.pool(score) for name, score in phase.criterion(snapshot).items()}
-            kept = prune(kept, scores, phase.distribution(scores, kept, self._target(self.step)))
+        if self._reparams:  # masked values are kept, so all of them are ranked
+            kept = {name: torch.ones_like(mask) for name, mask in kept.items()}
+        if self._clock.prunes_at(self.step) and (phase := self.method.prune) is not None:
+            ranks = scores(phase.criterion)
+            kept = prune(kept, ranks, phase.distribution(ranks, kept, self._clock.target(self.step)))
         active = kept
-        if self._regenerates_at(self.step) and (phase := self.method.regenerate) is not None:
-            counts = num_to_drop(kept, self._fraction(self.step))
-            drop_scores = {name: unit.pool(score) for name, score in phase.drop(snapshot).items()}
-            grow_scores = {name: unit.pool(score) for name, score in phase.grow(snapshot).items()}
-            kept = drop(kept, drop_scores, counts)
-            active = grow(kept, grow_scores, counts)
+        if self._clock.regenerates_at(self.step) and (phase := self.method.regenerate) is not None:
+            ranks, fraction = scores(phase.drop.criterion), self._clock.fraction(self.step)
+            counts, self._memory = phase.drop.count(ranks, kept, fraction, self._memory)
+            kept = drop(kept, ranks, counts)
+            active = grow(kept, scores(phase.grow), phase.reallocate(snapshot, kept, counts))
         for name, mask in self.masks.items():
-            mask.copy_(unit.expand(active[name], weights[name]))
+            mask.copy_(unit.expand(active[name], snapshot.weights[name]))
+        for name, module in self._reparams.items():
+            module.refresh(snapshot.weights[name])
+        self._restart()
         # What was dropped and grown again in one update starts from zero like any other grown weight.
-        self._project({name: unit.expand(kept[name], weights[name]) for name in kept})
+        self._project({name: unit.expand(kept[name], snapshot.weights[name]) for name in kept})
         self._dense = {}
-        masks_.apply_(self._gradients(), self.masks)
+        if not self.method.dense_gradient and not self._reparams:
+            masks_.apply_(self._gradients(), self.masks)
+
+    def _restart(self) -> None:
+        """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
+        if self.method.restart is None:
+            return
+        if self.method.restart == "weights":
+            if self._rewind_to is None:
+                raise UserError(
+                    "rewind='weights' needs the run's initial weights; pass rewind_to to Sparsifier"
+                )
+            self._model.load_state_dict(self._rewind_to)
+        self._optimizer.state.clear()
 
     @torch.no_grad()
     def _project(self, kept: Masks) -> None:
         """Zero weights and optimizer state outside ``kept``, and refresh the counts."""
-        masks_.apply_({name: weight.detach() for name, weight in self._weights.items()}, kept)
-        for name, weight in self._weights.items():
-            for value in self._optimizer.state.get(weight, {}).values():
-                if isinstance(value, Tensor) and value.shape == weight.shape:
-                    value.mul_(kept[name])
+        if not self._reparams:
+            masks_.apply_(self._detached(), kept)
+            for name, weight in self._weights.items():
+                for value in self._optimizer.state.get(weight, {}).values():
+                    if (
+                        isinstance(value, Tensor)
+                        and value.shape == weight.shape
+                        and not self.method.dense_gradient
+                    ):
+                        value.mul_(kept[name])
         self._counts = masks_.num_active(self.masks)
 
     @property
@@ -194,8 +219,9 @@ class Sparsifier:
         return masks_.layer_sparsity(self._counts, self._shapes)
 
     def state_dict(self) -> dict:
-        """Everything a resumed run needs: the step and the packed masks, with their shapes."""
-        return {"step": self.step, "masks": masks_.pack(self.masks), "shapes": self._shapes}
+        """Everything a resumed run needs: the step, the packed masks with their shapes, and the drop's memory."""
+        masks = masks_.pack(self.masks)
+        return {"step": self.step, "masks": masks, "shapes": self._shapes, "memory": self._memory}
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state_dict`. Raises UserError where it is of another model."""
@@ -205,17 +231,7 @@ class Sparsifier:
         self.step = state["step"]
         for name, mask in masks_.unpack(state["masks"], self._shapes).items():
             self.masks[name].copy_(mask)
+        self._memory = {
+            name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
+        }
         self._counts = masks_.num_active(self.masks)
-
-
-def _check(optimizer: Optimizer, model: nn.Module) -> None:
-    if type(optimizer) not in ELEMENT_WISE:  # a subclass may update otherwise, as LARS does
-        names = ", ".join(cls.__name__ for cls in ELEMENT_WISE)
-        raise UserError(
-            f"optimizer={type(optimizer).__name__} is not known to be element-wise, so masked weights would not "
-            f"stay zero; use one of {names}"
-        )
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    missing = [name for name, weight in maskable_weights(model).items() if id(weight) not in held]
-    if missing:
-        raise UserError(f"optimizer: does not hold {missing[0]}; build it from model.parameters()")

@@ -16,11 +16,11 @@ from granet.data import Data, epoch_generator
 from granet.evaluate import Meter, evaluate
 from granet.flops import Flops, inference_flops, step_flops
 from granet.history import HistoryFile, Row, describe
-from granet.methods import Method
+from granet.method import Method
 from granet.progress import TrainingProgress
 from granet.schedules import Schedule, piecewise
 from granet.sparsifier import Sparsifier
-from granet.types import UserError
+from granet.types import Tensors, UserError
 
 
 @dataclass
@@ -28,6 +28,9 @@ class TrainConfig:
     """How to train. The defaults are the paper's CIFAR settings (Tables 1 and 7)."""
 
     epochs: int = field(default=160, metadata={"help": "passes over the training set"})
+    extend: float = field(
+        default=1.0, metadata={"help": "factor, 1 or more, on epochs and all points in time, e.g. 2.5"}
+    )
     batch_size: int = field(
         default=128, metadata={"help": "images per optimizer step; the last batch may be smaller"}
     )
@@ -50,6 +53,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for key, ok, rule in (
             ("epochs", self.epochs >= 1, "at least 1"),
+            ("extend", 1 <= self.extend < math.inf, "at least 1: training can only be made longer"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("lr", self.lr > 0, "above 0"),
             ("lr_factor", 0 < self.lr_factor <= 1, "in (0, 1]"),
@@ -63,6 +67,11 @@ class TrainConfig:
             if not ok:
                 raise UserError(f"train.{key}={getattr(self, key)!r} must be {rule}")
 
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the extended run."""
+        return round(self.epochs * self.extend)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -75,6 +84,7 @@ class Run:
     data: Data
     config: TrainConfig
     dense: Flops
+    epochs: int
     lr: Schedule
     seed: int
     device: torch.device
@@ -94,9 +104,14 @@ class Run:
 
     @property
     def dense_train_flops(self) -> int:
-        """Training FLOPs of the same run without sparsity."""
+        """Training FLOPs of one dense run, not extended: what ratios refer to."""
         num_images = self.data.train.num_images * self.config.epochs
         return num_images * step_flops(self.dense.total, self.dense.total, dense_gradient=False)
+
+    @property
+    def flops_before(self) -> int:
+        """What the dense training that an after-training method starts from has cost."""
+        return self.dense_train_flops if self.sparsifier.method.family == "after_training" else 0
 
 
 def pick_device(name: str) -> torch.device:
@@ -129,12 +144,19 @@ def prepare_run(
     *,
     seed: int,
     device: torch.device,
+    rewind_to: Tensors | None = None,
 ) -> Run:
-    """Put a run together; bad values raise UserError here, before any work. ``data`` must be on ``device``."""
+    """Put a run together; bad values raise UserError here, before any work. ``data`` must be on ``device``.
+
+    ``rewind_to`` is the state_dict that a method with rounds goes back to. An after-training method expects a trained
+    ``model``, and its FLOPs start with those of that training.
+    """
     model.to(device)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    total_steps = config.epochs * len(data.train)
+    epochs = config.total_epochs * method.rounds
+    round_steps = config.total_epochs * len(data.train)
+    dense = inference_flops(model, data.image_shape)
     optimizer = SGD(
         model.parameters(),
         config.lr,
@@ -142,15 +164,26 @@ def prepare_run(
         weight_decay=config.weight_decay,
         nesterov=config.nesterov,
     )
+    sparsifier = Sparsifier(
+        model,
+        optimizer,
+        method,
+        seed=seed,
+        total_steps=method.rounds * round_steps,
+        batches=lambda: ((data.augment.evaluate(x), labels) for x, labels in data.train.epoch(0)),
+        rewind_to=rewind_to,
+    )
+    lr = piecewise(config.lr, [round(d * round_steps) for d in config.lr_drops], config.lr_factor)
     return Run(
         title=title,
         model=model,
         optimizer=optimizer,
-        sparsifier=Sparsifier(model, optimizer, method, seed=seed, total_steps=total_steps),
+        sparsifier=sparsifier,
         data=data,
         config=config,
-        dense=inference_flops(model, data.image_shape),
-        lr=piecewise(config.lr, [round(d * total_steps) for d in config.lr_drops], config.lr_factor),
+        dense=dense,
+        epochs=epochs,
+        lr=lambda step: lr(step % round_steps),  # every round starts from the top
         seed=seed,
         device=device,
         precision=pick_precision(config.precision, device),
@@ -208,23 +241,23 @@ def _check(result: tuple[float, float], run: Run, epoch: int, split: str = "trai
 def fit(
     run: Run, *, history_csv: Path, checkpoint_path: Path, on_epoch: Callable[[Row], None] = lambda row: None
 ) -> list[Row]:
-    """Train ``run.model`` in place and return a row per epoch, which also goes to ``history_csv``.
+    """Train ``run.model`` in place, to plain weights, and return a row per epoch, which also goes to ``history_csv``.
 
     Goes on from the checkpoint where there is one, to a bit-identical end (on the CPU). ``on_epoch`` sees every row,
     those from before a resumption included.
     """
     history = _resume(run, checkpoint_path)
-    steps = run.config.epochs * len(run.data.train)
+    steps = run.epochs * len(run.data.train)
     with (
         TrainingProgress(run.title, steps, run.sparsifier.step) as progress,
         HistoryFile(history_csv) as file,
     ):
         if history:
-            progress.line(f"{run.title}: goes on after epoch {len(history)} of {run.config.epochs}")
+            progress.line(f"{run.title}: goes on after epoch {len(history)} of {run.epochs}")
         for row in history:
             file.write(row)
             on_epoch(row)
-        for epoch in range(len(history), run.config.epochs):
+        for epoch in range(len(history), run.epochs):
             started = time.perf_counter()
             row = train_epoch(run, epoch, progress)
             for split, loader in run.data.evaluated.items():
@@ -235,14 +268,15 @@ def fit(
             row["sparsity"] = run.sparsifier.sparsity
             row["inference_flops"] = run.dense.at(run.sparsifier.layer_sparsity).total
             row["time_s"] = time.perf_counter() - started
-            if history:  # totals since the start of the run
-                row["train_flops"] += history[-1]["train_flops"]
-                row["time_s"] += history[-1]["time_s"]
+            # totals since the start of the run
+            row["train_flops"] += history[-1]["train_flops"] if history else run.flops_before
+            row["time_s"] += history[-1]["time_s"] if history else 0.0
             history.append(row)
             checkpoint.save(checkpoint_path, _state(run, history))
             file.write(row)
             on_epoch(row)
-            progress.line(f"{run.title}: {describe(row, run.config.epochs)}")
+            progress.line(f"{run.title}: {describe(row, run.epochs)}")
+    run.sparsifier.finish()
     return history
 
 

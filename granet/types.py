@@ -3,8 +3,8 @@
 Tensors travel as plain dicts keyed by parameter name, e.g. ``{"layer1.0.conv1.weight": weight_OIHW}``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -24,10 +24,34 @@ class UserError(ValueError):
 class Snapshot:
     """What a criterion may look at: one optimizer step, seen from the outside.
 
-    All dicts have the same keys. ``gradients`` is empty where a method never reads the dense gradient.
+    All dicts have the same keys. A dict that the method has no use for may be empty.
     """
 
     weights: Tensors
     gradients: Tensors
     step: int
     seed: int
+    momentum: Tensors = field(default_factory=dict)
+    thresholds: Tensors = field(default_factory=dict)
+    """The learned soft threshold of every tensor, 0-dim (STR)."""
+    memory: Tensors = field(default_factory=dict)
+    """What the method remembers from update to update (Deep-R's signs, DSR's threshold)."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the choice of the initial masks may look at.
+
+    ``weights`` are the model's maskable parameters by name, in the model's order. ``batches`` iterates over training
+    images (N, C, H, W) and labels (N), not augmented, in a fixed order; None where the caller has none to give.
+    """
+
+    model: nn.Module
+    weights: Tensors
+    seed: int
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]] | None = None
+
+    @property
+    def shapes(self) -> Shapes:
+        """Shape of every maskable weight."""
+        return {name: tuple(weight.shape) for name, weight in self.weights.items()}

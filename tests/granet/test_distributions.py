@@ -5,10 +5,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from granet.distributions import allocate, budget, by_layer, er, erk, global_, uniform
+from granet.distributions import (
+    allocate,
+    budget,
+    by_active,
+    by_layer,
+    by_momentum,
+    er,
+    erk,
+    global_,
+    preserve,
+    share_out,
+    uniform,
+    uniform_capped,
+)
+from granet.maskable import maskable_weights
 from granet.models import build
-from granet.sparsifier import maskable_weights
-from granet.types import UserError
+from granet.types import Snapshot, UserError
 
 SHAPES = {"conv": (16, 3, 3, 3), "wide": (64, 64, 3, 3), "fc": (10, 64)}
 sparsities = st.floats(0, 0.99)
@@ -82,6 +95,53 @@ def test_global_counts_are_exact_with_any_ties(values, sparsity):
     full = {name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()}
     counts = global_(scores, full, sparsity)
     assert sum(counts.values()) == round((1 - sparsity) * len(values))
+
+
+def test_uniform_spares_the_classifier_and_nothing_else():
+    assert uniform_capped(SHAPES, 0.98) == {"conv": 0.98, "wide": 0.98, "fc": 0.8}
+    assert uniform_capped(SHAPES, 0.7) == dict.fromkeys(SHAPES, 0.7)
+    two = {"hidden": (8, 8), "fc": (4, 8)}
+    assert uniform_capped(two, 0.9) == {"hidden": 0.9, "fc": 0.8}
+
+
+limited = st.lists(st.tuples(st.floats(0, 5), st.integers(0, 50)), min_size=1, max_size=8)
+
+
+@given(limited, st.integers(0, 400))
+def test_shares_add_up_and_fit(tensors, total):
+    weights = {str(i): weight for i, (weight, _) in enumerate(tensors)}
+    limits = {str(i): limit for i, (_, limit) in enumerate(tensors)}
+    counts = share_out(weights, limits, total)
+    assert sum(counts.values()) == min(total, sum(limits.values()))
+    assert all(0 <= counts[name] <= limit for name, limit in limits.items())
+
+
+def test_shares_are_proportional_and_their_overflow_too():
+    wide = dict.fromkeys("abc", 1000)
+    assert share_out({"a": 1.0, "b": 2.0, "c": 5.0}, wide, 80) == {"a": 10, "b": 20, "c": 50}
+    # c takes 20 of its 50; the other 30 go to a and b as 1 : 2
+    assert share_out({"a": 1.0, "b": 2.0, "c": 5.0}, wide | {"c": 20}, 80) == {"a": 20, "b": 40, "c": 20}
+    assert share_out({"a": 0.0, "b": 0.0}, {"a": 9, "b": 9}, 5) == {"a": 3, "b": 2}
+
+
+def snapshot(momentum=None):
+    return Snapshot({}, {}, step=1, seed=0, momentum=momentum or {})
+
+
+KEPT = {"a": torch.tensor([True] * 6 + [False] * 10), "b": torch.tensor([True] * 2 + [False] * 10)}
+
+
+def test_growth_preserved_by_survivors_or_by_momentum():
+    dropped = {"a": 1, "b": 3}
+    assert preserve(snapshot(), KEPT, dropped) == dropped
+    assert by_active(snapshot(), KEPT, dropped) == {"a": 3, "b": 1}  # 6 : 2
+    momentum = {"a": torch.full((16,), -1.0), "b": torch.tensor([3.0, 3.0] + [99.0] * 10)}
+    assert by_momentum(snapshot(momentum), KEPT, dropped) == {"a": 1, "b": 3}  # mean |m| of survivors 1 : 3
+
+
+def test_growth_by_momentum_needs_a_momentum():
+    with pytest.raises(UserError, match="set momentum above 0"):
+        by_momentum(Snapshot({"a": torch.ones(2)}, {}, step=1, seed=0), KEPT, {"a": 1, "b": 1})
 
 
 def test_by_layer_is_blind_to_scores_and_exact():

@@ -4,10 +4,12 @@ from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
 from granet.criteria import gradient, magnitude
+from granet.drops import Drop
 from granet.granularity import ELEMENT, Granularity
-from granet.methods import Method, Regenerate, fixed
+from granet.maskable import maskable_weights
+from granet.method import Method, Regenerate
+from granet.methods import fixed
 from granet.models import build
-from granet.sparsifier import maskable_weights
 
 
 def test_every_conv_and_linear_weight_is_maskable_and_nothing_else():
@@ -106,9 +108,9 @@ def test_structured_pruning_is_nothing_but_a_granularity():
     keep_two = {"weight": torch.tensor([True, True, False, False])[:, None].expand(4, 3)}
     method = Method(
         "sparse_to_sparse",
-        lambda shapes, seed: keep_two,
+        lambda given: keep_two,
         update_interval=1,
-        regenerate=Regenerate(magnitude, gradient, 0.5, 0.5),
+        regenerate=Regenerate(Drop(magnitude), gradient, 0.5, 0.5),
         granularity=rows,
     )
     model = nn.Linear(3, 4, bias=False)

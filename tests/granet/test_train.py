@@ -1,3 +1,4 @@
+import copy
 import csv
 import math
 from pathlib import Path
@@ -30,7 +31,16 @@ def make_run(folder: Path, *, loader="resident", num_workers=0, method=None, see
     torch.manual_seed(seed)
     model = build("resnet20", num_classes=data.num_classes, width=4)
     method = method or METHODS["granet"](**GRANET)
-    return prepare_run("test", model, method, data, TrainConfig(**settings), seed=seed, device=CPU)
+    return prepare_run(
+        "test",
+        model,
+        method,
+        data,
+        TrainConfig(**settings),
+        seed=seed,
+        device=CPU,
+        rewind_to=copy.deepcopy(model.state_dict()),
+    )
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -80,13 +90,13 @@ class StopError(Exception):
 
 
 @pytest.mark.parametrize("epochs_done", [1, 2])
-@pytest.mark.parametrize("method", ["granet", "dense", "set"])
+@pytest.mark.parametrize("method", ["granet", "dense", "set", "dsr", "snfs", "str", "dpf", "imp"])
 def test_an_interrupted_run_goes_on_to_a_bit_identical_end(digits, tmp_path, epochs_done, method):
-    make = {
-        "granet": lambda: METHODS["granet"](**GRANET),
-        "dense": METHODS["dense"],
-        "set": lambda: METHODS["set"](**GRANET),
-    }[method]
+    values = {"dense": {}, "imp": {"sf": 0.9, "prune_fraction": 0.7}}.get(method, GRANET)
+
+    def make():
+        return METHODS[method](**values)
+
     whole = make_run(digits, method=make())
     fit(whole, history_csv=tmp_path / "whole.csv", checkpoint_path=tmp_path / "whole.pt")
 
@@ -100,9 +110,42 @@ def test_an_interrupted_run_goes_on_to_a_bit_identical_end(digits, tmp_path, epo
     resumed = make_run(digits, method=make())
     seen = []
     fit(resumed, on_epoch=lambda row: seen.append(row["epoch"]), **paths)
-    assert seen == [1, 2, 3]
+    assert seen == list(range(1, whole.epochs + 1))
     assert rows(tmp_path / "history.csv") == rows(tmp_path / "whole.csv")
+    assert not any("parametrizations" in name for name in resumed.model.state_dict())
     assert same_weights(resumed, whole)
+
+
+def test_extended_training_stretches_all_but_the_update_interval(digits, tmp_path):
+    run = make_run(digits, epochs=2, extend=1.5)  # 3 epochs of 4 steps
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert [round(run.lr(step), 4) for step in (5, 6, 8, 9)] == [0.1, 0.01, 0.01, 0.001]
+    assert run.sparsifier.last_pruning_step == 8  # 0.6875 * 12 = 8.25
+    assert [step for step in range(1, 13) if run.sparsifier.updates_at(step)] == [2, 4, 6, 8, 10, 12]
+    # ratios refer to a dense run that is not extended
+    assert run.dense_train_flops == 2 * 200 * 3 * run.dense.total
+
+
+def test_a_method_with_rounds_restarts_the_schedule_and_the_weights(digits, tmp_path):
+    run = make_run(digits, method=METHODS["imp"](sf=0.9, prune_fraction=0.7), epochs=2)
+    initial = {name: value.clone() for name, value in run.model.state_dict().items()}
+    sparsities, weights = [], {}
+
+    def on_epoch(row):
+        sparsities.append(round(row["sparsity"], 3))
+        weights[row["epoch"]] = {name: value.clone() for name, value in run.model.state_dict().items()}
+
+    history = fit(
+        run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt", on_epoch=on_epoch
+    )
+    assert [round(row["lr"], 4) for row in history] == [0.1, 0.001, 0.1, 0.001]
+    assert sparsities == [0.684, 0.9, 0.9, 0.9]  # 1 - 0.1^(1/2); the update closes the round's last epoch
+    for name, value in weights[2].items():  # the second round's start
+        mask = run.sparsifier.masks.get(name)
+        assert torch.equal(value, initial[name] if mask is None else initial[name] * mask), name
+    # the dense training that was pruned is paid for too
+    assert history[0]["train_flops"] > run.dense_train_flops == run.flops_before
 
 
 def test_history_has_a_row_per_epoch_with_all_that_is_reported(straight):
@@ -179,6 +222,7 @@ def test_bf16_learns_too(digits, tmp_path):
     ("values", "message"),
     [
         ({"epochs": 0}, r"train\.epochs=0 must be at least 1"),
+        ({"extend": 0.5}, r"train\.extend=0\.5 must be at least 1"),
         ({"batch_size": 0}, r"train\.batch_size=0"),
         ({"lr": -1.0}, r"train\.lr=-1\.0"),
         ({"lr_drops": [0.5, 80]}, r"train\.lr_drops=\[0\.5, 80\] must be fractions"),

@@ -1,0 +1,59 @@
+"""When a method does what, in a run of a given length: pure functions of the optimizer step."""
+
+from granet.criteria import READS_GRADIENT
+from granet.method import Method
+from granet.schedules import constant, cosine
+from granet.types import Schedule
+
+
+class Clock:
+    """A method's timetable over ``total_steps`` optimizer steps, all rounds together. It does not change.
+
+    - ``interval``: steps between mask updates; None: never
+    - ``target``: step -> sparsity to prune to
+    - ``fraction``: step -> share of the active weights that a regeneration drops
+    - ``last_pruning_step``: from there on the sparsity is final; 0 where it never changes
+
+    Raises UserError where the method's times do not fit the run.
+    """
+
+    def __init__(self, method: Method, total_steps: int) -> None:
+        self._method = method
+        self.interval = method.update_interval or (
+            total_steps // method.rounds if method.rounds > 1 else None
+        )
+        self.target: Schedule = constant(0.0)
+        self.fraction: Schedule = constant(0.0)
+        self.last_pruning_step = self._first_prune = self._prune_stop = self._regenerate_stop = 0
+        if (phase := method.prune) is not None:
+            self._first_prune, self.last_pruning_step = phase.span(total_steps, self.interval or 1)
+            self.target = phase.curve(phase.si, phase.sf, self._first_prune, self.last_pruning_step)
+            self._prune_stop = total_steps if phase.until == "end" else self.last_pruning_step
+        if (phase := method.regenerate) is not None:
+            horizon = round(phase.until * total_steps) if isinstance(phase.until, float) else total_steps
+            self.fraction = cosine(phase.initial, phase.final, horizon)
+            self._regenerate_stop = self.last_pruning_step if phase.until == "tf" else horizon
+
+    def prunes_at(self, step: int) -> bool:
+        """Whether the update after ``step`` prunes, if there is one."""
+        return self._method.prune is not None and self._first_prune <= step <= self._prune_stop
+
+    def regenerates_at(self, step: int) -> bool:
+        """Whether the update after ``step`` regenerates, if there is one."""
+        return step <= self._regenerate_stop
+
+    def updates_at(self, step: int) -> bool:
+        """Whether the masks change after optimizer step ``step`` (counted from 1)."""
+        due = self.interval is not None and step % self.interval == 0
+        return due and (self.prunes_at(step) or self.regenerates_at(step))
+
+    def reads_gradient_at(self, step: int) -> bool:
+        """Whether ``step`` or the update after it needs the dense gradient (it costs FLOPs)."""
+        if self._method.dense_gradient or not self.updates_at(step):
+            return self._method.dense_gradient
+        used = set()
+        if (phase := self._method.prune) is not None and self.prunes_at(step):
+            used.add(phase.criterion)
+        if (phase := self._method.regenerate) is not None and self.regenerates_at(step):
+            used |= {phase.drop.criterion, phase.grow}
+        return not used.isdisjoint(READS_GRADIENT)

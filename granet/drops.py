@@ -1,0 +1,71 @@
+"""Drops: which active weights a regeneration drops. A criterion ranks them, and a count says how many go.
+
+Counts may depend on the data, and may need a memory between updates (a dict of tensors, part of a checkpoint).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from granet.criteria import Criterion
+from granet.types import Counts, Masks, Tensors
+from granet.update import num_to_drop
+
+Count = Callable[[Tensors, Masks, float, Tensors], tuple[Counts, Tensors]]
+"""(scores, masks, drop fraction, memory) -> how many weights each tensor drops, and the memory from now on."""
+
+
+def by_fraction(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
+    """ceil(fraction * active weights) of every tensor, whatever their scores (SET, RigL, GraNet)."""
+    return num_to_drop(masks, fraction), memory
+
+
+def below_zero(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
+    """Every active weight with a negative score (Deep-R: those whose sign has flipped)."""
+    return {name: int((mask & (scores[name] < 0)).sum()) for name, mask in masks.items()}, memory
+
+
+def below_threshold(initial: float, tolerance: float) -> tuple[Callable[[Tensors], Tensors], Count]:
+    """Every active weight below one adaptive threshold H: how to start its memory, and the count.
+
+    DSR (Mostafa & Wang 2019, Algorithm 1): H starts at ``initial``. The wanted number is the drop fraction of all
+    active weights. H doubles where all tensors together drop fewer than (1 - tolerance) of it, and halves where they
+    drop more than (1 + tolerance).
+    """
+
+    def remember(weights: Tensors) -> Tensors:
+        return {"threshold": torch.tensor(initial)}
+
+    def count(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
+        threshold = float(memory["threshold"])
+        counts = {name: int((mask & (scores[name] < threshold)).sum()) for name, mask in masks.items()}
+        wanted = fraction * sum(int(mask.sum()) for mask in masks.values())
+        dropped = sum(counts.values())
+        if dropped < (1 - tolerance) * wanted:
+            threshold *= 2
+        elif dropped > (1 + tolerance) * wanted:
+            threshold /= 2
+        return counts, {"threshold": torch.tensor(threshold)}
+
+    return remember, count
+
+
+def nothing(weights: Tensors) -> Tensors:
+    """No memory."""
+    return {}
+
+
+def initial_signs(weights: Tensors) -> Tensors:
+    """Which weights are positive now: the signs that Deep-R's connections, active or not, keep for the whole run."""
+    return {name: weight > 0 for name, weight in weights.items()}
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Drop the lowest ``criterion`` scores of every tensor, as many as ``count`` says."""
+
+    criterion: Criterion
+    count: Count = by_fraction
+    remember: Callable[[Tensors], Tensors] = nothing
+    """The weights of step 0, before they are masked -> the memory of the first update."""

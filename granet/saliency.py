@@ -1,0 +1,152 @@
+"""Saliencies: scores that choose a network's masks before training, from its weights and a few images.
+
+They leave the model as they found it, gradients and BatchNorm statistics included. A higher score is kept.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from granet.distributions import global_
+from granet.schedules import geometric
+from granet.types import Given, Masks, Tensors, UserError
+from granet.update import prune
+
+
+def snip(given: Given, num_images: int = 128) -> Tensors:
+    """SNIP (Lee et al. 2019, Eq. 5 and 6): |dL/dc| of a factor c = 1 on every weight, which is |w dL/dw|.
+
+    L is the cross-entropy on the first ``num_images`` training images, with the batch's own BatchNorm statistics.
+    """
+    images, labels = first_images(given, num_images)
+    with undisturbed(given.model):
+        loss = cross_entropy(given.model(images).float(), labels)
+        gradients = _gradients(loss, given.weights)
+    return {name: (weight.detach() * gradients[name]).abs() for name, weight in given.weights.items()}
+
+
+def grasp(given: Given, images_per_class: int = 10, temperature: float = 200.0) -> Tensors:
+    """GraSP (Wang et al. 2020, Eq. 8): w (H g), with g and H the gradient and Hessian of the cross-entropy.
+
+    Removing a weight changes g'g by -2 w (H g) to first order: where w (H g) is large and positive, the flow of the
+    gradient would suffer most, so the highest scores are kept. ``images_per_class`` images of every class decide;
+    the logits are divided by ``temperature``.
+    """
+    images, labels = _images_of_every_class(given, images_per_class)
+    with undisturbed(given.model):
+        loss = cross_entropy(given.model(images).float() / temperature, labels)
+        gradients = _gradients(loss, given.weights, create_graph=True)
+        flow = sum((gradient * gradient.detach()).sum() for gradient in gradients.values())
+        products = _gradients(flow, given.weights)  # type: ignore[arg-type]
+    return {name: weight.detach() * products[name] for name, weight in given.weights.items()}
+
+
+def synflow(given: Given, sparsity: float, rounds: int = 100) -> Masks:
+    """SynFlow (Tanaka et al. 2020, Algorithm 1): prune by synaptic flow along an exponential, score anew each round.
+
+    Needs no data but the shape of an image. In float64, because the flow of a deep network spans many powers of ten.
+    """
+    image_shape = tuple(first_images(given, 1)[0].shape[1:])
+    model = copy.deepcopy(given.model).double()
+    weights = dict(zip(given.weights, _same_weights(given, model), strict=True))
+    target = geometric(0.0, sparsity, 0, rounds)
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.abs_()
+    for step in range(1, rounds + 1):
+        scores = synaptic_flow(model, weights, image_shape)
+        masks = prune(masks, scores, global_(scores, masks, target(step)))
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.mul_(masks[name])
+    return masks
+
+
+def synaptic_flow(model: nn.Module, weights: Tensors, image_shape: tuple[int, ...]) -> Tensors:
+    """w dR/dw of ``model``, whose parameters are non-negative, R the sum of its outputs for an image of ones.
+
+    The scores of every layer that all paths pass through, and that has no bias, add up to R: the flow is conserved.
+    """
+    first = next(iter(weights.values()))
+    with undisturbed(model, training=False):
+        flow = model(torch.ones((1, *image_shape), dtype=first.dtype, device=first.device)).sum()
+        gradients = _gradients(flow, weights)
+    return {name: weight.detach() * gradients[name] for name, weight in weights.items()}
+
+
+def training_batches(given: Given) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of ``given``. Raises UserError where there are none."""
+    if given.batches is None:
+        raise UserError(
+            "batches=None: this method chooses its masks from training images; pass batches to Sparsifier"
+        )
+    return iter(given.batches())
+
+
+def first_images(given: Given, num_images: int) -> tuple[Tensor, Tensor]:
+    """The first ``num_images`` training images and their labels; all of them where there are fewer."""
+    if num_images < 1:
+        raise UserError(f"num_images={num_images} must be at least 1")
+    images, labels = [], []
+    for images_NCHW, labels_N in training_batches(given):
+        missing = num_images - sum(map(len, labels))
+        images.append(images_NCHW[:missing].clone())  # a loader may use its buffers again
+        labels.append(labels_N[:missing].clone())
+        if missing <= len(labels_N):
+            break
+    return torch.cat(images), torch.cat(labels)
+
+
+def _images_of_every_class(given: Given, images_per_class: int) -> tuple[Tensor, Tensor]:
+    """The first ``images_per_class`` training images of every class; what there is of a class with fewer."""
+    if images_per_class < 1:
+        raise UserError(f"images_per_class={images_per_class} must be at least 1")
+    images, labels, missing = [], [], {}
+    for images_NCHW, labels_N in training_batches(given):
+        if not missing:
+            with torch.no_grad(), undisturbed(given.model, training=False):
+                num_classes = given.model(images_NCHW[:1]).shape[1]
+            missing = dict.fromkeys(range(num_classes), images_per_class)
+        rows = []
+        for row, label in enumerate(labels_N.tolist()):
+            if missing[label] > 0:
+                missing[label] -= 1
+                rows.append(row)
+        images.append(images_NCHW[rows])
+        labels.append(labels_N[rows])
+        if not any(missing.values()):
+            break
+    return torch.cat(images), torch.cat(labels)
+
+
+def _gradients(value: Tensor, weights: Tensors, *, create_graph: bool = False) -> Tensors:
+    """d value / d weight by name; zero where a weight has no part in it."""
+    found = torch.autograd.grad(
+        value, list(weights.values()), create_graph=create_graph, materialize_grads=True
+    )
+    return dict(zip(weights, found, strict=True))
+
+
+def _same_weights(given: Given, model: nn.Module) -> list[Tensor]:
+    """The weights of ``given`` in a copy of its model."""
+    return [model.get_parameter(name) for name in given.weights]
+
+
+@contextmanager
+def undisturbed(model: nn.Module, *, training: bool = True) -> Iterator[None]:
+    """Put the model into a mode, and leave mode and buffers (BatchNorm statistics) as they were."""
+    modes = {module: module.training for module in model.modules()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])

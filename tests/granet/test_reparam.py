@@ -1,0 +1,94 @@
+import pytest
+import torch
+from torch import nn
+
+from granet import METHODS, Sparsifier, UserError
+from granet.maskable import maskable_weights
+from granet.reparam import Feedback, Masked, SoftThreshold, attach, bake
+
+WEIGHT = torch.tensor([[3.0, -2.0, 1.0, -0.5]])
+MASK = torch.tensor([[True, True, False, False]])
+
+
+def layer(reparam):
+    model = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(WEIGHT)
+    parameter = model.weight
+    module = attach(model, {"weight": parameter}, {"weight": MASK.clone()}, reparam)["weight"]
+    return model, parameter, module
+
+
+@pytest.mark.parametrize(
+    ("reparam", "gradient"), [(Masked, [[1.0, 1.0, 0.0, 0.0]]), (Feedback, [[1.0, 1.0, 1.0, 1.0]])]
+)
+def test_the_forward_sees_the_mask_and_feedback_sees_all_of_the_gradient(reparam, gradient):
+    model, parameter, _ = layer(reparam)
+    assert model.weight.tolist() == [[3.0, -2.0, 0.0, 0.0]]
+    model(torch.ones(1, 4)).sum().backward()
+    assert parameter.grad.tolist() == gradient
+    assert torch.equal(parameter, WEIGHT)
+
+
+def test_the_soft_threshold_is_the_largest_masked_magnitude_and_is_learned():
+    model, parameter, module = layer(SoftThreshold)
+    assert model.weight.tolist() == [[3.0, -2.0, 0.0, 0.0]]  # no threshold before the first update
+    module.refresh(parameter.detach())
+    assert model.weight.tolist() == [[2.0, -1.0, 0.0, 0.0]]  # |w| - 1.0
+    model(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).sum().backward()
+    assert parameter.grad.tolist() == [[1.0, 2.0, 0.0, 0.0]]
+    # d/draw of sum x * sign(w) * (|w| - c sigmoid(raw)) = -(1 - 2) * c * sigmoid' = 2 * 0.25, as c = 1 / sigmoid(0)
+    assert float(module.raw.grad) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("reparam", [Masked, Feedback, SoftThreshold])
+def test_baking_leaves_an_ordinary_model_with_the_weights_of_the_forward(reparam):
+    model, parameter, module = layer(reparam)
+    module.refresh(parameter.detach())
+    seen = model.weight.clone()
+    bake(model, ["weight"])
+    assert list(model.state_dict()) == ["weight"]
+    assert torch.equal(model.weight, seen)
+    assert type(model) is nn.Linear
+
+
+def test_the_mask_is_the_sparsifiers_own_tensor():
+    model = nn.Linear(4, 4)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(model, opt, METHODS["dpf"](sf=0.5), seed=0, total_steps=1000)
+    sparsifier.masks["weight"].zero_()
+    assert (model.weight == 0).all()
+
+
+def test_str_hands_its_thresholds_to_the_optimizer():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    opt = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=5e-4)
+    Sparsifier(model, opt, METHODS["str"](sf=0.5), seed=0, total_steps=1000)
+    assert [p.shape for p in opt.param_groups[1]["params"]] == [(), ()]
+    assert opt.param_groups[1]["weight_decay"] == 5e-4
+
+
+def test_shared_weights_are_refused():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    with pytest.raises(UserError, match=r"0\.weight is shared by 2 layers"):
+        attach(model, maskable_weights(model), {"0.weight": torch.ones(4, 4, dtype=torch.bool)}, Masked)
+
+
+def test_values_that_were_masked_come_back_when_others_shrink():
+    """The original GMP ranks all values at every update; a weight masked once is no exception."""
+    model = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[4.0, 3.0, 2.0, 1.0]]))
+    kept = model.weight
+    opt = torch.optim.SGD(model.parameters(), lr=0.0)
+    method = METHODS["gmp_original"](sf=0.5, update_interval=1, tf=2, distribution="global")
+    sparsifier = Sparsifier(model, opt, method, seed=0, total_steps=4)
+    seen = []
+    for step in range(2):
+        if step == 1:
+            with torch.no_grad():
+                kept[0, 1] = 0.5
+        sparsifier.after_step()
+        seen.append(sparsifier.masks["weight"].tolist()[0])
+    assert seen == [[True, True, False, False], [True, False, True, False]]

@@ -5,8 +5,9 @@ work where p + a (V - W) x lies in the ReLU's subdifferential inclusion: equal t
 A layer without a ReLU behind it has to keep its output. SIS looks for the V of smallest l1 norm near that set.
 
 Here the penalised form min d^2(V) / 2 + lambda |V|_1 is solved, by FISTA instead of Douglas-Rachford splitting, with x
-and p sampled, along a path of falling lambda. The larger the lambda at which a weight enters, the more it is needed:
-that ranks the weights of all layers together, and gives any sparsity exactly. The trained values themselves are kept.
+and p sampled, along a path of falling lambda, the same for all layers. Weights are measured by what they add to p (in
+units of a and of the input's root mean square), so that layers compare. The larger the lambda at which a weight enters,
+the more it is needed: that gives any sparsity exactly. The trained values themselves are kept.
 """
 
 from dataclasses import dataclass, replace
@@ -18,8 +19,8 @@ from granet.saliency import first_images, undisturbed
 from granet.seeds import stable_seed
 from granet.types import Given, Tensors, UserError
 
-PATH = tuple(10 ** (-3 * step / 19) for step in range(20))
-"""Penalties as fractions of the smallest one that leaves no weight: 1 down to 0.001."""
+PATH = tuple(10 ** (-4 * step / 24) for step in range(25))
+"""Penalties as fractions of the smallest one that leaves no weight in any layer: 1 down to 0.0001."""
 ITERATIONS = 10
 """FISTA steps per penalty, each from the solution before."""
 
@@ -28,47 +29,57 @@ ITERATIONS = 10
 class Layer:
     """One layer's problem, at sampled positions: rows are samples (S), columns inputs (I) or outputs (O)."""
 
-    weight_OI: Tensor
+    weight_OI: Tensor  # the trained weights, from inputs to what the ReLU sees
     inputs_SI: Tensor
     before_SO: Tensor  # what the ReLU sees; the layer's own output where no ReLU follows
-    scale_O: Tensor  # of the BatchNorm between
     relu: bool
+
+    def standard(self, scale_O: Tensor) -> "Layer":
+        """The same problem with inputs of unit root mean square, and BatchNorm's scale in the weights."""
+        rms_I = self.inputs_SI.square().mean(0).sqrt()
+        return replace(
+            self,
+            weight_OI=self.weight_OI * scale_O[:, None] * rms_I,
+            inputs_SI=self.inputs_SI / rms_I.clamp(min=1e-12),
+        )
 
     def residual(self, weight_OI: Tensor) -> Tensor:
         """How far the new pre-activations lie from the inclusion, (S, O)."""
-        delta = (self.inputs_SI @ (weight_OI - self.weight_OI).T) * self.scale_O
+        delta = self.inputs_SI @ (weight_OI - self.weight_OI).T
         if not self.relu:
             return delta
         return torch.where(self.before_SO > 0, delta, (self.before_SO + delta).clamp(min=0))
 
     def gradient(self, weight_OI: Tensor) -> Tensor:
         """Of half the mean squared distance, (O, I)."""
-        return (self.residual(weight_OI) * self.scale_O).T @ self.inputs_SI / len(self.inputs_SI)
+        return self.residual(weight_OI).T @ self.inputs_SI / len(self.inputs_SI)
+
+    def largest_penalty(self) -> float:
+        """The smallest penalty at which no weight is needed."""
+        return float(self.gradient(torch.zeros_like(self.weight_OI)).abs().max())
 
     def lipschitz(self) -> float:
-        """Bound on how fast the gradient changes: the largest eigenvalue of x'x / S, by power iteration, times a^2."""
+        """Bound on how fast the gradient changes: the largest eigenvalue of x'x / S, by power iteration."""
         vector = torch.ones(self.inputs_SI.shape[1], dtype=self.inputs_SI.dtype, device=self.inputs_SI.device)
         value = 0.0
         for _ in range(20):
             image = self.inputs_SI.T @ (self.inputs_SI @ vector) / len(self.inputs_SI)
             value = float(image.norm() / vector.norm().clamp(min=1e-30))
             vector = image / image.norm().clamp(min=1e-30)
-        return 1.05 * value * float(self.scale_O.abs().max()) ** 2
+        return 1.05 * value
 
 
-def entry(layer: Layer) -> Tensor:
-    """Scores (O, I): the sooner a weight enters along the path of penalties, the higher.
+def entry(layer: Layer, largest: float) -> Tensor:
+    """Scores (O, I): the sooner a weight enters along the path of penalties, from ``largest`` down, the higher.
 
     The integer part counts path points from the end, the fraction is |V| there over the layer's largest. Weights that
     never enter score in (-1, 0], by their trained magnitude.
     """
     trained = layer.weight_OI.abs()
     scores = trained / trained.max().clamp(min=1e-30) - 1
-    zero = torch.zeros_like(layer.weight_OI)
-    largest, lipschitz = float(layer.gradient(zero).abs().max()), layer.lipschitz()
-    if largest == 0 or lipschitz == 0:  # the inclusion holds without any weight
+    if layer.largest_penalty() == 0:  # the inclusion holds without any weight
         return scores
-    solution = zero
+    solution, lipschitz = torch.zeros_like(layer.weight_OI), layer.lipschitz()
     for point, share in enumerate(PATH):
         solution = fista(layer, solution, share * largest, 1 / lipschitz)
         size = solution.abs()
@@ -99,13 +110,15 @@ def sis(given: Given, num_images: int = 256, num_samples: int = 1024) -> Tensors
     images, _ = first_images(given, num_images)
     with undisturbed(given.model, training=False):
         layers = _observe(given, images, num_samples)
-    return {name: entry(layers[name]).view_as(weight) for name, weight in given.weights.items()}
+    largest = max(layer.largest_penalty() for layer in layers.values())
+    return {name: entry(layers[name], largest).view_as(weight) for name, weight in given.weights.items()}
 
 
 def _observe(given: Given, images: Tensor, num_samples: int) -> dict[str, Layer]:
     """Every layer's problem, from one forward. Tensors carry the name of the layer they come from on their way."""
     layers: dict[str, Layer] = {}
     rows: dict[str, Tensor] = {}
+    scales: dict[str, Tensor] = {}
     names = {given.model.get_submodule(name.rpartition(".")[0]): name for name in given.weights}
 
     def after(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -115,13 +128,8 @@ def _observe(given: Given, images: Tensor, num_samples: int) -> dict[str, Layer]
             rows[name] = torch.randperm(total, generator=generator)[:num_samples].to(output.device)
             weight = given.weights[name].detach().flatten(1)
             seen = _rows(output, rows[name])
-            layers[name] = Layer(
-                weight,
-                _patches(module, name, inputs[0], output, rows[name]),
-                seen,
-                torch.ones_like(seen[0]),
-                False,
-            )
+            layers[name] = Layer(weight, _patches(module, name, inputs[0], output, rows[name]), seen, False)
+            scales[name] = torch.ones_like(seen[0])
             output.layer = name  # pyright: ignore[reportAttributeAccessIssue]
         elif isinstance(module, nn.modules.batchnorm._BatchNorm) and (
             name := getattr(inputs[0], "layer", None)
@@ -130,7 +138,8 @@ def _observe(given: Given, images: Tensor, num_samples: int) -> dict[str, Layer]
             scale = (module.running_var + module.eps).rsqrt() * (
                 1 if module.weight is None else module.weight
             )
-            layers[name] = replace(layers[name], scale_O=scale.detach(), before_SO=_rows(output, rows[name]))
+            scales[name] = scale.detach()
+            layers[name] = replace(layers[name], before_SO=_rows(output, rows[name]))
             output.layer = name  # pyright: ignore[reportAttributeAccessIssue]
 
     def before(module: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -147,7 +156,7 @@ def _observe(given: Given, images: Tensor, num_samples: int) -> dict[str, Layer]
     finally:
         for hook in hooks:
             hook.remove()
-    return layers
+    return {name: layer.standard(scales[name]) for name, layer in layers.items()}
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

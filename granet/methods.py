@@ -85,6 +85,11 @@ def _check_fraction(key: str, value: float) -> None:
         raise UserError(f"{key}={value} must lie in [0, 1): it is a fraction")
 
 
+def _check_positive(key: str, value: float) -> None:
+    if not value > 0:
+        raise UserError(f"{key}={value} must be above 0")
+
+
 def random_init(distribution: str, sparsity: float) -> Init:
     """Random masks with the layer sparsities of ``distribution`` (uniform, er, erk); exact counts."""
     layer_sparsity = _choose("distribution", distribution, LAYER_SPARSITIES)
@@ -154,6 +159,7 @@ def small_dense(*, sf: float) -> Method:
 
 def snip(*, sf: float, num_images: NumImages = 128) -> Method:
     """SNIP (Lee et al. 2019): the weights to which the loss is most sensitive at initialisation."""
+    _check_positive("num_images", num_images)
     return Method("before_training", best_init(partial(saliency.snip, num_images=num_images), sf))
 
 
@@ -164,6 +170,8 @@ def grasp(
     temperature: Annotated[float, "divides the logits"] = 200.0,
 ) -> Method:
     """GraSP (Wang et al. 2020): the weights that keep the gradient flowing at initialisation."""
+    _check_positive("images_per_class", images_per_class)
+    _check_positive("temperature", temperature)
     scores = partial(saliency.grasp, images_per_class=images_per_class, temperature=temperature)
     return Method("before_training", best_init(scores, sf))
 
@@ -171,8 +179,7 @@ def grasp(
 def synflow(*, sf: float, rounds: Annotated[int, "rounds of pruning, along an exponential"] = 100) -> Method:
     """SynFlow (Tanaka et al. 2020): iterative, without data, conserving the flow of every layer."""
     _check_fraction("sparsity", sf)
-    if rounds < 1:
-        raise UserError(f"rounds={rounds} must be at least 1")
+    _check_positive("rounds", rounds)
     return Method("before_training", lambda given: saliency.synflow(given, sf, rounds))
 
 
@@ -221,6 +228,8 @@ def dsr(
     distribution: InitDistribution = "uniform",
 ) -> Method:
     """DSR (Mostafa & Wang 2019): one adaptive threshold drops, layers grow in proportion to what they keep."""
+    _check_positive("threshold", threshold)
+    _check_positive("tolerance", tolerance)
     remember, count = below_threshold(threshold, tolerance)
     return Method(
         "sparse_to_sparse",
@@ -382,6 +391,7 @@ def imp(
 
 def sis(*, sf: float, num_images: NumImages = 256) -> Method:
     """SIS (Verma & Pesquet 2021): what the trained activations need, by subdifferential inclusion; retrained."""
+    _check_positive("num_images", num_images)
     return Method("after_training", best_init(partial(inclusion_scores, num_images=num_images), sf))
 
 

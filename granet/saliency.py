@@ -90,8 +90,6 @@ def training_batches(given: Given) -> Iterator[tuple[Tensor, Tensor]]:
 
 def first_images(given: Given, num_images: int) -> tuple[Tensor, Tensor]:
     """The first ``num_images`` training images and their labels; all of them where there are fewer."""
-    if num_images < 1:
-        raise UserError(f"num_images={num_images} must be at least 1")
     images, labels = [], []
     for images_NCHW, labels_N in training_batches(given):
         missing = num_images - sum(map(len, labels))
@@ -104,8 +102,6 @@ def first_images(given: Given, num_images: int) -> tuple[Tensor, Tensor]:
 
 def _images_of_every_class(given: Given, images_per_class: int) -> tuple[Tensor, Tensor]:
     """The first ``images_per_class`` training images of every class; what there is of a class with fewer."""
-    if images_per_class < 1:
-        raise UserError(f"images_per_class={images_per_class} must be at least 1")
     images, labels, missing = [], [], {}
     for images_NCHW, labels_N in training_batches(given):
         if not missing:

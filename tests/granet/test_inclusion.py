@@ -13,12 +13,16 @@ from granet.types import Given
 
 def layer(weight, inputs, relu=True):
     weight, inputs = torch.tensor(weight), torch.as_tensor(inputs)
-    return Layer(weight, inputs, inputs @ weight.T, torch.ones(len(weight)), relu)
+    return Layer(weight, inputs, inputs @ weight.T, relu)
 
 
 def objective(problem, weight, penalty):
     squared = problem.residual(weight).square().sum() / len(problem.inputs_SI)
     return float(squared / 2 + penalty * weight.abs().sum())
+
+
+def scores(problem):
+    return entry(problem, problem.largest_penalty())
 
 
 INPUTS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
@@ -27,10 +31,9 @@ INPUTS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 def test_where_the_relu_is_silent_no_weight_is_needed():
     silent = layer([[-1.0, -2.0]], INPUTS[:, :2].abs())
     assert float(silent.residual(torch.zeros(1, 2)).abs().max()) == 0  # 0 <= 0: the inclusion holds
-    assert (entry(silent) <= 0).all()
-    assert (
-        entry(layer([[-1.0, -2.0]], INPUTS[:, :2].abs(), relu=False)) > 0
-    ).any()  # an output has to be kept
+    assert (scores(silent) <= 0).all()
+    loud = layer([[-1.0, -2.0]], INPUTS[:, :2].abs(), relu=False)
+    assert (scores(loud) > 0).any()  # an output has to be kept
 
 
 def test_the_residual_by_eye():
@@ -42,9 +45,9 @@ def test_the_residual_by_eye():
 def test_the_weight_that_carries_more_enters_first_and_a_dead_input_never():
     inputs = INPUTS.clone()
     inputs[:, 2] = 0.0
-    scores = entry(layer([[3.0, 0.3, 9.0, 0.0]], inputs, relu=False))[0]
-    assert scores[0] > scores[1] > 0
-    assert scores[2] <= 0  # a large weight on an input that is always zero
+    found = scores(layer([[3.0, 0.3, 9.0, 0.0]], inputs, relu=False))[0]
+    assert found[0] > found[1] > 0
+    assert found[2] <= 0  # a large weight on an input that is always zero
 
 
 def test_fista_approaches_the_lasso_solution():
@@ -78,7 +81,7 @@ def test_what_it_observes_is_what_the_network_computes(name, monkeypatch):
     model = build(name, num_classes=10)
     seen = {}
     monkeypatch.setattr(
-        "granet.inclusion.entry", lambda problem: seen.setdefault(len(seen), problem).weight_OI.abs()
+        "granet.inclusion.entry", lambda problem, largest: seen.setdefault(len(seen), problem).weight_OI.abs()
     )
     weights = maskable_weights(model)
     before = copy.deepcopy(model.state_dict())
@@ -91,7 +94,7 @@ def test_what_it_observes_is_what_the_network_computes(name, monkeypatch):
         if name == "vgg19":
             assert problem.relu is not last
             if not last:  # at initialisation BatchNorm scales by 1 / sqrt(1 + eps) and shifts by nothing
-                again = problem.inputs_SI @ problem.weight_OI.T * problem.scale_O
+                again = problem.inputs_SI @ problem.weight_OI.T
                 assert torch.allclose(again, problem.before_SO, atol=1e-4), key
         else:
             assert problem.relu is not (last or "downsample" in key), key

@@ -347,6 +347,14 @@ def test_initial_masks_follow_erk_exactly(name):
         ("rigl", {"sf": 0.9, "distribution": "flat"}, "distribution='flat'"),
         ("granet", {"sf": 0.9, "regenerate_until": "never"}, "regenerate_until='never'"),
         ("static", {"sf": 1.2}, "sparsity=1.2"),
+        ("snip", {"sf": 0.9, "num_images": 0}, "num_images=0 must be above 0"),
+        ("grasp", {"sf": 0.9, "temperature": 0.0}, "temperature=0.0"),
+        ("synflow", {"sf": 0.9, "rounds": 0}, "rounds=0"),
+        ("deep_r", {"sf": 0.9, "noise": -1.0}, "noise=-1.0"),
+        ("dsr", {"sf": 0.9, "threshold": 0.0}, "threshold=0.0"),
+        ("imp", {"sf": 0.9, "prune_fraction": 1.0}, "prune_fraction=1.0"),
+        ("imp", {"sf": 0.9, "rewind": "both"}, "rewind='both'"),
+        ("gmp", {"sf": 0.9, "distribution": "flat"}, "distribution='flat'"),
     ],
 )
 def test_impossible_values_are_refused_by_name(name, values, message):

@@ -8,16 +8,14 @@ scratch/dense/<run>, else to runs/dense/<run>.
 
 import sys
 
-from torch import nn
-
-from granet.methods import METHODS, Method
+from granet.methods import METHODS
 from pipeline.cli import run_main
-from pipeline.runs import Start, run_stage
+from pipeline.runs import Setup, Start, run_stage
 
 
-def start(given: Start) -> tuple[nn.Module, Method]:
+def start(given: Start) -> Setup:
     """A fresh model without masks."""
-    return given.build(given.cell.seed), METHODS["dense"]()
+    return Setup(given.build(given.cell.seed), METHODS["dense"]())
 
 
 if __name__ == "__main__":

@@ -17,12 +17,10 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from granet.data import DATASETS, LOADERS
 from granet.methods import METHODS
-from granet.models import MODELS
-from granet.retrain import REWINDS
 from granet.types import UserError
-from pipeline.schema import SECTIONS, DataConfig, Params, section_schema
+from pipeline.checks import check_data, check_grid, choose, suggest
+from pipeline.schema import ABOUT, SECTIONS, Params, complete, section_schema
 
 FILE = Path("params.yaml")
 CONF = Path(__file__).parent / "conf"
@@ -36,22 +34,23 @@ def _check_section(name: str, schema: type, values: Any) -> Any:
     known = [f.name for f in dataclasses.fields(schema)]
     for key in values:
         if key not in known:
-            raise UserError(f"{name}.{key} is an unknown key; {_suggest(str(key), known)}")
+            raise UserError(f"{name}.{key} is an unknown key; {suggest(str(key), known)}")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    except OmegaConfBaseException as error:
+        raise _fault(name, schema, values, error) from None
+
+
+def _fault(name: str, schema: type, values: dict[str, Any], error: OmegaConfBaseException) -> UserError:
+    """The first key of a section whose value OmegaConf refuses."""
     for key, value in values.items():
         try:
-            OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), {key: value}))
-        except UserError:
-            continue  # the values of a section are judged together below
-        except OmegaConfBaseException as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
-            raise UserError(f"{name}.{key}={value!r} is not valid: {reason}") from None
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-
-
-def _suggest(word: str, known: typing.Iterable[str]) -> str:
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+            merged = OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+            OmegaConf.to_container(merged, resolve=True)
+        except OmegaConfBaseException as found:
+            reason = str(found.__cause__ or found).splitlines()[0]
+            return UserError(f"{name}.{key}={value!r} is not valid: {reason}")
+    return UserError(f"{name} is not valid: {str(error).splitlines()[0]}")
 
 
 def validate(raw: dict[str, Any]) -> Params:
@@ -67,88 +66,16 @@ def validate(raw: dict[str, Any]) -> Params:
         if not isinstance(values, dict) or "method" not in values:
             choices = [*SECTIONS, *(k for k, v in raw.items() if isinstance(v, dict) and "method" in v)]
             raise UserError(
-                f"{name} is an unknown section; {_suggest(name, choices)} (a method section has a method key)"
+                f"{name} is an unknown section; {suggest(name, choices)} (a method section has a method key)"
             )
-        _choose(f"{name}.method", values["method"], METHODS)
-        methods[name] = dataclasses.asdict(_check_section(name, section_schema(values["method"]), values))
+        choose(f"{name}.method", values["method"], METHODS)
+        checked = _check_section(name, section_schema(values["method"]), values)
+        methods[name] = complete(name, dataclasses.asdict(checked))
     fixed = {name: _check_section(name, schema, raw.get(name, {})) for name, schema in SECTIONS.items()}
     params = Params(**fixed, methods=methods)
-    _check_data(params.data)
-    _check_grid(params)
+    check_data(params.data)
+    check_grid(params)
     return params
-
-
-def _choose(key: str, value: Any, choices: typing.Iterable[str]) -> None:
-    if value not in (names := list(choices)):
-        raise UserError(f"{key}={value!r} is unknown; {_suggest(str(value), names)}")
-
-
-def _check_grid(params: Params) -> None:
-    grid = params.grid
-    for key, values in dataclasses.asdict(grid).items():
-        if not values:
-            raise UserError(
-                f"grid.{key}=[] is empty: DVC cannot make a matrix of it; give it at least one entry"
-            )
-        if len(set(map(str, values))) < len(values):
-            raise UserError(f"grid.{key}={values} names an entry twice; remove one")
-    trained = [name for name, section in params.methods.items() if section["method"] != "dense"]
-    for key, choices in (
-        ("datasets", DATASETS),
-        ("models", MODELS),
-        ("methods", trained),
-        ("reinit", grid.methods),
-        ("retrain", grid.methods),
-        ("rewinds", REWINDS),
-    ):
-        for value in getattr(grid, key):
-            _choose(f"grid.{key}", value, choices)
-    for sparsity in grid.sparsities:
-        if not 0 < sparsity < 1:
-            raise UserError(
-                f"grid.sparsities={sparsity} must lie in (0, 1): 0.9 for 90 %; 0 is the dense stage"
-            )
-    for seed in grid.seeds:
-        if seed < 0:
-            raise UserError(f"grid.seeds={seed} must be 0 or more")
-    for dataset in grid.datasets:
-        steps = _steps_per_epoch(params, dataset)
-        for section in grid.methods:
-            for sparsity in grid.sparsities:
-                method = params.method(section, sparsity, steps)
-                if method.prune:
-                    try:
-                        method.prune.span(params.train.epochs * steps, method.update_interval or 1)
-                    except UserError as error:
-                        raise UserError(f"{section}: {error}") from None
-
-
-def _steps_per_epoch(params: Params, dataset: str) -> int:
-    """Optimizer steps per epoch, as far as the parameters tell before the data is read."""
-    row, data = DATASETS[dataset], params.data
-    if data.train_size is not None:
-        return -(-data.train_size // params.train.batch_size)
-    held_out = row.val_size if data.val_size is None else data.val_size
-    num_train = (row.num_train or 1_000_000) - held_out
-    if num_train < 1:
-        raise UserError(
-            f"data.val_size={held_out} leaves none of {dataset}'s {row.num_train} images to train on"
-        )
-    return -(-num_train // params.train.batch_size)
-
-
-def _check_data(data: DataConfig) -> None:
-    _choose("data.loader", data.loader, LOADERS)
-    for key, lowest in (
-        ("train_size", 1),
-        ("val_size", 0),
-        ("test_size", 1),
-        ("image_size", 32),
-        ("num_workers", 0),
-    ):
-        value = getattr(data, key)
-        if value is not None and value < lowest:
-            raise UserError(f"data.{key}={value} must be at least {lowest}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -174,7 +101,7 @@ def _override(raw: dict[str, Any], overrides: typing.Sequence[str]) -> dict[str,
         if not equals or not dot:
             raise UserError(f"{text!r} is not an override; write section.key=value, e.g. train.epochs=20")
         if section not in raw:
-            raise UserError(f"{section} is an unknown section; {_suggest(section, raw)}")
+            raise UserError(f"{section} is an unknown section; {suggest(section, raw)}")
         try:
             raw[section] = {**(raw[section] or {}), name: yaml.safe_load(value)}
         except yaml.YAMLError:
@@ -211,7 +138,8 @@ def to_yaml(params: Params) -> str:
     for name, values in params.sections().items():
         schema = SECTIONS.get(name) or section_schema(values["method"])
         about = inspect.getdoc(SECTIONS.get(name) or METHODS[values["method"]]) or ""
-        lines += ["", *(f"# {line}" for line in about.split("\n\n")[0].splitlines()), f"{name}:"]
+        about = [*about.split("\n\n")[0].splitlines(), *ABOUT.get(name, "").splitlines()]
+        lines += ["", *(f"# {line}" for line in about), f"{name}:"]
         helps = {f.name: f.metadata.get("help") for f in dataclasses.fields(schema)}
         for key, value in values.items():
             dumped = yaml.safe_dump(value, default_flow_style=True, width=1000)

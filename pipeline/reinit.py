@@ -9,17 +9,15 @@ With section.key=value overrides the results go to scratch/reinit/<run>, else to
 
 import sys
 
-from torch import nn
-
-from granet.methods import Method, fixed
+from granet.methods import fixed
 from granet.retrain import reinit
 from pipeline.cli import run_main
-from pipeline.runs import Start, run_stage
+from pipeline.runs import Setup, Start, run_stage
 
 
-def start(given: Start) -> tuple[nn.Module, Method]:
+def start(given: Start) -> Setup:
     """New weights under the old mask."""
-    return reinit(given.build, given.cell.seed), fixed(given.masks())
+    return Setup(reinit(given.build, given.cell.seed), fixed(given.masks()))
 
 
 if __name__ == "__main__":

@@ -10,21 +10,19 @@ With section.key=value overrides the results go to scratch/retrain/<run>, else t
 
 import sys
 
-from torch import nn
-
-from granet.methods import Method, fixed
+from granet.methods import fixed
 from granet.retrain import REWINDS
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.runs import Start, run_stage
+from pipeline.runs import Setup, Start, run_stage
 
 
-def start(given: Start) -> tuple[nn.Module, Method]:
+def start(given: Start) -> Setup:
     """Rewound weights under the old mask."""
     rewind = given.cell.rewind
     if rewind not in REWINDS:
         raise UserError(f"rewind={rewind!r} is unknown; choose from {', '.join(REWINDS)}")
-    return REWINDS[rewind](given.build, given.cell.seed, given.final()), fixed(given.masks())
+    return Setup(REWINDS[rewind](given.build, given.cell.seed, given.final()), fixed(given.masks()))
 
 
 if __name__ == "__main__":

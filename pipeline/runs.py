@@ -1,13 +1,11 @@
-"""What the four training stages share: one cell of the grid in, one folder of results out."""
+"""What the five training stages share: one cell of the grid in, one folder of results out."""
 
 import dataclasses
 import fcntl
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,28 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 
 import granet
 from granet.data import Data, open_data
-from granet.history import Row, accuracies
-from granet.methods import Method
+from granet.method import Method
 from granet.models import build
 from granet.seeds import stable_seed
 from granet.train import Run, fit, pick_device, prepare_run
 from granet.types import Build, Tensors, UserError
+from pipeline import resolve
+from pipeline.outputs import tags_of, write
 from pipeline.params import Params, load
 from pipeline.tracking import Tracker, flatten, root
 
 PREPARED = Path("data/prepared")
-RESULTS = ("metrics.json", "history.csv", "model.safetensors", "masks.safetensors", "summary.json")
 STAGE_KEYS = {
     "dense": ("dataset", "model", "seed"),
     "sparse": ("dataset", "model", "method", "sparsity", "seed"),
+    "after": ("dataset", "model", "method", "sparsity", "seed"),
     "reinit": ("dataset", "model", "method", "sparsity", "seed"),
     "retrain": ("dataset", "model", "method", "sparsity", "seed", "rewind"),
 }
+SOURCES = {"after": "dense", "reinit": "sparse", "retrain": "sparse"}
+"""Stages that start from a finished run, and the stage of that run."""
+KEY_TYPES = {"dataset": str, "model": str, "seed": int, "method": str, "sparsity": float, "rewind": str}
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,20 @@ class Cell:
         return "-".join(str(getattr(self, key)) for key in STAGE_KEYS[self.stage])
 
     @property
-    def source(self) -> Path:
-        """Folder of the sparse run whose mask a reinit or retrain run keeps."""
-        return Path("runs/sparse") / dataclasses.replace(self, stage="sparse").name
+    def source(self) -> "Cell | None":
+        """The finished run that this one starts from; None: it starts from scratch."""
+        stage = SOURCES.get(self.stage)
+        return dataclasses.replace(self, stage=stage) if stage else None
+
+    @property
+    def folder(self) -> Path:
+        """Where DVC expects the results."""
+        return Path("runs") / self.stage / self.name
+
+    @property
+    def schedule(self) -> str | None:
+        """The section that says how long this run trains; None: the common schedule, as the dense run's."""
+        return self.method if self.stage in ("sparse", "after") else None
 
 
 @dataclass(frozen=True)
@@ -71,20 +84,45 @@ class Start:
     build: Build
     steps_per_epoch: int
 
+    def method(self) -> Method:
+        """The method of the cell's section. Raises UserError where it belongs to another stage."""
+        cell = self.cell
+        assert cell.method is not None and cell.sparsity is not None
+        values = self.params.methods[cell.method]
+        method = resolve.method(cell.method, values, self.params.train, cell.sparsity, self.steps_per_epoch)
+        stage = "after" if method.family == "after_training" else "sparse"
+        if stage != cell.stage:
+            raise UserError(
+                f"method={cell.method!r} belongs to the {stage} stage; run: python -m pipeline.{stage} ..."
+            )
+        return method
+
     def masks(self) -> Tensors:
-        """Final masks of the sparse run."""
+        """Final masks of the run that this one starts from."""
         return self._load("masks.safetensors")
 
     def final(self) -> Tensors:
-        """Final weights and buffers of the sparse run."""
+        """Final weights and buffers of the run that this one starts from."""
         return self._load("model.safetensors")
 
     def _load(self, file: str) -> Tensors:
-        if not (path := self.cell.source / file).exists():
+        source = self.cell.source
+        assert source is not None
+        if not (path := source.folder / file).exists():
+            stage = source.stage
             raise UserError(
-                f"{path} is missing; run the sparse stage first: dvc repro sparse@{self.cell.source.name}"
+                f"{path} is missing; run the {stage} stage first: dvc repro {stage}@{source.name}"
             )
         return load_file(path)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a stage trains. ``rewind_to``: the state_dict that a method with rounds goes back to."""
+
+    model: nn.Module
+    method: Method
+    rewind_to: Tensors | None = None
 
 
 def parse(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
@@ -101,40 +139,42 @@ def parse(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
             )
     params = load(overrides)
     grid = params.grid
-    first = {
+    choices = {
         "dataset": grid.datasets,
         "model": grid.models,
         "seed": grid.seeds,
-        "method": {"reinit": grid.reinit, "retrain": grid.retrain}.get(stage, grid.methods),
+        "method": {"after": grid.after, "reinit": grid.reinit, "retrain": grid.retrain}.get(
+            stage, grid.methods
+        ),
         "sparsity": grid.sparsities,
         "rewind": grid.rewinds,
     }
     keys = STAGE_KEYS[stage]
     if unknown := sorted(set(own) - {*keys, "out"}):
         raise UserError(f"{unknown[0]} is an unknown key of the {stage} stage; it has {', '.join(keys)}, out")
-    values = {
-        key: _typed(key, own[key], type(first[key][0])) if key in own else first[key][0] for key in keys
-    }
+    for key in keys:
+        if key not in own and not choices[key]:
+            raise UserError(f"the grid of params.yaml has no {key} for the {stage} stage; add {key}=...")
+    values = {key: _typed(key, own[key]) if key in own else choices[key][0] for key in keys}
     if "method" in values and values["method"] not in params.methods:
         raise UserError(
             f"method={values['method']!r} is no section of params.yaml: {', '.join(params.methods)}"
         )
     cell = Cell(stage, **values)
-    folder = Path("scratch" if overrides else "runs") / stage / cell.name
+    folder = Path("scratch", stage, cell.name) if overrides else cell.folder
     return cell, params, Path(own.get("out", folder))
 
 
-def _typed(key: str, text: str, kind: type) -> Any:
+def _typed(key: str, text: str) -> Any:
+    kind = KEY_TYPES[key]
     try:
         return kind(text)
     except ValueError:
         raise UserError(f"{key}={text!r} is not valid: it must be of type {kind.__name__}") from None
 
 
-def run_stage(
-    stage: str, arguments: Sequence[str], start: Callable[[Start], tuple[nn.Module, Method]]
-) -> None:
-    """Train one cell and write its results; ``start`` gives the model and the method."""
+def run_stage(stage: str, arguments: Sequence[str], start: Callable[[Start], Setup]) -> None:
+    """Train one cell and write its results; ``start`` says what is trained."""
     cell, params, out = parse(stage, arguments)
     with ExitStack() as locks, Tracker() as tracker:
         device = pick_device(params.train.device)
@@ -146,15 +186,25 @@ def run_stage(
             num_workers=params.data.num_workers,
             device=device,
         )
-        model, method = start(Start(cell, params, _builder(cell.model, data), len(data.train)))
-        run = prepare_run(cell.name, model, method, data, params.train, seed=cell.seed, device=device)
+        setup = start(Start(cell, params, _builder(cell.model, data), len(data.train)))
+        run = prepare_run(
+            cell.name,
+            setup.model,
+            setup.method,
+            data,
+            params.train_config(cell.schedule),
+            seed=cell.seed,
+            device=device,
+            rewind_to=setup.rewind_to,
+        )
         config = _config(cell, params)
         checkpoints = locks.enter_context(_own_folder(root() / ".checkpoints", _key(config, data, run, cell)))
+        tags = tags_of(f"{stage}@{cell.name}", data)
         tracker.start(
             params.tracking.experiment,
             f"{stage}@{cell.name}",
             params=flatten(config),
-            tags=_tags(cell, data),
+            tags=tags,
             resume_file=checkpoints / "mlflow_run_id",
         )
         out.mkdir(parents=True, exist_ok=True)
@@ -164,7 +214,7 @@ def run_stage(
             checkpoint_path=checkpoints / "last.pt",
             on_epoch=lambda row: tracker.metrics(row, step=int(row["epoch"])),
         )
-        _write(out, run, history, config, cell, data, tracker)
+        write(out, run, history, config, tags, tracker)
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 
@@ -209,91 +259,13 @@ def _config(cell: Cell, params: Params) -> dict:
 
 
 def _key(config: dict, data: Data, run: Run, cell: Cell) -> str:
-    """Names the checkpoint: a hash of all that a run's result depends on, the library's code included."""
+    """Names the checkpoint: a hash of all that a run's result depends on, the code included."""
     digest = hashlib.blake2b(digest_size=12)
     parts = [config, data.md5, str(run.device), run.precision, torch.__version__]
     digest.update(json.dumps(parts, sort_keys=True).encode())
-    for file in sorted(Path(granet.__file__).parent.rglob("*.py")):
+    for file in (*sorted(Path(granet.__file__).parent.rglob("*.py")), Path(resolve.__file__)):
         digest.update(file.read_bytes())
-    if cell.stage in ("reinit", "retrain"):
+    if cell.source is not None:
         for file in ("masks.safetensors", "model.safetensors"):
-            digest.update((cell.source / file).read_bytes())
+            digest.update((cell.source.folder / file).read_bytes())
     return digest.hexdigest()
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def _tags(cell: Cell, data: Data) -> dict[str, str]:
-    tags = {
-        "git_revision": _git("rev-parse", "HEAD") or "none",
-        "git_dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
-        "dvc_stage": f"{cell.stage}@{cell.name}",
-        "data_md5": data.md5,
-    }
-    dvc = {"dvc_exp_name": "DVC_EXP_NAME", "dvc_exp_baseline_rev": "DVC_EXP_BASELINE_REV"}
-    return tags | {tag: os.environ[name] for tag, name in dvc.items() if name in os.environ}
-
-
-def _write(
-    out: Path, run: Run, history: list[Row], config: dict, cell: Cell, data: Data, tracker: Tracker
-) -> None:
-    """The five files of a run (history.csv is already there), and the same into MLflow."""
-    sparsifier, last = run.sparsifier, history[-1]
-    scores = accuracies(history, run.first_final_epoch)
-    metrics = scores | {
-        "sparsity": sparsifier.sparsity,
-        "inference_flops_ratio": last["inference_flops"] / run.dense.total,
-        "train_flops_ratio": last["train_flops"] / run.dense_train_flops,
-    }
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    weights = {name: value.detach().cpu().contiguous() for name, value in run.model.state_dict().items()}
-    masks = {name: mask.cpu() for name, mask in sparsifier.masks.items()}
-    (out / "model.safetensors").write_bytes(
-        save(weights)
-    )  # save_file would make it readable by its owner only
-    (out / "masks.safetensors").write_bytes(save(masks))
-    tags = _tags(cell, data)
-    summary = {
-        "name": cell.name,
-        "config": config,
-        "accuracy": scores,
-        "sparsity": sparsifier.sparsity,
-        "layer_sparsity": sparsifier.layer_sparsity,
-        "flops": {
-            "inference": last["inference_flops"],
-            "inference_dense": run.dense.total,
-            "training": last["train_flops"],
-            "training_dense": run.dense_train_flops,
-        },
-        "num_images": {"train": data.train.num_images}
-        | {split: loader.num_images for split, loader in data.evaluated.items()},
-        "final_sparsity_epoch": run.first_final_epoch,
-        "time_s": last["time_s"],
-        "environment": {
-            "hardware": _hardware(run.device),
-            "precision": run.precision,
-            "torch": torch.__version__,
-            "git_revision": tags["git_revision"],
-            "git_dirty": tags["git_dirty"],
-            "data_md5": data.md5,
-        },
-        "tracking": tracker.wait(),
-    }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    tracker.metrics(metrics, step=len(history))
-    from pipeline.figures import run_curves
-
-    curves = out / "curves.png"
-    run_curves(history, cell.name, curves)
-    tracker.artifacts(*(out / file for file in RESULTS), curves)
-    tracker.wait()
-    curves.unlink()
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -2,14 +2,15 @@
 
 import dataclasses
 import inspect
-import typing
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from granet.methods import METHODS, TIME, Method
-from granet.steps import parse_time
+from granet.method import Method
+from granet.methods import INTERVAL, METHODS, TIME
 from granet.train import TrainConfig
 from granet.types import UserError
+from pipeline import resolve
 
 
 def key(default: Any, text: str) -> Any:
@@ -26,8 +27,9 @@ class GridConfig:
     datasets: list[str] = key(["cifar10"], "digits | cifar10 | cifar100 | imagefolder")
     models: list[str] = key(["vgg19"], "resnet20 | vgg19 | resnet50_cifar | resnet50")
     methods: list[str] = key(
-        ["gmp", "rigl", "granet", "granet_s2s"], "sections of this file that have a method"
+        ["gmp", "rigl", "granet", "granet_s2s"], "sections that train from scratch; []: none"
     )
+    after: list[str] = key([], "sections that go on from the trained dense network: one_shot, imp, sis")
     sparsities: list[float] = key([0.9, 0.95, 0.98], "final sparsities, fractions in [0, 1)")
     seeds: list[int] = key([0, 1, 2], "a run per seed")
     reinit: list[str] = key(
@@ -68,6 +70,18 @@ SECTIONS: dict[str, type] = {
     "tracking": TrackingConfig,
 }
 
+ABOUT = {
+    "static_uniform": "With the same sparsity in every layer.",
+    "static_er": "With Erdos-Renyi layer sparsities, kernel left out.",
+    "rigl_2020": "With the settings of its own paper: interval 100, drop fraction 0.3 to 0, until 75 % of the run.",
+    "rigl_itop": "RigL-ITOP (Liu et al. 2021, In-Time Over-Parameterization): an interval of 4000 steps at batch 128.",
+    "granet_s2s": "Here from sparse to sparse: si = 0.5 (Table 7).",
+    "gmp_uniform": "Here with every layer pruned alike (Table 9).",
+    "granet_uniform": "Here with every layer pruned alike (Table 9).",
+    "granet_2x": "Here trained twice as long (Table 6).",
+}
+"""What sets a section of the recipes apart from the row it is a variant of: a comment in params.yaml."""
+
 
 @dataclass
 class Params:
@@ -83,45 +97,54 @@ class Params:
         """All sections as plain dicts, in the order of the file."""
         return {key: dataclasses.asdict(getattr(self, key)) for key in SECTIONS} | self.methods
 
+    def train_config(self, section: str | None) -> TrainConfig:
+        """How a method section trains. None: no section's own extension, as the dense run."""
+        return resolve.train_config(self.train, self.methods[section] if section else {})
+
     def method(self, section: str, sparsity: float, steps_per_epoch: int) -> Method:
-        """The method a section describes, with its points in time in optimizer steps."""
-        values = dict(self.methods[section])
-        row = METHODS[values.pop("method")]
-        for key in _time_keys(row):
-            text = values[key]
-            values[key] = (
-                None if text == "auto" else parse_time(text, steps_per_epoch, key=f"{section}.{key}")
-            )
-        if values.get("si", 0) > 0 and values["tf"] is None and self.train.lr_drops:
-            values["tf"] = round(min(self.train.lr_drops) * self.train.epochs * steps_per_epoch)
-        if "sf" in inspect.signature(row).parameters:
-            values["sf"] = sparsity
-        try:
-            return row(**values)
-        except UserError as error:
-            raise UserError(f"{section} at sparsity {sparsity}: {error}") from None
-
-
-def _notes(row: typing.Callable[..., Method]) -> dict[str, tuple]:
-    """What `granet.methods` says of each parameter of a row: the metadata of its annotation."""
-    hints = typing.get_type_hints(row, include_extras=True)
-    return {key: getattr(hint, "__metadata__", ()) for key, hint in hints.items()}
-
-
-def _time_keys(row: typing.Callable[..., Method]) -> list[str]:
-    return [key for key, notes in _notes(row).items() if TIME in notes]
+        """The method a section describes, with all times in optimizer steps."""
+        return resolve.method(section, self.methods[section], self.train, sparsity, steps_per_epoch)
 
 
 def section_schema(method: str) -> type:
-    """The keys of a method section: the parameters of its row in METHODS, but for the sparsity of the grid."""
+    """The keys of a method section: the parameters of its row in METHODS and its extension.
+
+    The sparsity is the grid's, so it is left out; a row without it (dense) has no extension of its own either.
+    """
     row = METHODS[method]
-    times, notes = _time_keys(row), _notes(row)
+    times, intervals, notes = resolve.keys(row, TIME), resolve.keys(row, INTERVAL), resolve.notes(row)
     fields: list[tuple[str, type, Any]] = [("method", str, field(default=method))]
-    for key, parameter in inspect.signature(row).parameters.items():
-        if key != "sf":
-            default = parameter.default
-            if key in times:
-                default = "auto" if default is None else f"{default}it"
-            about = {"help": notes[key][-1]} if notes[key] else {}
-            fields.append((key, type(default), field(default=default, metadata=about)))
+    for name, parameter in inspect.signature(row).parameters.items():
+        default = parameter.default
+        if name == "sf":
+            continue
+        if name in intervals or (name in times and default is None):
+            default = "auto"
+        elif name in times:
+            default = f"{default}it"
+        about = {"help": notes[name][-1]} if notes[name] else {}
+        if name in intervals:
+            about["help"] += f" (own: {parameter.default}it)"
+        fields.append((name, type(default), field(default=default, metadata=about)))
+    if "sf" in inspect.signature(row).parameters:
+        fields.append(("extend", float, key(1.0, "factor, 1 or more, on the length of the run, e.g. 2.0")))
     return dataclasses.make_dataclass(method, fields)
+
+
+def complete(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A checked method section as the rest of the pipeline sees it: intervals of bare steps get their unit.
+
+    Raises UserError where ``extend`` would shorten the run, or a text is no point in time or no interval.
+    """
+    if not 1 <= values.get("extend", 1.0) < math.inf:
+        raise UserError(
+            f"{section}.extend={values['extend']} must be at least 1: training can only be made longer"
+        )
+    row = METHODS[values["method"]]
+    for name in resolve.keys(row, TIME):
+        resolve.point(values[name], 1, 1.0, f"{section}.{name}")
+    intervals = {name: values[name] for name in resolve.keys(row, INTERVAL)}
+    intervals |= {name: f"{text}it" for name, text in intervals.items() if text.isdigit()}
+    for name, text in intervals.items():
+        resolve.interval(text, 1, 1, f"{section}.{name}")
+    return values | intervals

@@ -9,19 +9,13 @@ scratch/sparse/<run>, else to runs/sparse/<run>.
 
 import sys
 
-from torch import nn
-
-from granet.methods import Method
 from pipeline.cli import run_main
-from pipeline.runs import Start, run_stage
+from pipeline.runs import Setup, Start, run_stage
 
 
-def start(given: Start) -> tuple[nn.Module, Method]:
+def start(given: Start) -> Setup:
     """A fresh model and the method of the cell's section."""
-    cell = given.cell
-    assert cell.method is not None and cell.sparsity is not None
-    method = given.params.method(cell.method, cell.sparsity, given.steps_per_epoch)
-    return given.build(cell.seed), method
+    return Setup(given.build(given.cell.seed), given.method())
 
 
 if __name__ == "__main__":

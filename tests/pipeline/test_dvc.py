@@ -1,5 +1,6 @@
 """The pipeline itself: real DVC, real FFCV files, a real MLflow database, in a temporary clone."""
 
+import json
 import re
 import time
 
@@ -11,12 +12,14 @@ from tests.helpers.project import ROOT, SMALL, Project
 
 pytestmark = pytest.mark.xdist_group("dvc")
 
+RECIPE = (*SMALL, "grid.after=[one_shot]")
 CELL = "digits-resnet20"
 GRANET = f"{CELL}-granet-0.98-0"
 STAGES = {
     "prepare@digits",
     f"dense@{CELL}-0",
     *(f"sparse@{CELL}-{method}-0.98-0" for method in ("gmp", "rigl", "granet", "granet_s2s")),
+    f"after@{CELL}-one_shot-0.98-0",
     *(f"reinit@{CELL}-{method}-0.98-0" for method in ("gmp", "granet")),
     *(f"retrain@{GRANET}-{rewind}" for rewind in ("lth", "lrr")),
     "report",
@@ -34,7 +37,7 @@ FOLLOWS_GRANET = {
 def project(tmp_path_factory):
     """The small recipe, reproduced once."""
     project = Project(tmp_path_factory.mktemp("dvc"))
-    project.python("pipeline.params", *SMALL)
+    project.python("pipeline.params", *RECIPE)
     project.commit("small recipe")
     project.run("dvc", "repro")
     return project
@@ -58,6 +61,7 @@ def test_every_stage_leaves_its_outputs(project):
     for stage, names in {
         "dense": [f"{CELL}-0"],
         "sparse": [f"{CELL}-{m}-0.98-0" for m in ("gmp", "rigl", "granet", "granet_s2s")],
+        "after": [f"{CELL}-one_shot-0.98-0"],
         "reinit": [f"{CELL}-{m}-0.98-0" for m in ("gmp", "granet")],
         "retrain": [f"{GRANET}-lth", f"{GRANET}-lrr"],
     }.items():
@@ -109,6 +113,8 @@ def test_changing_granets_si_touches_granet_and_what_follows_from_it_only(projec
     [
         ("tracking.experiment=other", {"report"}),
         ("rigl.drop_fraction=0.3", {f"sparse@{CELL}-rigl-0.98-0", "report"}),
+        ("granet.extend=2.0", {f"sparse@{GRANET}", "report"}),
+        ("one_shot.extend=2.0", {f"after@{CELL}-one_shot-0.98-0", "report"}),
         ("data.seed=1", {"prepare@digits", "report"}),
         ("train.lr=0.05", STAGES - {"prepare@digits"}),
         ("data.loader=ffcv", STAGES - {"prepare@digits"}),
@@ -117,10 +123,36 @@ def test_changing_granets_si_touches_granet_and_what_follows_from_it_only(projec
 def test_a_stage_is_stale_for_the_parameters_it_reads_and_no_others(project, key, stale):
     before = (project.folder / "params.yaml").read_text()
     try:
-        project.python("pipeline.params", *SMALL, key)
+        project.python("pipeline.params", *RECIPE, key)
         assert set(project.json("dvc", "status", "--json")) == stale
     finally:
         (project.folder / "params.yaml").write_text(before)
+
+
+def test_lists_of_the_grid_that_are_empty_make_no_stages(project):
+    before = (project.folder / "params.yaml").read_text()
+    try:
+        empty = ("grid.methods=[]", "grid.after=[]", "grid.reinit=[]", "grid.retrain=[]", "grid.rewinds=[]")
+        project.python("pipeline.params", *SMALL, *empty)
+        listed = project.run("dvc", "stage", "list", "--name-only").stdout.split()
+    finally:
+        (project.folder / "params.yaml").write_text(before)
+    assert set(listed) == {"prepare@digits", f"dense@{CELL}-0", "report"}
+
+
+def test_after_training_goes_on_from_the_dense_run(project):
+    """Its cost begins with that of the dense run, and its mask keeps the dense run's largest weights."""
+    from safetensors.torch import load_file
+
+    folder = project.folder / "runs"
+    after = json.loads((folder / f"after/{CELL}-one_shot-0.98-0/summary.json").read_text())
+    dense = json.loads((folder / f"dense/{CELL}-0/summary.json").read_text())
+    assert after["flops"]["training"] > dense["flops"]["training"]
+    weights = load_file(folder / f"dense/{CELL}-0/model.safetensors")
+    masks = load_file(folder / f"after/{CELL}-one_shot-0.98-0/masks.safetensors")
+    kept = min(weights[name][mask].abs().min() for name, mask in masks.items() if mask.any())
+    dropped = max(weights[name][~mask].abs().max() for name, mask in masks.items())
+    assert kept >= dropped
 
 
 def test_metrics_and_plots_are_declared(project):
@@ -216,7 +248,7 @@ def logs(project, status):
     return "".join(project.run("dvc", "queue", "logs", name, check=False).stdout for name in names)
 
 
-@pytest.mark.parametrize("stage", ["prepare", "dense", "sparse", "reinit", "retrain", "report"])
+@pytest.mark.parametrize("stage", ["prepare", "dense", "sparse", "after", "reinit", "retrain", "report"])
 def test_declared_code_is_what_is_imported(stage):
     """dvc.yaml's lists against the import graph, without what cannot change a result (see dvc.yaml's first lines)."""
     graph = grimp.build_graph("granet", "pipeline")
@@ -225,6 +257,7 @@ def test_declared_code_is_what_is_imported(stage):
         "pipeline",
         "pipeline.params",
         "pipeline.schema",
+        "pipeline.checks",
         "pipeline.tracking",
         "pipeline.cli",
     }

@@ -1,12 +1,27 @@
-import pytest
+from copy import deepcopy
+from functools import cache
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from granet.methods import METHODS
+from granet.train import TrainConfig
 from granet.types import UserError
 from pipeline import params
+from pipeline.checks import steps_per_epoch
+from pipeline.resolve import method
+from pipeline.schema import ABOUT
+
+
+@cache
+def quick():
+    return params.compose(["recipe=quick"])
 
 
 def raw(**changes):
     """The quick recipe as plain data, with dotted changes: raw(granet__si=0.5)."""
-    data = params.compose(["recipe=quick"]).sections()
+    data = deepcopy(quick().sections())
     for key, value in changes.items():
         section, _, name = key.partition("__")
         data[section] = {**data[section], name: value} if name else value
@@ -38,13 +53,104 @@ def test_times_are_resolved_to_steps():
 
 
 def test_tf_auto_is_the_first_learning_rate_drop_where_training_starts_sparse():
-    quick = params.validate(raw(train__lr_drops=[0.4, 0.75]))
-    from_sparse = quick.method("granet_s2s", 0.98, steps_per_epoch=12).prune
-    from_dense = quick.method("granet", 0.98, steps_per_epoch=12).prune
+    changed = params.validate(raw(train__lr_drops=[0.4, 0.75]))
+    from_sparse = changed.method("granet_s2s", 0.98, steps_per_epoch=12).prune
+    from_dense = changed.method("granet", 0.98, steps_per_epoch=12).prune
     assert from_sparse is not None
     assert from_dense is not None
     assert from_sparse.span(240, 10) == (0, 90)  # 0.4 * 240 = 96
     assert from_dense.span(240, 10) == (0, 160)  # 0.6875 * 240 = 165
+
+
+@pytest.mark.parametrize(
+    ("text", "interval"),
+    [
+        ("auto", 4),  # 20 epochs of 12 steps hold 56 updates 4 steps apart: 240 // 56
+        ("30it", 30),
+        (30, 30),  # a bare number, as from the command line, means steps
+        ("1ep", 12),
+        ("0.5ep", 6),
+    ],
+)
+def test_intervals_are_resolved_to_steps(text, interval):
+    changed = params.validate(raw(rigl__update_interval=text))
+    assert changed.method("rigl", 0.98, steps_per_epoch=12).update_interval == interval
+
+
+def test_a_bare_interval_gets_its_unit():
+    changed = params.validate(raw(rigl__update_interval=30))
+    assert changed == params.validate(raw(rigl__update_interval="30it"))
+    assert changed.methods["rigl"]["update_interval"] == "30it"
+
+
+@pytest.mark.parametrize(
+    ("section", "interval"),
+    # as in each paper: GraNet's Table 7, RigL's own, DPF, SET and DSR once an epoch, Deep-R at every step
+    [("granet", 1000), ("rigl_2020", 100), ("rigl_itop", 4000), ("dpf", 16), ("set", 352), ("deep_r", 1)],
+)
+def test_auto_is_the_methods_own_interval_in_a_run_of_the_papers_length(section, interval):
+    paper = params.compose(["recipe=table2"])
+    steps = steps_per_epoch(paper, "cifar10")
+    assert steps == 352  # 45,000 images in batches of 128
+    assert paper.method(section, 0.9, steps).update_interval == interval
+
+
+GRANET = {"method": "granet", "t0": "0it", "tf": "auto", "update_interval": "auto"}
+
+
+@given(epochs=st.integers(1, 300), steps=st.integers(1, 400))
+def test_auto_leaves_a_run_as_many_updates_as_the_papers_has(epochs, steps):
+    interval = method("granet", GRANET, TrainConfig(epochs=epochs), 0.9, steps).update_interval
+    assert interval is not None
+    assert 1 <= interval <= 1000
+    assert interval in (1, 1000) or epochs * steps // interval in range(56, 113)
+
+
+def test_an_extension_moves_points_in_time_and_leaves_the_interval():
+    short = {
+        "train__epochs": 20,
+        "granet__update_interval": "auto",
+        "granet__t0": "12it",
+        "granet__tf": "10ep",
+    }
+    plain = params.validate(raw(**short)).method("granet", 0.98, steps_per_epoch=12)
+    longer = params.validate(raw(**short, granet__extend=2.5)).method("granet", 0.98, steps_per_epoch=12)
+    assert (plain.prune.t0, plain.prune.tf, plain.update_interval) == (12, 120, 4)
+    assert (longer.prune.t0, longer.prune.tf, longer.update_interval) == (30, 300, 4)
+
+
+def test_extensions_of_all_runs_and_of_a_section_multiply():
+    changed = params.validate(raw(train__epochs=20, train__extend=1.5, granet_s2s__extend=2))
+    assert changed.train_config(None).total_epochs == 30
+    assert changed.train_config("granet").total_epochs == 30
+    assert changed.train_config("granet_s2s").total_epochs == 60
+    prune = changed.method("granet_s2s", 0.98, steps_per_epoch=12).prune
+    assert prune.tf == 360  # the first drop of lr of the extended run: half of 60 epochs of 12 steps
+
+
+def test_the_last_step_of_an_extended_run_is_still_the_last():
+    """11 epochs times 1.3 are 14.3, run as 14: tf is scaled by what is run, and never lies beyond the end."""
+    changed = params.validate(raw(train__epochs=11, granet__extend=1.3, granet__tf="11ep"))
+    assert changed.train_config("granet").total_epochs == 14
+    assert changed.method("granet", 0.98, steps_per_epoch=12).prune.tf == 14 * 12
+
+
+def test_every_method_has_a_section_and_every_note_a_section():
+    sections = quick().methods
+    assert {section["method"] for section in sections.values()} == set(METHODS)
+    assert set(ABOUT) <= set(sections)
+
+
+def test_sections_stand_in_the_order_of_the_families():
+    families = [quick().method(section, 0.98, 12).family for section in quick().methods]
+    order = ["dense", "before_training", "sparse_to_sparse", "dense_to_sparse", "after_training"]
+    assert families == sorted(families, key=order.index)
+
+
+@pytest.mark.parametrize("key", ["methods", "after", "reinit", "retrain", "rewinds"])
+def test_lists_that_may_be_empty(key):
+    needs_masks = {"grid__reinit": [], "grid__retrain": []} if key == "methods" else {}
+    assert getattr(params.validate(raw(**needs_masks | {f"grid__{key}": []})).grid, key) == []
 
 
 @pytest.mark.parametrize(
@@ -61,6 +167,7 @@ def test_tf_auto_is_the_first_learning_rate_drop_where_training_starts_sparse():
         ({"grid__sparsities": [0.0]}, r"grid\.sparsities=0\.0.*dense stage"),
         ({"grid__methods": [[1]]}, r"grid\.methods=\[1\] is unknown"),
         ({"train__lr": "${foo}"}, r"train\.lr='\$\{foo\}' is not valid"),
+        ({"granet__tf": None}, r"granet\.tf=None is not valid"),
         ({"data__val_size": 2000}, r"data\.val_size=2000 leaves none"),
         ({"grid__sparsities": [-0.1]}, r"grid\.sparsities=-0\.1"),
         ({"granet__tf": "30ep"}, "granet: tf=360 steps lies beyond the end of training"),
@@ -72,7 +179,23 @@ def test_tf_auto_is_the_first_learning_rate_drop_where_training_starts_sparse():
         ({"grid__models": ["resnet21"]}, r"grid\.models='resnet21' is unknown; did you mean resnet20"),
         ({"grid__datasets": ["mnist"]}, r"grid\.datasets='mnist' is unknown"),
         ({"data__loader": "dali"}, r"data\.loader='dali' is unknown"),
-        ({"grid__methods": []}, r"grid\.methods=\[\] is empty"),
+        ({"granet__update_interval": "soon"}, r"granet\.update_interval='soon' is no interval: write"),
+        ({"granet__update_interval": "-5"}, r"granet\.update_interval='-5' is no interval"),
+        ({"snfs__update_interval": "often"}, r"snfs\.update_interval='often' is no interval"),
+        ({"rigl__update_interval": 500}, r"rigl\.update_interval=500it: no mask update falls into the run"),
+        ({"rigl__regenerate_until": 0.01}, r"rigl\.update_interval=10it: no mask update falls"),
+        ({"granet__extend": 0.5}, r"granet\.extend=0\.5 must be at least 1"),
+        ({"granet__extend": float("nan")}, r"granet\.extend=nan must be at least 1"),
+        ({"train__extend": 0.99}, r"train\.extend=0\.99 must be at least 1"),
+        ({"dense": {"method": "dense", "extend": 2.0}}, r"dense\.extend is an unknown key"),
+        ({"grid__methods": ["sis"]}, r"grid\.reinit='gmp' is not in grid\.methods=\['sis'\]"),
+        (
+            {"grid__after": ["granet"]},
+            r"grid\.after='granet': granet starts from scratch; move it to grid\.m",
+        ),
+        ({"grid__after": ["dense"]}, r"grid\.after='dense' is unknown"),
+        ({"grid__reinit": ["set"]}, r"grid\.reinit='set' is not in grid\.methods=.* add it there or remove"),
+        ({"grid__datasets": []}, r"grid\.datasets=\[\] is empty"),
         ({"grid__seeds": []}, r"grid\.seeds=\[\] is empty"),
         ({"grid__seeds": [0, 0]}, "names an entry twice"),
         ({"grid__seeds": [-1]}, r"grid\.seeds=-1"),
@@ -87,10 +210,22 @@ def test_bad_input_gets_one_line_that_names_the_key(changes, message):
     assert "\n" not in str(error.value)
 
 
+def test_an_after_training_method_is_sent_to_its_list():
+    alone = {"grid__methods": ["sis"], "grid__reinit": [], "grid__retrain": []}
+    with pytest.raises(
+        UserError, match=r"grid\.methods='sis': sis starts from the trained dense network; move"
+    ):
+        params.validate(raw(**alone))
+
+
+def test_a_section_outside_the_grid_may_have_any_length():
+    assert params.validate(raw(snfs__update_interval="9999it")).methods["snfs"]["update_interval"] == "9999it"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["recipe=table99"], "table99.*Recipes: ci, quick"),
+        (["recipe=table99"], "table99.*Recipes: ci, cifar, figure4, quick"),
         (["recipe=quick", "granet.s=1"], r"granet\.s is an unknown key"),
         (["recipe=quick", "nothing.at=1"], "nothing is an unknown section"),
         (["recipe=quick", "grid.seeds=[0"], r"'\[0' is not a YAML value"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import time
 
@@ -90,9 +91,41 @@ def test_a_summary_says_what_was_run_and_what_came_out(project):
     assert summary["tracking"]["run_id"]
 
 
+def test_an_extended_method_trains_longer_and_is_compared_with_one_dense_run(project):
+    project.python("pipeline.sparse", "method=granet_2x", "out=longer")
+    summary = json.loads((project.folder / "longer/summary.json").read_text())
+    assert (summary["epochs"], len(history(project.folder / "longer/history.csv"))) == (4, 4)
+    assert summary["config"]["train"]["epochs"] == 2
+    assert summary["config"]["hyperparameters"]["extend"] == 2.0
+    forward = summary["flops"]["inference_dense"]
+    assert (
+        summary["flops"]["training_dense"] == 3 * forward * 120 * 2
+    )  # 120 images, the 2 epochs of a dense run
+
+
+def test_after_training_starts_from_the_dense_run_and_counts_its_cost(project):
+    """Two rounds of IMP, from a dense run that lies where DVC puts it."""
+    project.python("pipeline.dense", "seed=3")
+    try:
+        project.python("pipeline.after", "method=imp", "seed=3", "imp.prune_fraction=0.86", "out=imp")
+    finally:
+        shutil.rmtree(project.folder / "runs")
+    metrics = json.loads((project.folder / "imp/metrics.json").read_text())
+    summary = json.loads((project.folder / "imp/summary.json").read_text())
+    assert summary["epochs"] == 4
+    assert metrics["sparsity"] == pytest.approx(0.98, abs=1e-5)
+    assert metrics["train_flops_ratio"] > 1  # the dense run alone is 1
+
+
 @pytest.mark.parametrize(
     ("module", "arguments", "message"),
     [
+        ("after", [], "the grid of params.yaml has no method for the after stage; add method=..."),
+        ("after", ["method=sis"], "dvc repro dense@digits-resnet20-0"),
+        ("after", ["method=gmp"], "method='gmp' belongs to the sparse stage"),
+        ("sparse", ["method=sis"], "method='sis' belongs to the after stage"),
+        ("sparse", ["granet.update_interval=often"], "granet.update_interval='often' is no interval"),
+        ("sparse", ["gmp.extend=0"], "gmp.extend=0.0 must be at least 1"),
         ("sparse", ["method=magic"], "method='magic' is no section of params.yaml"),
         ("sparse", ["sparsity=dense"], "sparsity='dense' is not valid"),
         ("sparse", ["sparsity=1.5"], "sf=1.5 must lie in [0, 1)"),
@@ -134,7 +167,9 @@ def test_a_beton_cut_short_is_refused_by_name(project):
     assert "train.beton" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["params", "prepare", "dense", "sparse", "reinit", "retrain", "report"])
+@pytest.mark.parametrize(
+    "module", ["params", "prepare", "dense", "sparse", "after", "reinit", "retrain", "report"]
+)
 def test_help_names_the_command_and_its_keys(project, module):
     shown = project.python(f"pipeline.{module}", "--help").stdout
     assert f"python -m pipeline.{module}" in shown

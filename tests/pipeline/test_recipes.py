@@ -1,0 +1,137 @@
+"""The recipes of the paper's CIFAR tables: what they ask for, and one of them end to end at a tiny size.
+
+The images are CIFAR-10's where its official files lie beside the checkout, else digits written in the same layout.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from math import prod
+
+import pytest
+import yaml
+
+from pipeline import params
+from tests.helpers.cifar_layout import write_cifar10
+from tests.helpers.project import ROOT, Project
+
+pytestmark = pytest.mark.xdist_group("recipes")
+
+TABLES = ("table1", "table2", "table6", "table9", "figure4", "cifar")
+UNPACK = ROOT.parent / "shared/data/unpack_cifar10.py"
+CELL = "cifar10-resnet20"
+TINY = (
+    *("grid.models=[resnet20]", "grid.datasets=[cifar10]", "grid.sparsities=[0.9]", "grid.seeds=[0]"),
+    *("data.train_size=256", "data.val_size=50", "data.test_size=100", "train.epochs=1"),
+)
+TABLE2 = ("snip", "grasp", "synflow", "deep_r", "set", "rigl", "granet_s2s", "str", "gmp", "granet")
+
+
+def num_runs(recipe):
+    """Stages of dvc.yaml by name, as many as the recipe's grid makes of their matrix."""
+    grid = vars(params.compose([f"recipe={recipe}"]).grid)
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    matrices = {name: stage["matrix"] for name, stage in stages.items() if "matrix" in stage}
+    keys = {
+        name: [re.fullmatch(r"\$\{grid\.(\w+)\}", v)[1] for v in m.values()] for name, m in matrices.items()
+    }
+    return {name: prod(len(grid[key]) for key in keys[name]) for name in keys if name != "prepare"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "runs"),
+    # 2 models x 2 data sets x 3 seeds = 12 dense runs; times 3 sparsities = 36 runs per method
+    [
+        ("table1", {"dense": 18, "sparse": 0, "after": 0, "reinit": 0, "retrain": 0}),  # and ResNet-20
+        ("table2", {"dense": 12, "sparse": 10 * 36, "after": 36, "reinit": 0, "retrain": 0}),
+        ("table6", {"dense": 12, "sparse": 2 * 36, "after": 0, "reinit": 0, "retrain": 2 * 36}),
+        ("table9", {"dense": 12, "sparse": 2 * 36, "after": 0, "reinit": 0, "retrain": 0}),
+        ("figure4", {"dense": 12, "sparse": 2 * 36, "after": 0, "reinit": 2 * 36, "retrain": 0}),
+        ("cifar", {"dense": 12, "sparse": 13 * 36, "after": 36, "reinit": 2 * 36, "retrain": 2 * 36}),
+    ],
+)
+def test_a_recipe_composes_the_full_grid(recipe, runs):
+    assert num_runs(recipe) == runs
+
+
+@pytest.mark.parametrize("recipe", TABLES)
+def test_recipes_train_alike_so_that_their_runs_are_shared(recipe):
+    """Same sections, same training, same data: a cell of two recipes is one run."""
+    one, all_ = params.compose([f"recipe={recipe}"]), params.compose(["recipe=cifar"])
+    assert (one.methods, one.train, one.data) == (all_.methods, all_.train, all_.data)
+
+
+def test_the_recipe_of_all_tables_holds_every_method_of_each():
+    grid = params.compose(["recipe=cifar"]).grid
+    for recipe in TABLES:
+        part = params.compose([f"recipe={recipe}"]).grid
+        for key in ("methods", "after", "reinit", "retrain", "rewinds", "sparsities", "seeds"):
+            assert set(getattr(part, key)) <= set(getattr(grid, key))
+
+
+@pytest.mark.parametrize("recipe", TABLES)
+@pytest.mark.parametrize(
+    "size", [("data.train_size=256", "train.epochs=1"), ("data.train_size=2000", "train.epochs=3")]
+)
+def test_a_recipe_runs_small(recipe, size):
+    """Two settings are enough: no interval, no point in time has to be adapted."""
+    assert params.compose([f"recipe={recipe}", *size, "grid.seeds=[0]"]).grid.seeds == [0]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """What makes a recipe tiny, with the place of the images."""
+    root = tmp_path_factory.mktemp("raw")
+    real = UNPACK.exists()
+    if real:
+        subprocess.run([sys.executable, str(UNPACK), str(root)], check=True, capture_output=True)
+    else:
+        write_cifar10(root)
+    return (*TINY, f"data.root={root}", f"data.verify={str(real).lower()}")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny):
+    """Table 2 on ResNet-20, run once."""
+    project = Project(tmp_path_factory.mktemp("recipes"))
+    project.python("pipeline.params", "recipe=table2", *tiny)
+    project.commit("table 2")
+    project.run("dvc", "repro")
+    return project
+
+
+def test_table_2_fills_all_rows(project):
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())[CELL]
+    assert set(metrics) >= {"dense", *(f"{section}-0.9" for section in (*TABLE2, "sis"))}
+    for stage, sections in (("sparse", TABLE2), ("after", ("sis",))):
+        for section in sections:
+            path = project.folder / f"runs/{stage}/{CELL}-{section}-0.9-0/metrics.json"
+            assert json.loads(path.read_text())["sparsity"] == pytest.approx(0.9, abs=1e-5), section
+
+
+@pytest.mark.parametrize(
+    ("recipe", "new"),
+    [
+        ("table2", set()),
+        ("table1", {"report"}),
+        (
+            "table6",
+            {f"sparse@{CELL}-granet_2x-0.9-0"}
+            | {f"retrain@{CELL}-granet-0.9-0-{rewind}" for rewind in ("lth", "lrr")}
+            | {"report"},
+        ),
+        ("figure4", {f"reinit@{CELL}-{method}-0.9-0" for method in ("gmp", "granet")} | {"report"}),
+    ],
+)
+def test_work_that_tables_share_is_done_once(project, tiny, recipe, new):
+    """After Table 2, other tables need what is theirs alone: the dense run and GraNet's are there."""
+    before = (project.folder / "params.yaml").read_text()
+    try:
+        project.python("pipeline.params", f"recipe={recipe}", *tiny)
+        stale = set(project.json("dvc", "status", "--json"))
+        dry = project.run("dvc", "repro", "--dry").stdout
+    finally:
+        (project.folder / "params.yaml").write_text(before)
+    assert stale == new
+    assert set(re.findall(r"Running stage '([^']+)'", dry)) == new

@@ -1,126 +1,33 @@
-"""The pictures of the report and of a training run. matplotlib without pyplot: no global figure, no display.
-
-Accuracies and sparsities come in as fractions and are drawn in percent.
-"""
+"""The pictures of the report and of a training run. Accuracies and sparsities come in as fractions."""
 
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false
 # (pandas' types are wider than the values of a frame whose columns are known)
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from granet.history import Row
+from pipeline.drawing import GREY, INK, Series, deviation, drawn, percent, sparsities_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-DPI = 180
-GREY, INK = "#6b7280", "#1f2937"
-PALETTE = {  # Okabe and Ito's, told apart by readers with any colour vision
-    "dense": "#1f2937",
-    "static": "#cc79a7",
-    "set": "#009e73",
-    "rigl": "#56b4e9",
-    "granet_s2s": "#0072b2",
-    "gmp": "#e69f00",
-    "granet": "#d55e00",
-}
-SPARE = (
-    "#882255",
-    "#999933",
-    "#332288",
-    "#44aa99",
-    "#aa4499",
-)  # Tol's muted ones, for sections of the user's own
+MANY = 7
+"""Methods that one panel of curves can hold."""
 LAYER_TICKS = (1, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
-STYLE: dict[str, Any] = {
-    "font.size": 8.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#9ca3af",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.7,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-}
-
-
-@dataclass(frozen=True)
-class Series:
-    """One method at one final sparsity: what a figure draws of it."""
-
-    label: str
-    color: str
-    sparsity: float | None
-    """None for the dense model, which belongs to every sparsity."""
-    group: str
-    values: Sequence[float] = ()
-    """Test accuracy, one per seed."""
-    again: Sequence[float] = ()
-    """The same after reinitialisation."""
-
-
-def colors(sections: Sequence[str]) -> dict[str, str]:
-    """A colour per method section; the known ones keep theirs in every report."""
-    others = [name for name in sections if name not in PALETTE]
-    return PALETTE | {name: SPARE[index % len(SPARE)] for index, name in enumerate(others)}
-
-
-@contextmanager
-def _figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
-    """A figure of that size in inches, saved when the block ends. The same input gives the same bytes."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:g} %"
-
-
-def _sparsities(series: Sequence[Series]) -> list[float]:
-    """The final sparsities that have something to draw."""
-    return sorted({s.sparsity for s in series if s.sparsity is not None and s.values})
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _spread(values: Sequence[float]) -> float:
-    from statistics import stdev
-
-    return stdev(values) if len(values) > 1 else 0.0
 
 
 def accuracy(series: Sequence[Series], path: Path) -> None:
     """Test accuracy by method, a panel per sparsity: mean, std, and every seed as a point."""
-    sparsities = _sparsities(series)
+    sparsities = sparsities_of(series)
     labels = list(dict.fromkeys(s.label for s in series))
     columns = min(3, len(sparsities))
     rows = -(-len(sparsities) // columns)
-    with _figure(path, 9, 0.3 + rows * (0.5 + 0.36 * len(labels))) as figure:
+    with drawn(path, 9, 0.3 + rows * (0.5 + 0.36 * len(labels))) as figure:
         axes = figure.subplots(rows, columns, sharey=True, squeeze=False, gridspec_kw={"wspace": 0.08}).flat
         for ax in axes[len(sparsities) :]:
             ax.set_visible(False)
@@ -128,7 +35,7 @@ def accuracy(series: Sequence[Series], path: Path) -> None:
             for s in series:
                 if s.values and s.sparsity in (None, sparsity):
                     _dots(ax, labels.index(s.label), [100 * v for v in s.values], s)
-            ax.set_title(f"sparsity {_percent(sparsity)}")
+            ax.set_title(f"sparsity {percent(sparsity)}")
             ax.set_yticks(range(len(labels)), labels)
             ax.set_ylim(len(labels) - 0.4, -0.5)
             ax.tick_params(axis="y", length=0)
@@ -138,10 +45,12 @@ def accuracy(series: Sequence[Series], path: Path) -> None:
 
 
 def _dots(ax: "Axes", y: int, values: list[float], series: Series) -> None:
-    mean = _mean(values)
+    mean = fmean(values)
     if series.sparsity is None:
         ax.axvline(mean, color=series.color, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-    ax.errorbar(mean, y, xerr=_spread(values) or None, color=series.color, linewidth=1.6, capsize=3, zorder=2)
+    ax.errorbar(
+        mean, y, xerr=deviation(values) or None, color=series.color, linewidth=1.6, capsize=3, zorder=2
+    )
     ax.plot(mean, y, marker="D", markersize=6.5, color=series.color, markeredgecolor="white", zorder=3)
     if len(values) > 1:
         ax.plot(values, [y + 0.33] * len(values), "o", markersize=3.5, color=series.color, alpha=0.7, mew=0)
@@ -149,10 +58,10 @@ def _dots(ax: "Axes", y: int, values: list[float], series: Series) -> None:
 
 def reinit(series: Sequence[Series], path: Path) -> None:
     """Figure 4: bars of the original and the reinitialised network, a panel per sparsity."""
-    sparsities = _sparsities(series)
+    sparsities = sparsities_of(series)
     every = [100 * value for s in series for value in (*s.values, *s.again)]
     low = max(0, int(min(every) - max(2.0, 0.6 * (max(every) - min(every)))))
-    with _figure(
+    with drawn(
         path, min(9.0, 1.2 + len(sparsities) * (0.6 + 1.25 * len(series) / len(sparsities))), 3
     ) as figure:
         axes = figure.subplots(1, len(sparsities), sharey=True, squeeze=False).flat
@@ -165,7 +74,7 @@ def reinit(series: Sequence[Series], path: Path) -> None:
             ax.set_xlim(-0.6, len(shown) - 0.4)
             ax.tick_params(axis="x", length=0)
             ax.grid(visible=False, axis="x")
-            ax.set_title(f"sparsity {_percent(sparsity)}")
+            ax.set_title(f"sparsity {percent(sparsity)}")
             ax.set_ylim(low, max(every) + 0.12 * (max(every) - low))
             if ax.get_subplotspec().is_first_col():
                 ax.set_ylabel("test accuracy, %" + (f"\n(the axis starts at {low:g})" if low else ""))
@@ -175,7 +84,7 @@ def reinit(series: Sequence[Series], path: Path) -> None:
 def _bar(ax: "Axes", x: float, values: Sequence[float], color: str, *, hatched: bool) -> None:
     if not values:
         return
-    mean, std = 100 * _mean(values), 100 * _spread(values)
+    mean, std = 100 * fmean(values), 100 * deviation(values)
     face, hatch = ("white", "////") if hatched else (color, None)
     ax.bar(x, mean, 0.36, color=face, edgecolor=color, hatch=hatch, linewidth=1.2)
     ax.errorbar(x, mean, yerr=std or None, color=INK, linewidth=1.2, capsize=3)
@@ -193,32 +102,53 @@ def _bar_legend(figure: "Figure") -> None:
 def curves(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
     """Figure 15 and more: sparsity, test accuracy and inference FLOPs over training, a row per final sparsity.
 
-    ``frame`` is `pipeline.results.curves`. A line is the mean over the seeds, its band one std to either side.
+    With more than MANY methods a row holds those of one family, beside the dense model. ``frame`` is
+    `pipeline.results.curves`. A line is the mean over the seeds, its band one std to either side.
     """
-    sparsities = _sparsities(series)
     titles = {
         "sparsity": "sparsity, %",
         "test_accuracy": "test accuracy, %",
         "inference_ratio": "inference FLOPs, % of dense",
     }
-    with _figure(path, 9, 0.6 + 2.2 * len(sparsities)) as figure:
-        axes = figure.subplots(len(sparsities), len(titles), sharex=True, squeeze=False)
+    rows = rows_of_curves(series)
+    crowded = len(rows) > len(sparsities_of(series))
+    height = 1.75 if crowded else 2.2
+    with drawn(path, 9, 0.6 + height * len(rows)) as figure:
+        share: Any = "row" if crowded else True  # a family may train longer than the others
+        axes = figure.subplots(len(rows), len(titles), sharex=share, squeeze=False)
         handles = {}
-        for row, sparsity in zip(axes, sparsities, strict=True):
+        for row, (name, shown) in zip(axes, rows.items(), strict=True):
+            own = {}
             for ax, column in zip(row, titles, strict=True):
-                for s in series:
-                    if s.values and s.sparsity in (None, sparsity):
-                        handles[s.label] = _line(ax, s, 100 * frame.loc[s.group][column])
+                own |= {s.label: _line(ax, s, 100 * frame.loc[s.group][column]) for s in shown}
                 ax.margins(x=0.02)
-            row[0].set_ylabel(f"final sparsity {_percent(sparsity)}", fontweight="bold")
+                ax.xaxis.get_major_locator().set_params(integer=True)
+            row[0].set_ylabel(name, fontweight="bold", fontsize=7.5 if crowded else None)
             row[0].set_ylim(-4, 104)
             row[1].set_ylim(bottom=_past_the_start(row[1]))
             row[2].set_ylim(-4, 104)
+            if crowded:
+                row[2].legend(own.values(), own, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7)
+            handles |= own
         for top, bottom, title in zip(axes[0], axes[-1], titles.values(), strict=True):
             top.set_title(title)
             bottom.set_xlabel("epoch")
-            bottom.xaxis.get_major_locator().set_params(integer=True)
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(8, len(handles)))
+        if not crowded:
+            figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(8, len(handles)))
+
+
+def rows_of_curves(series: Sequence[Series]) -> dict[str, list[Series]]:
+    """What stands in each row, by its name; families apart where one panel would be too full."""
+    found: dict[str, list[Series]] = {}
+    dense = [s for s in series if s.sparsity is None and s.values]
+    for sparsity in sparsities_of(series):
+        own = [s for s in series if s.sparsity == sparsity and s.values]
+        crowded = len({s.label for s in series if s.values and s.sparsity is not None}) > MANY
+        families = dict.fromkeys(s.family for s in own) if crowded else {"": None}
+        for family in families:
+            name = f"{percent(sparsity)}, {family}" if family else f"final sparsity {percent(sparsity)}"
+            found[name] = [*dense, *(s for s in own if family in ("", s.family))]
+    return found
 
 
 def _past_the_start(ax: "Axes") -> float:
@@ -248,11 +178,11 @@ def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
     high = max(float(kept.max()), 2 * low)
     names = [name.removesuffix(".weight") for name in frame.columns]
     few = len(names) <= 30
-    with _figure(path, 9, 1.3 + 0.28 * len(shown)) as figure:
+    with drawn(path, 9, 1.3 + 0.28 * len(shown)) as figure:
         ax = figure.subplots()
         norm = LogNorm(0.5 * low, high)
         image = ax.imshow(kept.clip(low), aspect="auto", cmap="Blues", norm=norm, interpolation="nearest")
-        ax.set_yticks(range(len(shown)), [f"{s.label}, {_percent(s.sparsity or 0)}" for s in shown])
+        ax.set_yticks(range(len(shown)), [f"{s.label}, {percent(s.sparsity or 0)}" for s in shown])
         ax.set_xticks(range(len(names)), names, rotation=90)
         ax.tick_params(length=0)
         ax.tick_params(axis="x", labelsize=7 if few else 5.5)
@@ -265,7 +195,7 @@ def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
             _annotate(ax, kept, norm)
         bar = figure.colorbar(image, ax=ax, pad=0.01, aspect=max(8, 3 * len(shown)))
         ticks = [tick for tick in LAYER_TICKS if low <= tick <= high]
-        bar.set_ticks(ticks, labels=[_percent(round(1 - tick, 6)) for tick in ticks])
+        bar.set_ticks(ticks, labels=[percent(round(1 - tick, 6)) for tick in ticks])
         bar.minorticks_off()
         bar.outline.set_visible(False)
         bar.ax.set_ylim(low, high)
@@ -288,7 +218,7 @@ def run_curves(history: list[Row], title: str, path: Path) -> None:
     panels = {"loss": 1.0, "accuracy": 100.0, "sparsity": 100.0, "lr": 1.0}
     names = {"loss": "loss", "accuracy": "accuracy, %", "sparsity": "sparsity, %", "lr": "learning rate"}
     splits = {"train": "#9ca3af", "val": "#e69f00", "test": "#0072b2"}
-    with _figure(path, 7.5, 4.6) as figure:
+    with drawn(path, 7.5, 4.6) as figure:
         figure.suptitle(title, fontsize=10, fontweight="bold")
         for ax, (key, scale) in zip(figure.subplots(2, 2, sharex=True).flat, panels.items(), strict=True):
             for split, color in splits.items():

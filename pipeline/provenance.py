@@ -6,10 +6,12 @@
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pipeline import paper
+from pipeline.params import Params
 from pipeline.results import Results, once
 from pipeline.runs import Cell
 from pipeline.tracking import root
-from pipeline.wording import duration, labels, percent, setting, short_percent, suffix
+from pipeline.wording import DATASET_NAMES, counted, duration, labels, percent, setting, short_percent, suffix
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,7 +30,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     ]
     found = [
         ("Seeds", ", ".join(map(str, results.params.grid.seeds))),
-        ("Epochs", str(train.epochs)),
+        ("Epochs", _epochs(results.params)),
         ("Batch size", str(train.batch_size)),
         (
             "Learning rate",
@@ -42,19 +44,47 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("PyTorch", once(runs["torch"].tolist())),
         ("Git revision", once(revisions)),
         ("MLflow experiment", once(runs["experiment"].tolist())),
-        ("Training time", f"{duration(runs['time_s'].sum())} for {len(runs)} runs"),
+        ("Training time", f"{duration(runs['time_s'].sum())} for {counted(len(runs), 'run')}"),
     ]
     for dataset, own in runs.groupby("dataset", sort=False):
         found.append((f"Data, {dataset}", f"{images(own)}; md5 {once(own['data_md5'].tolist())}"))
     return found
 
 
+def departures(results: Results) -> list[str]:
+    """How the runs that stand beside the paper's numbers depart from its protocol, one phrase each."""
+    own = {}
+    for dataset in results.params.grid.datasets:
+        if dataset in paper.columns() and len(results.on(dataset)):
+            own[dataset] = paper.differences(results, dataset)
+    common = [
+        phrase for phrase in next(iter(own.values()), []) if all(phrase in all_ for all_ in own.values())
+    ]
+    special = [
+        f"{phrase} on {DATASET_NAMES[dataset]}"
+        for dataset, phrases in own.items()
+        for phrase in phrases
+        if phrase not in common
+    ]
+    return [*common, *special, *(paper.seeds_missing(results.params) if own else [])]
+
+
 def images(runs: "DataFrame") -> str:
     """How many images some runs saw."""
+    if runs.empty:
+        return "no run yet"
     train, val, test = (
         once(runs[f"num_{split}"].tolist(), "{:,}".format) for split in ("train", "val", "test")
     )
     return f"{train} training images, {'none' if val == '0' else val} held out, {test} test images"
+
+
+def _epochs(params: Params) -> str:
+    """Of a run; those of a section that trains longer beside it."""
+    names, common = labels(params), params.train.total_epochs
+    own = {m: params.train_config(m).total_epochs for m in (*params.grid.methods, *params.grid.after)}
+    longer = [f"{names[section]} {epochs}" for section, epochs in own.items() if epochs != common]
+    return ", ".join([str(common), *longer])
 
 
 def run_groups(results: Results, uri: str) -> list[dict[str, Any]]:

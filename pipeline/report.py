@@ -1,4 +1,4 @@
-"""Stage report: the tables and figures of the grid in params.yaml, from the runs that are there.
+"""Stage report: the paper's claims, tables and figures for the grid in params.yaml, from the runs that are there.
 
     python -m pipeline.report
 
@@ -17,20 +17,48 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from granet.types import UserError
-from pipeline import figures
+from pipeline import figures, paper
 from pipeline.cli import run_main
-from pipeline.paper import differences
+from pipeline.drawing import DPI
+from pipeline.fields import Table
+from pipeline.noise import LEVEL, MIN_SEEDS
+from pipeline.overview import overview
 from pipeline.params import load
-from pipeline.provenance import facts, how_to_open, images, run_groups
+from pipeline.printed import FURTHER, ModelRows, asked, further
+from pipeline.provenance import departures, facts, how_to_open, images, run_groups
 from pipeline.results import Results, curves, headline, histories, layers, once, read
-from pipeline.tables import Table, Tables
+from pipeline.significance import Significance, significance
+from pipeline.table1 import table1
+from pipeline.tables import Tables, dense_accuracies
 from pipeline.tracking import Tracker, flatten, tracking_uri
-from pipeline.wording import setting
+from pipeline.wording import DATASET_NAMES, MODEL_NAMES, setting
 
 OUT = Path("reports")
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table of the paper in its own layout, or the one of what no table of the paper has."""
+
+    id: str
+    title: str
+    models: list["OfModel"]
+    in_paper: bool
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """Such a table's part for one model."""
+
+    name: str
+    table: Table
+    stands_in: str
+    left_out: list[str]
+    tests: Significance | None
 
 
 @dataclass(frozen=True)
@@ -39,43 +67,42 @@ class Block:
 
     id: str
     title: str
-    accuracy: Table
     flops: Table
     reinit: Table
-    retrain: Table
     three: Table
     layers: Table
-    images: str
     in_paper: bool
-    """Whether the paper has the experiment; ``departures`` are then the differences in protocol."""
-    departures: list[str]
+    """Whether the paper's number stands beside any of its accuracies."""
     figures: dict[str, Path]
     """Kind of figure -> its file, for those with something to draw."""
+
+
+def printed(results: Results) -> Iterator[Printed]:
+    """The tables to show, with the rows of every model of the grid."""
+    params = results.params
+    for layout in [*asked(params), *([FURTHER] if further(params) else [])]:
+        models = [ModelRows(results, layout, model) for model in params.grid.models]
+        parts = [
+            OfModel(rows.name, rows.table(), rows.stands_in, rows.left_out(), significance(rows))
+            for rows in models
+        ]
+        yield Printed(layout.id, layout.title, parts, in_paper=any(rows.in_paper for rows in models))
 
 
 def blocks(results: Results, folder: Path) -> Iterator[Block]:
     """Tables and figures of every model on every data set of the grid. Figures are written to ``folder``."""
     for dataset in results.params.grid.datasets:
         for model in results.params.grid.models:
-            name, tables, runs = (
-                f"{dataset}-{model}",
-                Tables(results, dataset, model),
-                results.of(dataset, model),
-            )
+            name, tables = f"{dataset}-{model}", Tables(results, dataset, model)
+            three = tables.three_accuracies()
             yield Block(
                 id=name,
                 title=setting(dataset, model),
-                accuracy=tables.accuracy(),
                 flops=tables.flops(),
                 reinit=tables.reinit(),
-                retrain=tables.retrain(),
-                three=tables.three_accuracies(),
+                three=three,
                 layers=tables.layers(),
-                images=images(runs) if len(runs) else "no run yet",
-                in_paper=tables.in_paper,
-                departures=differences(dataset, results.params, runs)
-                if tables.in_paper and len(runs)
-                else [],
+                in_paper=len(three.heads) > 3,
                 figures=_draw(tables, name, folder),
             )
 
@@ -85,16 +112,17 @@ def _draw(tables: Tables, name: str, folder: Path) -> dict[str, Path]:
     series, runs = tables.series(), tables.results.of(tables.dataset, tables.model)
     sparse = [s for s in series if s.sparsity is not None and s.values]
     paths = {kind: folder / f"{kind}-{name}.png" for kind in ("accuracy", "curves", "reinit", "layers")}
-    drawn = []
+    shown = []
     if sparse:
+        own = runs[runs["stage"].isin(["dense", "sparse", "after"])]
         figures.accuracy(series, paths["accuracy"])
-        figures.curves(series, curves(runs[runs["stage"].isin(["dense", "sparse"])]), paths["curves"])
-        figures.layers(sparse, layers(runs[runs["stage"] == "sparse"]), paths["layers"])
-        drawn += ["accuracy", "curves", "layers"]
+        figures.curves(series, curves(own), paths["curves"])
+        figures.layers(sparse, layers(own), paths["layers"])
+        shown += ["accuracy", "curves", "layers"]
     if pairs := [s for s in sparse if s.again]:
         figures.reinit(pairs, paths["reinit"])
-        drawn.append("reinit")
-    return {kind: paths[kind] for kind in drawn}
+        shown.append("reinit")
+    return {kind: paths[kind] for kind in shown}
 
 
 def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
@@ -103,21 +131,6 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
 
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "figures", ignore_errors=True)
-    shown = list(blocks(results, out / "figures"))
-    context = {
-        "blocks": shown,
-        "facts": facts(results),
-        "groups": run_groups(results, tracking_uri()),
-        "grid": results.params.grid,
-        "train": results.params.train,
-        "missing": [f"{cell.stage}@{cell.name}" for cell in results.missing],
-        "outdated": [f"{cell.stage}@{cell.name}" for cell in results.outdated],
-        "num_runs": len(results.runs),
-        "hardware": once(results.runs["hardware"].tolist()),
-        "precision": once(results.runs["precision"].tolist()),
-        "experiment": results.params.tracking.experiment,
-        "open_mlflow": how_to_open(tracking_uri()),
-    }
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is not None and ".html" in name,
@@ -127,6 +140,7 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
         keep_trailing_newline=True,
     )
     environment.filters |= {"base64": _base64, "width": _width}
+    context = _context(results, out / "figures")
     for name in ("report.html", "report.md"):
         (out / name).write_text(environment.get_template(f"{name}.j2").render(context), encoding="utf-8")
     columns = ["run", "epoch", "test_accuracy", "sparsity"]
@@ -136,13 +150,44 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     return metrics
 
 
+def _context(results: Results, folder: Path) -> dict[str, Any]:
+    """What the templates show."""
+    params, grid, shown = results.params, results.params.grid, list(blocks(results, folder))
+    return {
+        "overview": overview(results),
+        "table1": table1(results),
+        "printed": list(printed(results)),
+        "blocks": shown,
+        "dense_accuracies": None if grid.methods or grid.after else dense_accuracies(results),
+        "sparse": any("accuracy" in block.figures for block in shown),
+        "departures": departures(results),
+        "beside_paper": any(len(results.on(dataset)) for dataset in paper.columns()),
+        "models": [MODEL_NAMES.get(model, model) for model in grid.models],
+        "images": [(DATASET_NAMES.get(name, name), images(results.on(name))) for name in grid.datasets],
+        "level": LEVEL,
+        "min_seeds": MIN_SEEDS,
+        "facts": facts(results),
+        "groups": run_groups(results, tracking_uri()),
+        "grid": grid,
+        "epochs": params.train.total_epochs,
+        "batch_size": params.train.batch_size,
+        "missing": [f"{cell.stage}@{cell.name}" for cell in results.missing],
+        "outdated": [f"{cell.stage}@{cell.name}" for cell in results.outdated],
+        "num_runs": len(results.runs),
+        "hardware": once(results.runs["hardware"].tolist()),
+        "precision": once(results.runs["precision"].tolist()),
+        "experiment": params.tracking.experiment,
+        "open_mlflow": how_to_open(tracking_uri()),
+    }
+
+
 def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
 def _width(path: Path) -> int:
     """The width of a PNG in CSS pixels, with room for sharp screens: 9 inches fill the page."""
-    return round(int.from_bytes(path.read_bytes()[16:20]) / figures.DPI * 122)
+    return round(int.from_bytes(path.read_bytes()[16:20]) / DPI * 122)
 
 
 def main(arguments: list[str]) -> None:

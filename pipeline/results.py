@@ -53,7 +53,16 @@ class Results:
 
     def values(self, name: str, metric: str) -> list[float]:
         """A metric of each run of a group, in the order of the grid's seeds."""
-        return self.runs.loc[self.runs["group"] == name, metric].dropna().tolist()
+        return list(self.by_seed(name, metric).values())
+
+    def by_seed(self, name: str, metric: str) -> dict[int, float]:
+        """The same, with each run's seed."""
+        runs = self.runs.loc[self.runs["group"] == name, ["seed", metric]].dropna()
+        return dict(zip(runs["seed"].tolist(), runs[metric].tolist(), strict=True))
+
+    def on(self, dataset: str) -> "DataFrame":
+        """The runs on one dataset."""
+        return self.runs[self.runs["dataset"] == dataset]
 
     def of(self, dataset: str, model: str) -> "DataFrame":
         """The runs of one model on one dataset."""
@@ -75,7 +84,7 @@ def cells(params: Params) -> Iterator[Cell]:
         own = {
             key: values[key] for key in values if key in keys
         }  # the seed last: the runs of a mean stay together
-        if stage in ("reinit", "retrain"):
+        if stage in ("after", "reinit", "retrain"):
             own["method"] = getattr(grid, stage)
         for combination in product(*own.values()):
             yield Cell(stage, **dict(zip(own, combination, strict=True)))

@@ -1,19 +1,46 @@
 """How the report names and prints things. Fractions become percent here, and nowhere else."""
 
+import dataclasses
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
 from granet.methods import METHODS
 from pipeline.params import Params
 from pipeline.runs import Cell
+from pipeline.schema import ABOUT, section_schema
 
 METHOD_NAMES = {
     "dense": "Dense",
     "static": "Static",
+    "small_dense": "Small-Dense",
+    "snip": "SNIP",
+    "grasp": "GraSP",
+    "synflow": "SynFlow",
     "set": "SET",
+    "deep_r": "Deep-R",
+    "dsr": "DSR",
+    "snfs": "SNFS",
     "rigl": "RigL",
     "gmp": "GMP",
+    "gmp_original": "GMP",
+    "str": "STR",
+    "dpf": "DPF",
     "granet": "GraNet",
+    "one_shot": "One-shot",
+    "imp": "IMP",
+    "sis": "SIS",
 }
-SECTIONS_BY_NAME = {*METHOD_NAMES, "granet_s2s"}
-"""Sections that need no more than their method's name and s_i."""
+SETTINGS = (  # values of a method that have a name: (method, values, name, what the name says in brackets)
+    (
+        "rigl",
+        {"drop_fraction": 0.3, "drop_fraction_final": 0.0, "regenerate_until": 0.75},
+        "RigL",
+        "own settings",
+    ),
+    ("rigl", {"update_interval": "4000it"}, "RigL-ITOP", ""),
+)
+DISTRIBUTION_NAMES = {"er": "ER", "erk": "ERK"}
 MODEL_NAMES = {
     "resnet20": "ResNet-20",
     "vgg19": "VGG-19",
@@ -26,23 +53,75 @@ FAMILY_NAMES = {
     "before_training": "Sparse before training",
     "sparse_to_sparse": "Sparse to sparse",
     "dense_to_sparse": "Dense to sparse",
+    "after_training": "After training",
 }
 REWIND_NAMES = {"lth": "+ LTH", "lrr": "+ LRR"}
 
 
-def labels(params: Params) -> dict[str, str]:
-    """What a reader sees for each method section: the method, with s_i where it has one.
+@cache
+def defaults(method: str) -> dict[str, Any]:
+    """What a method's section holds where nothing is changed: the settings of its paper. Empty for an unknown one."""
+    if method not in METHODS:
+        return {}
+    return {field.name: field.default for field in dataclasses.fields(section_schema(method))}
 
-    A section of the user's own keeps its name beside it; a method without a display name shows the section's alone.
+
+def title(values: Mapping[str, Any], unknown: str = "") -> str:
+    """A method section's name, with every value in it that is not the default; the update interval aside.
+
+    So two sections of one title are one method with the same settings. ``unknown`` names a method without a name here.
+
+    >>> title({"method": "granet", "si": 0.5}), title({"method": "gmp", "distribution": "uniform"})
+    ('GraNet (si = 0.5)', 'GMP (uniform)')
+    >>> title({"method": "granet", "extend": 2.0}), title({"method": "granet", "drop_fraction": 0.3})
+    ('GraNet 2x', 'GraNet (si = 0, drop_fraction 0.3)')
+    """
+    method = values["method"]
+    values = defaults(method) | dict(values)
+    changed = {key: value for key, value in values.items() if value != defaults(method).get(key)}
+    name, notes = METHOD_NAMES.get(method, unknown or method), []
+    for owner, settings, own_name, note in SETTINGS:
+        if method == owner and settings.items() <= changed.items():
+            name, notes = own_name, [note] if note else []
+            changed = {key: value for key, value in changed.items() if key not in settings}
+    if method == "gmp_original":
+        notes.append("original")
+    if (factor := changed.pop("extend", 1.0)) != 1:
+        name += f" {factor:g}x"
+    distribution: str | None = changed.pop("distribution", None)
+    if method == "static":
+        distribution = values["distribution"]
+    si = changed.pop("si", values.get("si"))
+    if si is not None and (si > 0 or (factor == 1 and distribution is None)):
+        notes.append(f"si = {si:g}")
+    if distribution is not None:
+        notes.append(DISTRIBUTION_NAMES.get(distribution, distribution))
+    for key in ("method", "update_interval"):
+        changed.pop(key, None)
+    notes += [
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in changed.items()
+    ]
+    return f"{name} ({', '.join(notes)})" if notes else name
+
+
+def labels(params: Params) -> dict[str, str]:
+    """What a reader sees for each method section: its title.
+
+    A section of the user's own keeps its name beside it, and so does one of two sections that would read the same.
     """
     found: dict[str, str] = {"dense": "Dense"}
-    for section, values in params.methods.items():
-        name = METHOD_NAMES.get(values["method"], section)
-        name += f" (si = {values['si']:g})" if "si" in values else ""
+    first = sorted(params.methods, key=lambda section: section not in METHODS)
+    for section in first:
+        name = title(params.methods[section], unknown=section)
+        known = section in METHODS or section in ABOUT
         taken = name in found.values() and section != "dense"
-        plain = name == section or (section in SECTIONS_BY_NAME and not taken)
-        found[section] = name if plain else f"{name}, {section}"
+        found[section] = name if name == section or (known and not taken) else f"{name}, {section}"
     return found
+
+
+def stage_of(params: Params, section: str) -> str:
+    """The stage that trains a section of the grid."""
+    return "after" if section in params.grid.after else "sparse"
 
 
 def family(params: Params, section: str) -> str:
@@ -53,9 +132,26 @@ def family(params: Params, section: str) -> str:
 
 
 def by_family(params: Params) -> list[str]:
-    """The grid's methods in the order of the paper's Table 2."""
+    """The grid's methods, those that start from the trained dense network last: the order of the paper's Table 2."""
     order = list(FAMILY_NAMES)
-    return sorted(params.grid.methods, key=lambda section: order.index(family(params, section)))
+    sections = [*params.grid.methods, *params.grid.after]
+    return sorted(sections, key=lambda section: order.index(family(params, section)))
+
+
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, "seed"), counted(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def p_value(p: float) -> str:
+    """
+    >>> p_value(0.0314), p_value(0.00002), p_value(1.0)
+    ('p = 0.031', 'p < 0.001', 'p = 1.000')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def setting(dataset: str, model: str) -> str:

@@ -90,6 +90,7 @@ def write_run(
             "training_dense": training_dense,
         },
         "num_images": num_images or {"train": 1437, "test": 360},
+        "epochs": len(accuracies),
         "final_sparsity_epoch": 1,
         "time_s": 2.0 * len(accuracies),
         "environment": {

@@ -1,27 +1,35 @@
-"""The paper's numbers, and where they may stand beside ours."""
+"""The paper's numbers, where they may stand beside ours, and how our protocol departs."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from pipeline.paper import FILE, Published, differences, published
+from pipeline.paper import FILE, Published, differences, layouts, published, rows, seeds_missing
 from pipeline.params import read_yaml
+from pipeline.results import read
 from pipeline.runs import Cell
-from tests.helpers.runs import params_of
+from tests.helpers.runs import params_of, write_run
 
 TRANSCRIPT = Path(__file__).parents[2].parent / "shared/paper/tables.yaml"
 SECTIONS = params_of().methods
+
+
+def sparse(dataset, model, sparsity, stage="sparse", rewind=None):
+    return Cell(stage, dataset, model, 0, "any", sparsity, rewind)
 
 
 @pytest.mark.parametrize(
     "cell, section, expected",
     [
         (Cell("dense", "cifar10", "resnet20", 0), "dense", Published(0.9241, 0.0004)),  # Table 1
-        (Cell("sparse", "cifar100", "vgg19", 0, "rigl", 0.98), "rigl", Published(0.6982, 0.0009)),  # Table 2
-        (Cell("sparse", "cifar10", "vgg19", 0, "set", 0.9), "set", Published(0.9246, None)),  # quoted
-        (Cell("sparse", "cifar10", "resnet50_cifar", 0, "x", 0.95), "granet_s2s", Published(0.9438, 0.0028)),
-        (Cell("retrain", "cifar100", "vgg19", 0, "granet", 0.9, "lrr"), "granet", Published(0.7371, 0.0008)),
+        (sparse("cifar100", "vgg19", 0.98), "rigl", Published(0.6982, 0.0009)),  # Table 2
+        (sparse("cifar10", "vgg19", 0.9), "set", Published(0.9246, None)),  # quoted
+        (sparse("cifar10", "resnet50_cifar", 0.95), "granet_s2s", Published(0.9438, 0.0028)),
+        (sparse("cifar100", "vgg19", 0.95, "after"), "sis", Published(0.7185, None)),
+        (sparse("cifar100", "vgg19", 0.9, "retrain", "lrr"), "granet", Published(0.7371, 0.0008)),  # Table 6
+        (sparse("cifar10", "vgg19", 0.98), "granet_2x", Published(0.9394, 0.0011)),
+        (sparse("cifar100", "vgg19", 0.98), "gmp_uniform", Published(0.6616, 0.0023)),  # Table 9
     ],
 )
 def test_numbers_in_print(cell, section, expected):
@@ -34,26 +42,100 @@ def test_numbers_in_print(cell, section, expected):
 @pytest.mark.parametrize(
     "cell, section",
     [
-        (Cell("sparse", "digits", "resnet20", 0, "granet", 0.98), SECTIONS["granet"]),  # not its data set
-        (Cell("sparse", "cifar10", "resnet20", 0, "granet", 0.9), SECTIONS["granet"]),  # not its model
-        (Cell("sparse", "cifar10", "vgg19", 0, "granet", 0.8), SECTIONS["granet"]),  # not its sparsity
-        (Cell("sparse", "cifar10", "vgg19", 0, "granet", 0.9), SECTIONS["granet"] | {"si": 0.6}),
-        (Cell("sparse", "cifar10", "vgg19", 0, "rigl", 0.9), SECTIONS["rigl"] | {"distribution": "uniform"}),
-        (Cell("retrain", "cifar10", "vgg19", 0, "gmp", 0.9, "lth"), SECTIONS["gmp"]),
-        (Cell("reinit", "cifar10", "vgg19", 0, "granet", 0.9), SECTIONS["granet"]),  # a figure only
+        (sparse("digits", "resnet20", 0.98), SECTIONS["granet"]),  # not its data set
+        (sparse("cifar10", "resnet20", 0.9), SECTIONS["granet"]),  # not its model
+        (sparse("cifar10", "vgg19", 0.8), SECTIONS["granet"]),  # not its sparsity
+        (sparse("cifar10", "vgg19", 0.9), SECTIONS["granet"] | {"si": 0.6}),
+        (sparse("cifar10", "vgg19", 0.9), SECTIONS["granet"] | {"drop_fraction": 0.3}),
+        (sparse("cifar10", "vgg19", 0.9), SECTIONS["granet"] | {"extend": 3.0}),
+        (sparse("cifar10", "vgg19", 0.9), SECTIONS["rigl"] | {"distribution": "uniform"}),
+        (sparse("cifar10", "vgg19", 0.9), SECTIONS["rigl_2020"]),
+        (sparse("cifar10", "vgg19", 0.9), SECTIONS["rigl_itop"]),
+        (sparse("cifar10", "vgg19", 0.9), SECTIONS["gmp_original"]),
+        (sparse("cifar10", "vgg19", 0.9, "retrain", "lth"), SECTIONS["gmp"]),
+        (sparse("cifar10", "vgg19", 0.9, "reinit"), SECTIONS["granet"]),  # a figure only
     ],
 )
 def test_no_number_where_the_paper_has_no_such_setting(cell, section):
     assert published(cell, section) is None
 
 
-def test_the_paper_itself_departs_from_nothing():
-    params = params_of(datasets=["cifar10"], models=["vgg19"], seeds=[0, 1, 2])
-    params.train.epochs = 160
-    for name in params.grid.methods:
-        params.methods[name] = params.methods[name] | {"update_interval": 1000}
-    runs = pd.DataFrame({"num_train": [45000], "num_test": [10000]})
-    assert differences("cifar10", params, runs) == []
+def test_a_row_is_the_section_of_its_own_name_where_two_have_its_values():
+    twin = SECTIONS["granet"]
+    params = params_of(methods=["gmp", "granet"])
+    params = replace(params, methods=params.methods | {"gmp": twin})
+    assert rows()["granet"].find(params) == "granet"
+    assert rows()["gmp"].find(params) is None
+    params = replace(params, grid=replace(params.grid, methods=["gmp"]))
+    assert rows()["granet"].find(params) == "gmp"
+
+
+def test_rows_of_retraining_need_their_rewind_in_the_grid():
+    params = params_of(rewinds=["lth"])
+    assert rows()["granet_lth"].find(params) == "granet"
+    assert rows()["granet_lrr"].find(params) is None
+
+
+@pytest.fixture
+def cifar():
+    """The paper's protocol on CIFAR-10."""
+    params = params_of(
+        datasets=["cifar10"], models=["vgg19"], methods=["gmp", "granet", "set"], seeds=[0, 1, 2]
+    )
+    own = {name: params.methods[name] | {"update_interval": "auto"} for name in ("gmp", "granet")}
+    return replace(params, train=replace(params.train, epochs=160), methods=params.methods | own)
+
+
+def departures(params, folder, train=45000):
+    write_run(
+        folder,
+        params,
+        Cell("dense", "cifar10", "vgg19", 0),
+        [0.9],
+        num_images={"train": train, "test": 10000},
+    )
+    return differences(read(params, folder), "cifar10")
+
+
+def test_the_paper_itself_departs_from_nothing(cifar, tmp_path):
+    assert departures(cifar, tmp_path) == []
+    assert seeds_missing(cifar) == []
+    assert seeds_missing(params_of(seeds=[0])) == ["1 of 3 seeds"]
+
+
+def test_a_short_run_departs_and_says_in_what(cifar, tmp_path):
+    short = replace(cifar, train=replace(cifar.train, epochs=3))
+    # 2000 images make 16 steps, 3 epochs 48: a 56th of them is less than one step
+    assert departures(short, tmp_path, train=2000) == [
+        "3 of 160 epochs",
+        "2,000 of 45,000 training images",
+        "masks updated every step instead of 1,000",
+    ]
+
+
+def test_an_extended_run_departs(cifar, tmp_path):
+    longer = replace(cifar, train=replace(cifar.train, extend=1.5))
+    assert departures(longer, tmp_path) == ["epochs 240 instead of 160"]
+
+
+def test_an_interval_in_epochs_is_compared_in_steps(cifar, tmp_path):
+    own = {"gmp": cifar.methods["gmp"] | {"update_interval": "1ep"}}
+    # 45,000 images at batch size 128 are 352 steps
+    assert departures(replace(cifar, methods=cifar.methods | own), tmp_path) == [
+        "masks updated every 352 or 1,000 steps instead of 1,000"
+    ]
+
+
+def test_where_nothing_ran_nothing_departs(cifar, tmp_path):
+    params = replace(cifar, grid=replace(cifar.grid, datasets=["cifar10", "cifar100"]))
+    write_run(tmp_path, params, Cell("dense", "cifar10", "vgg19", 0), [0.9])
+    assert differences(read(params, tmp_path), "cifar100") == []
+
+
+def test_every_row_of_a_table_exists_and_its_reference_is_one_of_them():
+    for layout in layouts():
+        assert set(layout.rows) <= set(rows())
+        assert layout.against in layout.rows
 
 
 @pytest.mark.skipif(
@@ -62,18 +144,18 @@ def test_the_paper_itself_departs_from_nothing():
 def test_paper_yaml_agrees_with_the_transcript():
     ours, theirs = read_yaml(FILE), read_yaml(TRANSCRIPT)
     names = {"vgg19": "vgg19", "resnet50_cifar": "resnet50"}
-    table = {}
-    for row in ours["methods"]:
-        section = row["section"]
-        name = "granet_s2s" if section.get("si") else section["method"]
-        table[name] = {names[model]: row[model] for model in names if model in row}
-    for model in names.values():
-        expected = theirs["table2_cifar"][model]
-        assert {name: row[model] for name, row in table.items() if model in row} == expected
-    for row in ours["retrain"]:
+    for table, source, other in (
+        ("table2", "table2_cifar", {}),
+        ("table6", "table6_retraining", {"granet_lth": "lth", "granet_lrr": "lrr"}),
+        ("table9", "table9_uniform_pruning", {"gmp_uniform": "gmp", "granet_uniform": "granet"}),
+    ):
+        ids = [row for group in ours["tables"][table]["groups"].values() for row in group]
         for model, name in names.items():
-            assert row[model] == theirs["table6_retraining"][name][row["rewind"]]
+            found = {
+                other.get(row, row): ours["rows"][row][model] for row in ids if model in ours["rows"][row]
+            }
+            assert found == theirs[source][name]
+            assert list(found) == list(theirs[source][name])  # in the order of print
     for model, row in ours["dense"].items():
         for dataset, value in row.items():
-            setup = f"{names.get(model, model)}_{dataset}"
-            assert value == theirs["table1_setup"][setup]["dense"]
+            assert value == theirs["table1_setup"][f"{names.get(model, model)}_{dataset}"]["dense"]

@@ -14,14 +14,21 @@ GRANET = Cell("sparse", "digits", "resnet20", 0, "granet", 0.98)
 
 @pytest.fixture
 def params():
-    return params_of(methods=["gmp", "granet"], seeds=[0, 1, 2])
+    return params_of(methods=["gmp", "granet"], after=["sis"], seeds=[0, 1, 2])
 
 
 def test_the_grid_has_a_cell_per_run(params):
     stages = [cell.stage for cell in cells(params)]
-    # 3 seeds: dense; x 2 methods; x 2 reinitialised; x 1 retrained x 2 rewinds
-    assert [stages.count(stage) for stage in ("dense", "sparse", "reinit", "retrain")] == [3, 6, 6, 6]
+    # 3 seeds: dense; x 2 methods; x 1 after training; x 2 reinitialised; x 1 retrained x 2 rewinds
+    counts = {"dense": 3, "sparse": 6, "after": 3, "reinit": 6, "retrain": 6}
+    assert {stage: stages.count(stage) for stage in counts} == counts
     assert {cell.method for cell in cells(params) if cell.stage == "retrain"} == {"granet"}
+    assert {cell.method for cell in cells(params) if cell.stage == "after"} == {"sis"}
+
+
+def test_lists_of_the_grid_that_are_empty_have_no_cells():
+    params = params_of(methods=[], after=[], reinit=[], retrain=[], rewinds=[])
+    assert {cell.stage for cell in cells(params)} == {"dense"}
 
 
 def test_the_runs_of_a_mean_share_their_group():
@@ -52,7 +59,7 @@ def test_only_runs_of_the_grid_count(params, tmp_path):
     results = read(params, tmp_path)
     assert results.values(group(GRANET), "last") == [0.9]
     assert len(results.runs) == 1
-    assert len(results.missing) == 20
+    assert len(results.missing) == 23
 
 
 def test_a_run_with_other_parameters_is_left_out_and_named(params, tmp_path):
@@ -123,10 +130,12 @@ def test_headline_is_numbers_by_method(params, tmp_path):
         write_run(tmp_path, params, replace(GRANET, seed=seed), [accuracy])
     write_run(tmp_path, params, replace(GRANET, stage="reinit"), [0.8])
     write_run(tmp_path, params, replace(GRANET, stage="retrain", rewind="lrr"), [0.85])
+    write_run(tmp_path, params, replace(GRANET, stage="after", method="sis"), [0.7])
     assert headline(read(params, tmp_path)) == {
         "digits-resnet20": {
             "dense": 0.97,
             "granet-0.98": 0.91,
+            "sis-0.98": 0.7,
             "granet-0.98-reinit": 0.8,
             "granet-0.98-lrr": 0.85,
         }

@@ -4,7 +4,7 @@ They leave the model as they found it, gradients and BatchNorm statistics includ
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -15,6 +15,9 @@ from granet.distributions import global_
 from granet.schedules import geometric
 from granet.types import Given, Masks, Tensors, UserError
 from granet.update import prune
+
+PART = 128
+"""Images that GraSP takes at a time, for their memory; each part has its own BatchNorm statistics."""
 
 
 def snip(given: Given, num_images: int = 128) -> Tensors:
@@ -37,11 +40,15 @@ def grasp(given: Given, images_per_class: int = 10, temperature: float = 200.0) 
     the logits are divided by ``temperature``.
     """
     images, labels = _images_of_every_class(given, images_per_class)
+    parts = list(zip(images.split(PART), labels.split(PART), strict=True))
+
+    def gradients(part: tuple[Tensor, Tensor], *, create_graph: bool = False) -> Tensors:
+        loss = cross_entropy(given.model(part[0]).float() / temperature, part[1])
+        return _gradients(loss * (len(part[1]) / len(labels)), given.weights, create_graph=create_graph)
+
     with undisturbed(given.model):
-        loss = cross_entropy(given.model(images).float() / temperature, labels)
-        gradients = _gradients(loss, given.weights, create_graph=True)
-        flow = sum((gradient * gradient.detach()).sum() for gradient in gradients.values())
-        products = _gradients(flow, given.weights)  # type: ignore[arg-type]
+        mean = _sum(gradients(part) for part in parts)
+        products = _sum(_product(gradients(part, create_graph=True), mean, given.weights) for part in parts)
     return {name: weight.detach() * products[name] for name, weight in given.weights.items()}
 
 
@@ -126,6 +133,20 @@ def _gradients(value: Tensor, weights: Tensors, *, create_graph: bool = False) -
         value, list(weights.values()), create_graph=create_graph, materialize_grads=True
     )
     return dict(zip(weights, found, strict=True))
+
+
+def _product(gradients: Tensors, vector: Tensors, weights: Tensors) -> Tensors:
+    """Hessian times ``vector``, from gradients with a graph."""
+    flow = torch.stack([(gradients[name] * vector[name]).sum() for name in weights]).sum()
+    return _gradients(flow, weights)
+
+
+def _sum(parts: Iterable[Tensors]) -> Tensors:
+    """Tensors of the same names, added up."""
+    total: Tensors = {}
+    for part in parts:
+        total = {name: total[name] + value for name, value in part.items()} if total else part
+    return total
 
 
 def _same_weights(given: Given, model: nn.Module) -> list[Tensor]:

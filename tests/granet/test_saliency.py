@@ -79,11 +79,20 @@ def test_snip_is_the_gradient_of_a_factor_on_every_weight(net):
     close(snip(given_of(net), num_images=6), {name: value.abs() for name, value in by_factor.items()})
 
 
-def test_grasp_is_the_weight_times_hessian_times_gradient(net):
+@pytest.mark.parametrize("part", [6, 128])
+def test_grasp_is_the_weight_times_hessian_times_gradient(net, part, monkeypatch):
+    """12 images: at once, or in two parts with BatchNorm statistics of their own."""
+    monkeypatch.setattr("granet.saliency.PART", part)
     batches = list(images())
     x, y = torch.cat([b[0] for b in batches[:2]]), torch.cat([b[1] for b in batches[:2]])
     weights = detached(net)
-    loss = loss_of(net, x, y, temperature=5.0)
+    losses = [
+        loss_of(net, *piece, temperature=5.0) for piece in zip(x.split(part), y.split(part), strict=True)
+    ]
+
+    def loss(weights):
+        return sum(one(weights) for one in losses) / len(losses)
+
     gradient, curvature = grad(loss)(weights), jacrev(grad(loss))(weights)
     expected = {
         a: weights[a]

@@ -31,7 +31,7 @@ SHORT = {
 TRAINED = [name for name in METHODS if name != "dense"]
 
 
-@pytest.fixture(scope="session")  # xdist may run other tests between those of this module
+@pytest.fixture(scope="module")
 def cifar(tmp_path_factory):
     root, folder = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("prepared") / "cifar10"
     real = UNPACK.exists()
@@ -56,7 +56,7 @@ def build_model():
     return build("resnet20", num_classes=10, width=8)
 
 
-@pytest.fixture(scope="session")  # xdist may run other tests between those of this module
+@pytest.fixture(scope="module")
 def trained(cifar, tmp_path_factory):
     """The dense run that after-training methods start from."""
     model = build_model()

@@ -17,7 +17,7 @@ SIZES = ("data.train_size=1000", "data.val_size=200", "data.test_size=300")
 SHORT = ("train.epochs=8", *(f"{m}.update_interval=8" for m in ("gmp", "rigl", "granet", "granet_s2s")))
 
 
-@pytest.fixture(scope="session")  # xdist may run other tests between those of this module
+@pytest.fixture(scope="module")
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("raw")
     real = UNPACK.exists()

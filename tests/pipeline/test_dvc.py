@@ -33,7 +33,7 @@ FOLLOWS_GRANET = {
 }
 
 
-@pytest.fixture(scope="session")  # xdist may run other tests between those of this module
+@pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The small recipe, reproduced once."""
     project = Project(tmp_path_factory.mktemp("dvc"))

@@ -79,7 +79,7 @@ def test_a_recipe_runs_small(recipe, size):
     assert params.compose([f"recipe={recipe}", *size, "grid.seeds=[0]"]).grid.seeds == [0]
 
 
-@pytest.fixture(scope="session")  # xdist may run other tests between those of this module
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """What makes a recipe tiny, with the place of the images."""
     root = tmp_path_factory.mktemp("raw")
@@ -91,7 +91,7 @@ def tiny(tmp_path_factory):
     return (*TINY, f"data.root={root}", f"data.verify={str(real).lower()}")
 
 
-@pytest.fixture(scope="session")  # xdist may run other tests between those of this module
+@pytest.fixture(scope="module")
 def project(tmp_path_factory, tiny):
     """Table 2 on ResNet-20, run once."""
     project = Project(tmp_path_factory.mktemp("recipes"))

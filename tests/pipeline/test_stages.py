@@ -14,7 +14,7 @@ from tests.helpers.project import SMALL, Project
 pytestmark = pytest.mark.xdist_group("stages")
 
 
-@pytest.fixture(scope="session")  # xdist may run other tests between those of this module
+@pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A clone with the small recipe and its digits prepared."""
     project = Project(tmp_path_factory.mktemp("stages"))

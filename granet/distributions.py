@@ -153,12 +153,17 @@ def share_out(weights: dict[str, float], limits: Counts, total: int) -> Counts:
 
 
 Reallocation = Callable[[Snapshot, Masks, Counts], Counts]
-"""(snapshot, masks after the drop, number dropped by tensor) -> number each tensor grows; the sums are equal."""
+"""(snapshot, masks after the drop, number dropped by tensor) -> number each tensor grows."""
 
 
 def preserve(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
     """Every tensor grows what it dropped (SET, RigL, GraNet, Deep-R)."""
     return num_dropped
+
+
+def nowhere(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
+    """Nothing grows: what is dropped stays pruned."""
+    return dict.fromkeys(num_dropped, 0)
 
 
 def by_active(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:

@@ -3,12 +3,14 @@
 Counts may depend on the data, and may need a memory between updates (a dict of tensors, part of a checkpoint).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from granet.criteria import Criterion
+from granet.distributions import global_
 from granet.types import Counts, Masks, Tensors
 from granet.update import num_to_drop
 
@@ -19,6 +21,25 @@ Count = Callable[[Tensors, Masks, float, Tensors], tuple[Counts, Tensors]]
 def by_fraction(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
     """ceil(fraction * active weights) of every tensor, whatever their scores (SET, RigL, GraNet)."""
     return num_to_drop(masks, fraction), memory
+
+
+def globally(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
+    """ceil(fraction * active weights) of all tensors together: the lowest scores, wherever they are."""
+    active = {name: int(mask.sum()) for name, mask in masks.items()}
+    total = sum(active.values())
+    left = total - math.ceil(fraction * total - 1e-9)
+    kept = global_(scores, masks, 1 - left / sum(mask.numel() for mask in masks.values()))
+    return {name: active[name] - kept[name] for name in masks}, memory
+
+
+def one_stays(count: "Count") -> "Count":
+    """As many as ``count`` says, but the last active unit of a tensor stays: without it nothing passes a layer."""
+
+    def limited(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
+        counts, memory = count(scores, masks, fraction, memory)
+        return {name: min(counts[name], int(mask.sum()) - 1) for name, mask in masks.items()}, memory
+
+    return limited
 
 
 def below_zero(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:

@@ -61,9 +61,13 @@ def accuracies(history: list[Row], first_final_epoch: int) -> dict[str, float | 
 
 def describe(row: Row, epochs: int) -> str:
     """One epoch as a line of text."""
-    val = f"  val {row['val_accuracy']:6.2%}" if "val_accuracy" in row else ""
+    scores = "".join(
+        f"  {split} {row[f'{split}_accuracy']:6.2%}"
+        for split in ("train", "val", "test")
+        if f"{split}_accuracy" in row
+    )
     return (
-        f"epoch {int(row['epoch']):3d}/{epochs}  loss {row['train_loss']:.4f}  train {row['train_accuracy']:6.2%}"
-        f"{val}  test {row['test_accuracy']:6.2%}  sparsity {row['sparsity']:6.2%}"
+        f"epoch {int(row['epoch']):3d}/{epochs}  loss {row['train_loss']:.4f}{scores}"
+        f"  sparsity {row['sparsity']:6.2%}"
         f"  {row['images_per_s']:,.0f} images/s"
     )

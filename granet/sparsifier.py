@@ -70,16 +70,23 @@ class Sparsifier:
             name: initial[name].to(weight.device, torch.bool, copy=True)
             for name, weight in self._weights.items()
         }
+        # What the masks keep at zero: the weights, and where channels are pruned their BatchNorm as well.
+        vectors = {name: model.get_parameter(name) for name in method.granularity.vectors}
+        self._held: Tensors = self._weights | vectors
+        self._held_masks: Masks = self.masks | {
+            n: torch.ones_like(v, dtype=torch.bool) for n, v in vectors.items()
+        }
+        self._follow(method.granularity.group(self.masks))
         self._memory: Tensors = {}
         if method.regenerate is not None:
-            self._memory = method.regenerate.drop.remember(self._detached())
+            self._memory = method.regenerate.drop.remember(_detached(self._weights))
         self._reparams: dict[str, Masked] = {}
         if method.reparam is not None:
             self._reparams = attach(model, self._weights, self.masks, method.reparam)
             if learned := [p for module in self._reparams.values() for p in module.parameters()]:
                 optimizer.add_param_group({"params": learned})
         self._restart()
-        self._project(self.masks)
+        self._project(self._held_masks)
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change after optimizer step ``step`` (counted from 1)."""
@@ -102,9 +109,9 @@ class Sparsifier:
         if self.method.dense_gradient or self._reparams:
             return
         if not self.updates_at(self.step + 1):
-            masks_.apply_(self._gradients(), self.masks)
+            masks_.apply_(self._gradients(), self._held_masks)
         elif self.reads_gradient_at(self.step + 1):
-            self._dense = {name: grad.clone() for name, grad in self._gradients().items()}
+            self._dense = {n: grad.clone() for n, grad in self._gradients().items() if n in self.masks}
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -112,25 +119,31 @@ class Sparsifier:
         self.step += 1
         if self.method.langevin is not None:
             lr = float(self._optimizer.param_groups[0]["lr"])
-            self.method.langevin.move_(self._detached(), self.masks, lr, seed=self._seed, step=self.step)
+            self.method.langevin.move_(
+                _detached(self._weights), self.masks, lr, seed=self._seed, step=self.step
+            )
         if self.updates_at(self.step):
             self._update()
         elif self.method.dense_gradient and not self._reparams:
-            masks_.apply_(self._detached(), self.masks)  # a dense momentum moves masked weights at every step
+            masks_.apply_(
+                _detached(self._held), self._held_masks
+            )  # a dense momentum moves masked weights at every step
 
     def finish(self) -> None:
         """After training: leave an ordinary model, whose weights are what its forward used."""
         bake(self._model, list(self._reparams))
         self._reparams = {}
 
-    def _detached(self) -> Tensors:
-        return {name: weight.detach() for name, weight in self._weights.items()}
-
     def _gradients(self) -> Tensors:
-        return {name: weight.grad for name, weight in self._weights.items() if weight.grad is not None}
+        return {name: tensor.grad for name, tensor in self._held.items() if tensor.grad is not None}
+
+    def _follow(self, units: Masks) -> None:
+        """Set the masks of BatchNorm to those of its channels."""
+        for name, key in self.method.granularity.vectors.items():
+            self._held_masks[name].copy_(units[key])
 
     def _snapshot(self) -> Snapshot:
-        weights = self._detached()
+        weights = _detached(self._weights)
         gradients: Tensors = {}
         if self.reads_gradient_at(self.step) and not self.method.dense_gradient:
             # A weight that no gradient has reached (an unused layer) scores zero.
@@ -151,9 +164,9 @@ class Sparsifier:
         snapshot, unit = self._snapshot(), self.method.granularity
 
         def scores(criterion: Criterion) -> Tensors:
-            return {name: unit.pool(score) for name, score in criterion(snapshot).items()}
+            return unit.pool(criterion(snapshot))
 
-        kept = {name: unit.group(mask) for name, mask in self.masks.items()}
+        kept = unit.group(self.masks)
         if self._reparams:  # masked values are kept, so all of them are ranked
             kept = {name: torch.ones_like(mask) for name, mask in kept.items()}
         if self._clock.prunes_at(self.step) and (phase := self.method.prune) is not None:
@@ -165,16 +178,17 @@ class Sparsifier:
             counts, self._memory = phase.drop.count(ranks, kept, fraction, self._memory)
             kept = drop(kept, ranks, counts)
             active = grow(kept, scores(phase.grow), phase.reallocate(snapshot, kept, counts))
-        for name, mask in self.masks.items():
-            mask.copy_(unit.expand(active[name], snapshot.weights[name]))
+        for name, mask in unit.expand(active, active, snapshot.weights).items():
+            self.masks[name].copy_(mask)
+        self._follow(active)
         for name, module in self._reparams.items():
             module.refresh(snapshot.weights[name])
         self._restart()
         # What was dropped and grown again in one update starts from zero like any other grown weight.
-        self._project({name: unit.expand(kept[name], snapshot.weights[name]) for name in kept})
+        self._project(self._held_masks | unit.expand(kept, active, snapshot.weights))
         self._dense = {}
         if not self.method.dense_gradient and not self._reparams:
-            masks_.apply_(self._gradients(), self.masks)
+            masks_.apply_(self._gradients(), self._held_masks)
 
     def _restart(self) -> None:
         """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
@@ -192,12 +206,12 @@ class Sparsifier:
     def _project(self, kept: Masks) -> None:
         """Zero weights and optimizer state outside ``kept``, and refresh the counts."""
         if not self._reparams:
-            masks_.apply_(self._detached(), kept)
-            for name, weight in self._weights.items():
-                for value in self._optimizer.state.get(weight, {}).values():
+            masks_.apply_(_detached(self._held), kept)
+            for name, tensor in self._held.items():
+                for value in self._optimizer.state.get(tensor, {}).values():
                     if (
                         isinstance(value, Tensor)
-                        and value.shape == weight.shape
+                        and value.shape == tensor.shape
                         and not self.method.dense_gradient
                     ):
                         value.mul_(kept[name])
@@ -231,7 +245,12 @@ class Sparsifier:
         self.step = state["step"]
         for name, mask in masks_.unpack(state["masks"], self._shapes).items():
             self.masks[name].copy_(mask)
+        self._follow(self.method.granularity.group(self.masks))
         self._memory = {
             name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
         }
         self._counts = masks_.num_active(self.masks)
+
+
+def _detached(tensors: Tensors) -> Tensors:
+    return {name: tensor.detach() for name, tensor in tensors.items()}

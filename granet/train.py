@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from granet.method import Method
 from granet.progress import TrainingProgress
 from granet.schedules import Schedule, piecewise
 from granet.sparsifier import Sparsifier
-from granet.types import Tensors, UserError
+from granet.types import DivergedError, Tensors, UserError
 
 
 @dataclass
@@ -89,6 +89,8 @@ class Run:
     seed: int
     device: torch.device
     precision: str
+    evaluate_from: int = 1
+    """The first epoch, counted from 1, after which the model is evaluated."""
 
     def forward(self, model: nn.Module, images_BCHW: Tensor) -> Tensor:
         """Logits, under autocast where the precision asks for it."""
@@ -135,6 +137,12 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bf16" if native else "fp32"
 
 
+def sgd(model: nn.Module, config: TrainConfig) -> SGD:
+    """The optimizer of every run."""
+    decay, nesterov = config.weight_decay, config.nesterov
+    return SGD(model.parameters(), config.lr, config.momentum, weight_decay=decay, nesterov=nesterov)
+
+
 def prepare_run(
     title: str,
     model: nn.Module,
@@ -157,13 +165,7 @@ def prepare_run(
     epochs = config.total_epochs * method.rounds
     round_steps = config.total_epochs * len(data.train)
     dense = inference_flops(model, data.image_shape)
-    optimizer = SGD(
-        model.parameters(),
-        config.lr,
-        config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.nesterov,
-    )
+    optimizer = sgd(model, config)
     sparsifier = Sparsifier(
         model,
         optimizer,
@@ -191,7 +193,7 @@ def prepare_run(
 
 
 def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
-    """One pass over the training set. Raises UserError where the loss is NaN or infinite."""
+    """One pass over the training set. Raises DivergedError where the loss is NaN or infinite."""
     sparsifier, augment = run.sparsifier, run.data.augment
     run.model.train()
     meter, flops, started = Meter(run.device), 0, time.perf_counter()
@@ -229,9 +231,9 @@ def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
 
 
 def _check(result: tuple[float, float], run: Run, epoch: int, split: str = "training") -> tuple[float, float]:
-    """Mean loss and accuracy as they are, or UserError where the loss is NaN or infinite."""
+    """Mean loss and accuracy as they are, or DivergedError where the loss is NaN or infinite."""
     if not math.isfinite(result[0]):
-        raise UserError(
+        raise DivergedError(
             f"{run.title}: the {split} loss is {result[0]} in epoch {epoch + 1} (step {run.sparsifier.step}, "
             f"train.lr={run.config.lr}, precision {run.precision}); lower train.lr or set train.precision=fp32"
         )
@@ -239,20 +241,28 @@ def _check(result: tuple[float, float], run: Run, epoch: int, split: str = "trai
 
 
 def fit(
-    run: Run, *, history_csv: Path, checkpoint_path: Path, on_epoch: Callable[[Row], None] = lambda row: None
+    run: Run,
+    *,
+    history_csv: Path,
+    checkpoint_path: Path,
+    on_epoch: Callable[[Row], None] = lambda row: None,
+    keep: Collection[int] = (),
+    start: dict | None = None,
 ) -> list[Row]:
     """Train ``run.model`` in place, to plain weights, and return a row per epoch, which also goes to ``history_csv``.
 
     Goes on from the checkpoint where there is one, to a bit-identical end (on the CPU). ``on_epoch`` sees every row,
-    those from before a resumption included.
+    those from before a resumption included. After each epoch of ``keep`` the state stays as epoch-N.pt beside the
+    checkpoint; where there is no checkpoint, the run goes on from ``start``, such a state, which it takes over.
     """
-    history = _resume(run, checkpoint_path)
+    own = checkpoint.load(checkpoint_path)
+    history = _resume(run, own or start)
     steps = run.epochs * len(run.data.train)
     with (
         TrainingProgress(run.title, steps, run.sparsifier.step) as progress,
         HistoryFile(history_csv) as file,
     ):
-        if history:
+        if own:
             progress.line(f"{run.title}: goes on after epoch {len(history)} of {run.epochs}")
         for row in history:
             file.write(row)
@@ -260,7 +270,7 @@ def fit(
         for epoch in range(len(history), run.epochs):
             started = time.perf_counter()
             row = train_epoch(run, epoch, progress)
-            for split, loader in run.data.evaluated.items():
+            for split, loader in run.data.evaluated.items() if epoch + 1 >= run.evaluate_from else ():
                 batches = ((run.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0))
                 result = evaluate(run.model, batches, run.forward, run.device)
                 loss, accuracy = _check(result, run, epoch, split)
@@ -272,10 +282,13 @@ def fit(
             row["train_flops"] += history[-1]["train_flops"] if history else run.flops_before
             row["time_s"] += history[-1]["time_s"] if history else 0.0
             history.append(row)
+            if epoch + 1 in keep:
+                checkpoint.save(checkpoint_path.with_name(f"epoch-{epoch + 1}.pt"), _state(run, history))
             checkpoint.save(checkpoint_path, _state(run, history))
             file.write(row)
             on_epoch(row)
-            progress.line(f"{run.title}: {describe(row, run.epochs)}")
+            if epoch + 1 >= run.evaluate_from:
+                progress.line(f"{run.title}: {describe(row, run.epochs)}")
     run.sparsifier.finish()
     return history
 
@@ -290,8 +303,8 @@ def _state(run: Run, history: list[Row]) -> dict:
     }
 
 
-def _resume(run: Run, path: Path) -> list[Row]:
-    if (state := checkpoint.load(path)) is None:
+def _resume(run: Run, state: dict | None) -> list[Row]:
+    if state is None:
         return []
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])

@@ -20,6 +20,10 @@ class UserError(ValueError):
     """Bad input. The message is one line that names the key, the value and the fix."""
 
 
+class DivergedError(UserError):
+    """The loss has become NaN or infinite."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What a criterion may look at: one optimizer step, seen from the outside.

@@ -101,9 +101,11 @@ def test_the_gradient_stays_dense_on_update_steps_until_the_update():
 def test_structured_pruning_is_nothing_but_a_granularity():
     """Rows of a linear layer as groups: whole rows are dropped and grown, through the same two verbs."""
     rows = Granularity(
-        pool=lambda scores: scores.sum(1),
-        expand=lambda mask, like: mask[:, None].expand_as(like),
-        group=lambda mask: mask.any(1),
+        pool=lambda scores: {name: score.sum(1) for name, score in scores.items()},
+        group=lambda masks: {name: mask.any(1) for name, mask in masks.items()},
+        expand=lambda own, read, weights: {
+            name: own[name][:, None].expand_as(weight) for name, weight in weights.items()
+        },
     )
     keep_two = {"weight": torch.tensor([True, True, False, False])[:, None].expand(4, 3)}
     method = Method(

@@ -1,10 +1,12 @@
-"""Ratios on this machine, measured side by side: loaders, the cost of sparsity in a step, and a mask update.
+"""Ratios on this machine, measured side by side: loaders, the cost of sparsity in a step, a mask update, and what
+cutting filters out gains.
 
     python -m benchmarks
 
 Prints a table and writes it to reports/benchmarks.json. Nothing here is compared over machines.
 """
 
+import copy
 import json
 import platform
 import tempfile
@@ -19,7 +21,10 @@ from rich.table import Table
 
 from granet import METHODS, Sparsifier
 from granet.data import build_loader, prepare
+from granet.export import latencies, shrink
+from granet.flops import inference_flops
 from granet.models import build
+from granet.plasticity import static
 
 BATCH, REPEATS = 128, 7
 
@@ -94,6 +99,22 @@ def steps(model_name: str) -> dict[str, float]:
     }
 
 
+def shrunk(model_name: str, sparsity: float) -> dict[str, float]:
+    """A network without ``sparsity`` of the filters of every group, relative to the dense one: how much smaller."""
+    dense, image_shape = build(model_name, num_classes=10), (3, 32, 32)
+    masked = copy.deepcopy(dense)
+    method = static(f"filter-{sparsity}", masked)
+    optimizer = torch.optim.SGD(masked.parameters(), 0.01)
+    sparsifier = Sparsifier(masked, optimizer, method, seed=0, total_steps=1)  # prunes
+    nets = (dense, shrink(masked, sparsifier.masks))
+    sizes = {
+        "parameters": [sum(value.numel() for value in net.parameters()) for net in nets],
+        "FLOPs": [inference_flops(net, image_shape).total for net in nets],
+    } | {f"latency at batch {n}": latencies(nets, image_shape, n, time_s=10) for n in (1, BATCH)}
+    label = f"{model_name} without {sparsity:.0%} of its filters"
+    return {f"{label}: {what}, dense / shrunk": before / after for what, (before, after) in sizes.items()}
+
+
 def main() -> None:
     """Measure, print and write."""
     torch.manual_seed(0)
@@ -101,8 +122,9 @@ def main() -> None:
         results = loaders(Path(folder))
     for model_name in ("resnet20", "vgg19"):
         results |= steps(model_name)
+    results |= shrunk("vgg19", 0.5)
     hardware = f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    table = Table("what", "value", title=f"{hardware}; median of {REPEATS}")
+    table = Table("what", "value", title=f"{hardware}; medians of {REPEATS} or more")
     for name, value in results.items():
         table.add_row(name, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}")
     Console().print(table)

@@ -10,11 +10,12 @@ from granet.clock import Clock
 from granet.data import DATASETS, LOADERS
 from granet.method import Method
 from granet.models import MODELS
+from granet.plasticity import parse_network
 from granet.retrain import REWINDS
 from granet.types import UserError
 from pipeline.schema import DataConfig, Params
 
-MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds")
+MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds", "pretrain", "export")
 """Lists of the grid without which there is still a dense run; their stages are then none."""
 
 
@@ -92,6 +93,7 @@ def check_grid(params: Params) -> None:
     for seed in grid.seeds:
         if seed < 0:
             raise UserError(f"grid.seeds={seed} must be 0 or more")
+    _check_study(params)
     for dataset, sparsity in product(grid.datasets, grid.sparsities):
         steps = steps_per_epoch(params, dataset)
         for key in ("methods", "after"):
@@ -99,6 +101,24 @@ def check_grid(params: Params) -> None:
                 method = params.method(section, sparsity, steps)
                 _check_family(f"grid.{key}", section, method)
                 _check_times(params, section, method, steps)
+
+
+def _check_study(params: Params) -> None:
+    """The networks of the plasticity study, and its epochs."""
+    grid = params.grid
+    for text in grid.pretrain:
+        parse_network(text, key="grid.pretrain")
+    if strangers := [text for text in grid.export if text not in grid.pretrain]:
+        raise UserError(
+            f"grid.export={strangers[0]!r} is not in grid.pretrain={grid.pretrain}, which trains it; "
+            "add it there or remove it here"
+        )
+    last = params.train.total_epochs - 1
+    if grid.pretrain and (late := [epoch for epoch in params.plasticity.epochs if epoch > last]):
+        raise UserError(
+            f"plasticity.epochs={params.plasticity.epochs}: {late[0]} is not before the end of training, "
+            f"train.epochs={last + 1}; write epochs up to {last}"
+        )
 
 
 def _check_family(key: str, section: str, method: Method) -> None:

@@ -17,7 +17,8 @@ from pipeline.tracking import Tracker
 RESULTS = ("metrics.json", "history.csv", "model.safetensors", "masks.safetensors", "summary.json")
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """What git prints; nothing where there is no repository."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
@@ -25,8 +26,8 @@ def _git(*arguments: str) -> str:
 def tags_of(dvc_stage: str, data: Data) -> dict[str, str]:
     """What a run was made from and by: MLflow's tags."""
     tags = {
-        "git_revision": _git("rev-parse", "HEAD") or "none",
-        "git_dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "git_revision": git("rev-parse", "HEAD") or "none",
+        "git_dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
         "dvc_stage": dvc_stage,
         "data_md5": data.md5,
     }
@@ -68,12 +69,7 @@ def write(
         "epochs": run.epochs,
         "final_sparsity_epoch": run.first_final_epoch,
         "time_s": last["time_s"],
-        "environment": {
-            "hardware": _hardware(run.device),
-            "precision": run.precision,
-            "torch": torch.__version__,
-            **{key: tags[key] for key in ("git_revision", "git_dirty", "data_md5")},
-        },
+        "environment": environment(run, tags),
         "tracking": tracker.wait(),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -87,7 +83,18 @@ def write(
     curves.unlink()
 
 
-def _hardware(device: torch.device) -> str:
+def environment(run: Run, tags: dict[str, str]) -> dict[str, str]:
+    """What a run was made on and from."""
+    return {
+        "hardware": hardware(run.device),
+        "precision": run.precision,
+        "torch": torch.__version__,
+        **{key: tags[key] for key in ("git_revision", "git_dirty", "data_md5")},
+    }
+
+
+def hardware(device: torch.device) -> str:
+    """What a run was trained or measured on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"

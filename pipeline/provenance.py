@@ -1,6 +1,6 @@
 """Where the report's numbers come from: the protocol, the machine, and each run in DVC and MLflow."""
 
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 # (pandas' types are wider than the values of a frame whose columns are known)
 
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,19 @@ from urllib.parse import urlsplit
 
 from pipeline import paper
 from pipeline.params import Params
-from pipeline.results import Results, once
+from pipeline.results import Other, Results, group, once
 from pipeline.runs import Cell
 from pipeline.tracking import root
-from pipeline.wording import DATASET_NAMES, counted, duration, labels, percent, setting, short_percent, suffix
+from pipeline.wording import (
+    DATASET_NAMES,
+    counted,
+    duration,
+    labels,
+    percent,
+    run_name,
+    setting,
+    short_percent,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,6 +55,11 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("MLflow experiment", once(runs["experiment"].tolist())),
         ("Training time", f"{duration(runs['time_s'].sum())} for {counted(len(runs), 'run')}"),
     ]
+    if studies := results.finished("plasticity"):
+        num_branches = sum(run.summary["num_branches"] for run in studies)
+        seconds = sum(run.summary["time_s"] for run in studies)
+        pruned = f"{num_branches:,} branches of {counted(len(studies), 'network')}"
+        found.append(("Pruning plasticity", f"{duration(seconds)} for {pruned}"))
     for dataset, own in runs.groupby("dataset", sort=False):
         found.append((f"Data, {dataset}", f"{images(own)}; md5 {once(own['data_md5'].tolist())}"))
     return found
@@ -89,15 +103,22 @@ def _epochs(params: Params) -> str:
 
 def run_groups(results: Results, uri: str) -> list[dict[str, Any]]:
     """The runs behind each mean, under the anchor (``id``) that the numbers link to."""
-    names, found = labels(results.params), []
-    for group, runs in results.runs.groupby("group", sort=False):
-        cell: Cell = runs["cell"].iloc[0]
-        parts = [setting(cell.dataset, cell.model), names[cell.method or "dense"] + suffix(cell)]
+    found: dict[str, dict[str, Any]] = {}
+    for run in results.runs.itertuples():
+        _listed(found, results.params, run.cell)["runs"].append(_run(run, uri))
+    for other in results.others:
+        _listed(found, results.params, other.cell)["runs"].append(_other(other, uri))
+    return list(found.values())
+
+
+def _listed(found: dict[str, dict[str, Any]], params: Params, cell: Cell) -> dict[str, Any]:
+    """The group that a run belongs to, opened with its title where it is the first one."""
+    name = group(cell)
+    if name not in found:
+        parts = [setting(cell.dataset, cell.model), run_name(params, cell)]
         parts += [short_percent(cell.sparsity)] if cell.sparsity is not None else []
-        found.append(
-            {"id": group, "title": " · ".join(parts), "runs": [_run(r, uri) for r in runs.itertuples()]}
-        )
-    return found
+        found[name] = {"id": name, "title": " · ".join(parts), "runs": []}
+    return found[name]
 
 
 def _run(run: Any, uri: str) -> dict[str, str | None]:
@@ -108,6 +129,20 @@ def _run(run: Any, uri: str) -> dict[str, str | None]:
         "time": duration(run.time_s),
         "run_id": run.run_id,
         "url": mlflow_url(uri, run.experiment_id, run.run_id),
+    }
+
+
+def _other(run: Other, uri: str) -> dict[str, str | None]:
+    """A plasticity or export run: it has no accuracy of its own, and an export is neither timed nor tracked."""
+    tracking, seconds = run.summary.get("tracking", {}), run.summary.get("time_s")
+    run_id = tracking.get("run_id") or ""
+    return {
+        "stage": f"{run.cell.stage}@{run.cell.name}",
+        "accuracy": "",
+        "sparsity": "",
+        "time": "" if seconds is None else duration(seconds),
+        "run_id": run_id,
+        "url": mlflow_url(uri, tracking.get("experiment_id") or "", run_id),
     }
 
 

@@ -20,19 +20,22 @@ from pathlib import Path
 from typing import Any
 
 from granet.types import UserError
-from pipeline import figures, paper
+from pipeline import figures, paper, plasticity_figures, plasticity_tables
 from pipeline.cli import run_main
 from pipeline.drawing import DPI
 from pipeline.fields import Table
 from pipeline.noise import LEVEL, MIN_SEEDS
 from pipeline.overview import overview
 from pipeline.params import load
+from pipeline.plasticity_results import departures as study_departures
+from pipeline.plasticity_results import studies
 from pipeline.printed import FURTHER, ModelRows, asked, further
 from pipeline.provenance import departures, facts, how_to_open, images, run_groups
 from pipeline.results import Results, curves, headline, histories, layers, once, read
 from pipeline.significance import Significance, significance
+from pipeline.smaller import smaller
 from pipeline.table1 import table1
-from pipeline.tables import Tables, dense_accuracies
+from pipeline.tables import Tables, network_accuracies
 from pipeline.tracking import Tracker, flatten, tracking_uri
 from pipeline.wording import DATASET_NAMES, MODEL_NAMES, setting
 
@@ -75,6 +78,21 @@ class Block:
     """Whether the paper's number stands beside any of its accuracies."""
     figures: dict[str, Path]
     """Kind of figure -> its file, for those with something to draw."""
+
+
+@dataclass(frozen=True)
+class Plasticity:
+    """One figure of the plasticity study."""
+
+    id: str
+    title: str
+    outcome: str
+    figures: dict[str, Path]
+    caption: str
+    departures: list[str]
+    findings: list[str]
+    phases: Table
+    points: Table
 
 
 def printed(results: Results) -> Iterator[Printed]:
@@ -125,6 +143,24 @@ def _draw(tables: Tables, name: str, folder: Path) -> dict[str, Path]:
     return {kind: paths[kind] for kind in shown}
 
 
+def plasticity(results: Results, folder: Path) -> Iterator[Plasticity]:
+    """The figures of the plasticity study that have a branch, written to ``folder``, with their numbers."""
+    for study in studies(results):
+        path = folder / f"{study.id}.png"
+        plasticity_figures.picture(study, path)
+        yield Plasticity(
+            id=study.id,
+            title=study.title,
+            outcome=study.outcome,
+            figures={"plasticity": path},
+            caption=plasticity_figures.caption(study),
+            departures=study_departures(results, study),
+            findings=plasticity_tables.findings(study),
+            phases=plasticity_tables.phases(study),
+            points=plasticity_tables.points(study, len(results.params.grid.seeds)),
+        )
+
+
 def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     """All files of the report; returns what is in metrics.json."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -153,12 +189,20 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
 def _context(results: Results, folder: Path) -> dict[str, Any]:
     """What the templates show."""
     params, grid, shown = results.params, results.params.grid, list(blocks(results, folder))
+    no_method = not (grid.methods or grid.after)
+    only_study = no_method and bool(grid.pretrain)
     return {
-        "overview": overview(results),
-        "table1": table1(results),
+        "overview": None if only_study else overview(results),
+        "table1": None if only_study else table1(results),
+        "only_study": only_study,
+        "plasticity": list(plasticity(results, folder)),
+        "continued": params.plasticity.continued(params.train),
+        "outcomes": params.plasticity.outcomes,
+        "filters": any(text.startswith("filter") for text in grid.pretrain),
+        "smaller": smaller(results),
         "printed": list(printed(results)),
         "blocks": shown,
-        "dense_accuracies": None if grid.methods or grid.after else dense_accuracies(results),
+        "network_accuracies": network_accuracies(results) if no_method else None,
         "sparse": any("accuracy" in block.figures for block in shown),
         "departures": departures(results),
         "beside_paper": any(len(results.on(dataset)) for dataset in paper.columns()),
@@ -173,7 +217,7 @@ def _context(results: Results, folder: Path) -> dict[str, Any]:
         "batch_size": params.train.batch_size,
         "missing": [f"{cell.stage}@{cell.name}" for cell in results.missing],
         "outdated": [f"{cell.stage}@{cell.name}" for cell in results.outdated],
-        "num_runs": len(results.runs),
+        "num_runs": len(results.runs) + len(results.others),
         "hardware": once(results.runs["hardware"].tolist()),
         "precision": once(results.runs["precision"].tolist()),
         "experiment": params.tracking.experiment,

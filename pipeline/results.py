@@ -10,9 +10,10 @@ mean. Fractions lie in [0, 1].
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from granet.types import UserError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 CURVES = ("sparsity", "test_accuracy", "inference_ratio")
 FREE = {"device": None}  # of the train section: says where a run goes, not what it is
+OTHERS = ("plasticity", "export")
+"""Stages that train no network of their own, so that they have no accuracy to compare."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,26 @@ class Stat:
 
 
 @dataclass(frozen=True)
+class Other:
+    """A finished run of `OTHERS`."""
+
+    cell: Cell
+    summary: dict[str, Any]
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Results:
-    """All runs of the grid: ``runs`` has a row each; ``missing`` never ran, ``outdated`` ran with other parameters."""
+    """All runs of the grid: ``runs`` has a row each; ``missing`` never ran, ``outdated`` ran with other parameters.
+
+    ``others``: the finished plasticity and export runs, which have no row there.
+    """
 
     params: Params
     runs: "DataFrame"
     missing: list[Cell]
     outdated: list[Cell]
+    others: list["Other"] = field(default_factory=list)
 
     def stat(self, name: str, metric: str) -> Stat | None:
         """Mean over the seeds of a group; None where no run has the metric."""
@@ -59,6 +75,10 @@ class Results:
         """The same, with each run's seed."""
         runs = self.runs.loc[self.runs["group"] == name, ["seed", metric]].dropna()
         return dict(zip(runs["seed"].tolist(), runs[metric].tolist(), strict=True))
+
+    def finished(self, stage: str) -> list["Other"]:
+        """The finished runs of a stage of `OTHERS`."""
+        return [other for other in self.others if other.cell.stage == stage]
 
     def on(self, dataset: str) -> "DataFrame":
         """The runs on one dataset."""
@@ -78,6 +98,7 @@ def cells(params: Params) -> Iterator[Cell]:
         "method": grid.methods,
         "sparsity": grid.sparsities,
         "rewind": grid.rewinds,
+        "network": grid.pretrain,
         "seed": grid.seeds,
     }
     for stage, keys in STAGE_KEYS.items():
@@ -86,6 +107,8 @@ def cells(params: Params) -> Iterator[Cell]:
         }  # the seed last: the runs of a mean stay together
         if stage in ("after", "reinit", "retrain"):
             own["method"] = getattr(grid, stage)
+        if stage == "export":
+            own["network"] = grid.export
         for combination in product(*own.values()):
             yield Cell(stage, **dict(zip(own, combination, strict=True)))
 
@@ -104,19 +127,25 @@ def read(params: Params, root: Path = Path("runs")) -> Results:
     """The finished runs of the grid. Raises UserError where there are none, or where a summary cannot be read."""
     from pandas import DataFrame
 
-    rows, missing, outdated = [], [], []
+    rows, others, missing, outdated = [], [], [], []
     for cell in cells(params):
         path = root / cell.stage / cell.name / "summary.json"
         if not path.exists():
             missing.append(cell)
-        elif not is_current(summary := _summary(path), params):
+            continue
+        summary = _summary(path)
+        # an export knows no parameters: it is as old as the network that it was made from
+        stale_export = cell.stage == "export" and cell.source in (*missing, *outdated)
+        if stale_export or not is_current(summary, params):
             outdated.append(cell)
+        elif cell.stage in OTHERS:
+            others.append(Other(cell, summary, path.parent))
         else:
             rows.append(_row(cell, summary, path.parent))
     if not rows:
         made = " that was made with its parameters" if outdated else ""
         raise UserError(f"{root} holds no finished run of the grid in params.yaml{made}; run: dvc repro")
-    return Results(params, DataFrame(rows), missing, outdated)
+    return Results(params, DataFrame(rows), missing, outdated, others)
 
 
 def _summary(path: Path) -> dict[str, Any]:
@@ -131,10 +160,15 @@ def is_current(summary: dict[str, Any], params: Params) -> bool:
 
     Data and masks are left to DVC, which knows whether they changed; settings that do not change them may differ.
     """
-    config, stage = summary["config"], summary["config"]["stage"]
+    if (config := summary.get("config")) is None:  # of an export
+        return True
+    stage = config["stage"]
+    if config["train"] | FREE != dataclasses.asdict(params.train) | FREE:
+        return False
+    if stage == "plasticity":
+        return config["plasticity"] == dataclasses.asdict(params.plasticity)
     section = params.methods.get(config.get("method") or "dense")
-    same_method = stage in ("reinit", "retrain") or config["hyperparameters"] == section
-    return same_method and config["train"] | FREE == dataclasses.asdict(params.train) | FREE
+    return stage in ("pretrain", "reinit", "retrain") or config["hyperparameters"] == section
 
 
 def _row(cell: Cell, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -186,7 +220,7 @@ def layers(runs: "DataFrame") -> "DataFrame":
     """Mean learnt sparsity: a row per group, a column per layer in the order of the model. Dense runs have none."""
     from pandas import DataFrame
 
-    masked = runs[runs["layer_sparsity"].map(bool)]
+    masked = runs[runs["layer_sparsity"].map(bool).astype(bool)]  # of no runs, map makes objects
     frame = DataFrame(masked["layer_sparsity"].tolist(), index=masked["group"])
     return frame.groupby(level=0, sort=False).mean()
 
@@ -194,7 +228,9 @@ def layers(runs: "DataFrame") -> "DataFrame":
 def headline(results: Results) -> dict[str, dict[str, float]]:
     """reports/metrics.json: mean test accuracy at the last epoch, by model and method.
 
-    Keys look like ``{"digits-resnet20": {"dense": 0.97, "granet-0.98": 0.93, "granet-0.98-lth": 0.92}}``.
+    Keys look like ``{"digits-resnet20": {"dense": 0.97, "granet-0.98": 0.93, "granet-0.98-lth": 0.92}}``. A
+    pre-trained network is ``pretrain-element-0.9``; its ``plasticity-element-0.9-global-0.5-regenerated`` is the mean
+    change over the epochs at which it was pruned.
     """
     found: dict[str, dict[str, float]] = {}
     for run in results.runs.drop_duplicates("group").itertuples():
@@ -202,9 +238,25 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
         key = run.group.removeprefix(prefix) if run.stage != "dense" else "dense"
         if run.stage == "reinit":
             key += "-reinit"
+        if run.stage == "pretrain":
+            key = f"pretrain-{key}"
         stat = results.stat(run.group, "last")
         assert stat is not None
         found.setdefault(f"{run.dataset}-{run.model}", {})[key] = round(stat.mean, 6)
+    for (model, key), changes in _mean_changes(results).items():
+        found.setdefault(model, {})[key] = round(fmean(changes), 6)
+    return found
+
+
+def _mean_changes(results: Results) -> dict[tuple[str, str], list[float]]:
+    """What each plasticity run states as its means, by (data set and model, key): one value per seed."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for run in results.finished("plasticity"):
+        path, cell = run.folder / "metrics.json", run.cell
+        for name, change in json.loads(path.read_text()).items():
+            outcome, _, branch = name.partition("-")
+            key = f"{cell.dataset}-{cell.model}", f"{outcome}-{cell.network}-{branch}"
+            found.setdefault(key, []).append(change)
     return found
 
 

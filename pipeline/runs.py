@@ -31,14 +31,31 @@ from pipeline.tracking import Tracker, flatten, root
 PREPARED = Path("data/prepared")
 STAGE_KEYS = {
     "dense": ("dataset", "model", "seed"),
+    "pretrain": ("dataset", "model", "network", "seed"),
     "sparse": ("dataset", "model", "method", "sparsity", "seed"),
     "after": ("dataset", "model", "method", "sparsity", "seed"),
     "reinit": ("dataset", "model", "method", "sparsity", "seed"),
     "retrain": ("dataset", "model", "method", "sparsity", "seed", "rewind"),
+    "plasticity": ("dataset", "model", "network", "seed"),
+    "export": ("dataset", "model", "network", "seed"),
 }
-SOURCES = {"after": "dense", "reinit": "sparse", "retrain": "sparse"}
+SOURCES = {
+    "after": "dense",
+    "reinit": "sparse",
+    "retrain": "sparse",
+    "plasticity": "pretrain",
+    "export": "pretrain",
+}
 """Stages that start from a finished run, and the stage of that run."""
-KEY_TYPES = {"dataset": str, "model": str, "seed": int, "method": str, "sparsity": float, "rewind": str}
+KEY_TYPES = {
+    "dataset": str,
+    "model": str,
+    "seed": int,
+    "method": str,
+    "sparsity": float,
+    "rewind": str,
+    "network": str,
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class Cell:
     method: str | None = None
     sparsity: float | None = None
     rewind: str | None = None
+    network: str | None = None
 
     @property
     def name(self) -> str:
@@ -123,6 +141,8 @@ class Setup:
     model: nn.Module
     method: Method
     rewind_to: Tensors | None = None
+    keep: Sequence[int] = ()
+    """Epochs whose checkpoints are results as well."""
 
 
 def parse(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
@@ -148,6 +168,7 @@ def parse(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
         ),
         "sparsity": grid.sparsities,
         "rewind": grid.rewinds,
+        "network": grid.pretrain,
     }
     keys = STAGE_KEYS[stage]
     if unknown := sorted(set(own) - {*keys, "out"}):
@@ -173,9 +194,42 @@ def _typed(key: str, text: str) -> Any:
         raise UserError(f"{key}={text!r} is not valid: it must be of type {kind.__name__}") from None
 
 
+@dataclass(frozen=True)
+class Work:
+    """A run that is ready to be trained, and where its traces go."""
+
+    run: Run
+    keep: Sequence[int]
+    config: dict
+    tags: dict[str, str]
+    store: Path
+    """The checkpoint's folder: its own, and found again after an interruption."""
+    tracker: Tracker
+
+
 def run_stage(stage: str, arguments: Sequence[str], start: Callable[[Start], Setup]) -> None:
     """Train one cell and write its results; ``start`` says what is trained."""
     cell, params, out = parse(stage, arguments)
+    with opened(cell, params, start) as work:
+        out.mkdir(parents=True, exist_ok=True)
+        history = fit(
+            work.run,
+            history_csv=out / "history.csv",
+            checkpoint_path=work.store / "last.pt",
+            on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
+            keep=work.keep,
+        )
+        write(out, work.run, history, work.config, work.tags, work.tracker)
+        for epoch in work.keep:
+            (out / "checkpoints").mkdir(exist_ok=True)
+            shutil.move(work.store / f"epoch-{epoch}.pt", out / "checkpoints" / f"epoch-{epoch}.pt")
+        shutil.rmtree(work.store, ignore_errors=True)
+
+
+@contextmanager
+def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Iterator[Work]:
+    """What every training process begins with: data, run, MLflow run, and the folder of its checkpoints."""
+    stage = cell.stage
     with ExitStack() as locks, Tracker() as tracker:
         device = pick_device(params.train.device)
         data = open_data(
@@ -198,24 +252,16 @@ def run_stage(stage: str, arguments: Sequence[str], start: Callable[[Start], Set
             rewind_to=setup.rewind_to,
         )
         config = _config(cell, params)
-        checkpoints = locks.enter_context(_own_folder(root() / ".checkpoints", _key(config, data, run, cell)))
+        store = locks.enter_context(_own_folder(root() / ".checkpoints", _key(config, data, run, cell)))
         tags = tags_of(f"{stage}@{cell.name}", data)
         tracker.start(
             params.tracking.experiment,
             f"{stage}@{cell.name}",
             params=flatten(config),
             tags=tags,
-            resume_file=checkpoints / "mlflow_run_id",
+            resume_file=store / "mlflow_run_id",
         )
-        out.mkdir(parents=True, exist_ok=True)
-        history = fit(
-            run,
-            history_csv=out / "history.csv",
-            checkpoint_path=checkpoints / "last.pt",
-            on_epoch=lambda row: tracker.metrics(row, step=int(row["epoch"])),
-        )
-        write(out, run, history, config, tags, tracker)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        yield Work(run, setup.keep, config, tags, store, tracker)
 
 
 @contextmanager
@@ -229,7 +275,9 @@ def _own_folder(parent: Path, key: str) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield parent / f"{key}-{os.getpid()}"
+            own = parent / f"{key}-{os.getpid()}"
+            yield own
+            shutil.rmtree(own, ignore_errors=True)
         else:
             yield parent / key
             Path(lock.name).unlink(missing_ok=True)
@@ -255,13 +303,20 @@ def _config(cell: Cell, params: Params) -> dict:
         "data": dataclasses.asdict(params.data),
         "train": dataclasses.asdict(params.train),
         "hyperparameters": section,
+        **({"plasticity": dataclasses.asdict(params.plasticity)} if cell.stage == "plasticity" else {}),
     }
+
+
+def _without_grid(config: dict) -> dict:
+    """A configuration without the list of branches, so that another list goes on with those that are there."""
+    continued = config.get("plasticity", {}).get("continued_epochs")
+    return {key: value for key, value in config.items() if key != "plasticity"} | {"continued": continued}
 
 
 def _key(config: dict, data: Data, run: Run, cell: Cell) -> str:
     """Names the checkpoint: a hash of all that a run's result depends on, the code included."""
     digest = hashlib.blake2b(digest_size=12)
-    parts = [config, data.md5, str(run.device), run.precision, torch.__version__]
+    parts = [_without_grid(config), data.md5, str(run.device), run.precision, torch.__version__]
     digest.update(json.dumps(parts, sort_keys=True).encode())
     for file in (*sorted(Path(granet.__file__).parent.rglob("*.py")), Path(resolve.__file__)):
         digest.update(file.read_bytes())

@@ -8,6 +8,7 @@ from typing import Any
 
 from granet.method import Method
 from granet.methods import INTERVAL, METHODS, TIME
+from granet.plasticity import PlasticityConfig
 from granet.train import TrainConfig
 from granet.types import UserError
 from pipeline import resolve
@@ -37,6 +38,10 @@ class GridConfig:
     )
     retrain: list[str] = key(["granet"], "methods whose masks are retrained by LTH and LRR (Table 6)")
     rewinds: list[str] = key(["lth", "lrr"], "lth: the run's initial weights; lrr: its final ones")
+    pretrain: list[str] = key(
+        [], "networks of the plasticity study: granularity-sparsity, e.g. element-0.9, filter-0.5"
+    )
+    export: list[str] = key([], "those of them that are shrunk, packed and written as ONNX")
 
 
 @dataclass
@@ -67,6 +72,7 @@ SECTIONS: dict[str, type] = {
     "grid": GridConfig,
     "data": DataConfig,
     "train": TrainConfig,
+    "plasticity": PlasticityConfig,
     "tracking": TrackingConfig,
 }
 
@@ -90,6 +96,7 @@ class Params:
     grid: GridConfig
     data: DataConfig
     train: TrainConfig
+    plasticity: PlasticityConfig
     tracking: TrackingConfig
     methods: dict[str, dict[str, Any]]
 

@@ -1,5 +1,8 @@
 """The report's tables of one model on one data set: FLOPs, reinitialisation, three accuracies, layers."""
 
+# pyright: reportArgumentType=false
+# (pandas' types are wider than the values of a frame whose columns are known)
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +17,7 @@ from pipeline.wording import (
     family,
     flops,
     labels,
+    network_name,
     percent,
     setting,
     short_percent,
@@ -74,15 +78,27 @@ class Tables:
             ]
             first, *others = [self._three(cell) for cell in cells] or [None]
             lines += [replace(first, heading=f"Sparsity {short_percent(sparsity)}"), *others] if first else []
+        if networks := self._pretrained():
+            lines += [replace(networks[0], heading="Pruning plasticity"), *networks[1:]]
         return _three_columns(lines)
 
-    def dense_line(self) -> Line:
-        """The dense model's three accuracies, under the name of its model and data set."""
-        return replace(self._three(self._cell("dense")), label=setting(self.dataset, self.model))
+    def network_lines(self) -> list[Line]:
+        """The three accuracies of the dense model and of the pre-trained networks, under the model and data set."""
+        name, networks = setting(self.dataset, self.model), self._pretrained()
+        dense = self._three(self._cell("dense"))
+        return [replace(dense, heading=name), *networks] if networks else [replace(dense, label=name)]
+
+    def _pretrained(self) -> list[Line]:
+        """A row per network of the plasticity study."""
+        return [
+            replace(self._three(self._cell("pretrain", network=text)), label=network_name(text), color="")
+            for text in self.params.grid.pretrain
+        ]
 
     def layers(self) -> Table:
         """Learnt sparsity of every layer, in percent: mean over the seeds."""
-        frame = layers(self.results.of(self.dataset, self.model))
+        runs = self.results.of(self.dataset, self.model)
+        frame = layers(runs[runs["stage"].isin(["dense", "sparse", "after"])])
         columns = [s for s in self.series() if s.sparsity is not None]
         lines = [
             Line(str(layer), "", [_share(column.get(s.group), s.group) for s in columns])
@@ -113,10 +129,15 @@ class Tables:
         ]
 
     def _cell(
-        self, stage: str, method: str | None = None, sparsity: float | None = None, rewind: str | None = None
+        self,
+        stage: str,
+        method: str | None = None,
+        sparsity: float | None = None,
+        rewind: str | None = None,
+        network: str | None = None,
     ) -> Cell:
         """A cell of this model and data set; its seed says nothing."""
-        return Cell(stage, self.dataset, self.model, 0, method, sparsity, rewind)
+        return Cell(stage, self.dataset, self.model, 0, method, sparsity, rewind, network)
 
     def _cells(self, method: str, stage: str | None = None) -> list[Cell]:
         """A cell per sparsity of the grid; in the stage that trains the method where none is given."""
@@ -162,11 +183,16 @@ class Tables:
         return Number("1", sizes, run["group"])
 
 
-def dense_accuracies(results: Results) -> Table:
-    """The three accuracies of all dense networks in one table: all there is where the grid has no method."""
+def network_accuracies(results: Results) -> Table:
+    """The three accuracies of all networks in one table: dense and pre-trained, all there is without a method."""
     grid = results.params.grid
     return _three_columns(
-        [Tables(results, dataset, model).dense_line() for dataset in grid.datasets for model in grid.models]
+        [
+            line
+            for dataset in grid.datasets
+            for model in grid.models
+            for line in Tables(results, dataset, model).network_lines()
+        ]
     )
 
 

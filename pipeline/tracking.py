@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -118,6 +118,20 @@ class Tracker:
             resume_file=str(resume_file) if resume_file else None,
         )
 
+    @contextmanager
+    def nested(self, name: str, params: Mapping[str, Any], resume_file: Path) -> Iterator[None]:
+        """Until the block ends, everything goes to a run of its own, nested in this one."""
+        self._send("nest", name=name, params=dict(params), resume_file=str(resume_file))
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            self._send("unnest", status=status)
+
     def metrics(self, values: Mapping[str, float | None], step: int) -> None:
         """Log numbers at a step; an epoch already logged before a resumption is skipped."""
         self._send("metrics", values=dict(values), step=step)
@@ -156,6 +170,7 @@ class _Run:
         self._experiment_id: str | None = None
         self._run_id = ""
         self._logged: set[int] = set()
+        self._outer: list[tuple[str, set[int]]] = []
 
     def start(self, experiment: str, name: str, params: dict, tags: dict, resume_file: str | None) -> None:
         from mlflow.entities import Param, RunTag
@@ -173,6 +188,16 @@ class _Run:
         if resume_file:
             Path(resume_file).parent.mkdir(parents=True, exist_ok=True)
             Path(resume_file).write_text(self._run_id)
+
+    def nest(self, name: str, params: dict, resume_file: str) -> None:
+        self._outer.append((self._run_id, self._logged))
+        self._logged = set()
+        tags = {"mlflow.parentRunId": self._run_id}
+        self.start(str(self._experiment), name, params, tags, resume_file)
+
+    def unnest(self, status: str) -> None:
+        self._client.set_terminated(self._run_id, status)
+        self._run_id, self._logged = self._outer.pop()
 
     def _reopen(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -204,6 +229,8 @@ class _Run:
         print(json.dumps({"experiment": self._experiment, **ids}), flush=True)
 
     def finish(self, status: str) -> None:
+        while self._outer:
+            self.unnest(status)
         if self._run_id:
             self._client.set_terminated(self._run_id, status)
             self._run_id = ""

@@ -1,11 +1,12 @@
 """How the report names and prints things. Fractions become percent here, and nowhere else."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from granet.methods import METHODS
+from granet.plasticity import parse_network
 from pipeline.params import Params
 from pipeline.runs import Cell
 from pipeline.schema import ABOUT, section_schema
@@ -170,6 +171,33 @@ def suffix(cell: Cell) -> str:
     return ", reinitialised" if cell.stage == "reinit" else ""
 
 
+def network_name(text: str) -> str:
+    """A pre-trained network of the plasticity study.
+
+    >>> network_name("element-0.9"), network_name("filter-0.5"), network_name("element-0.0")
+    ('Pre-trained, sparsity 0.9', 'Pre-trained, filter sparsity 0.5', 'Pre-trained, sparsity 0')
+    """
+    granularity, sparsity = parse_network(text)
+    return f"Pre-trained, {'filter ' if granularity == 'filter' else ''}sparsity {sparsity:g}"
+
+
+def run_name(params: Params, cell: Cell) -> str:
+    """What a run trained, without model, data set and sparsity."""
+    if cell.network is None:
+        return labels(params)[cell.method or "dense"] + suffix(cell)
+    own = {"plasticity": ", pruned once", "export": ", shrunk and packed"}
+    return network_name(cell.network) + own.get(cell.stage, "")
+
+
+def listed(values: Sequence[object]) -> str:
+    """
+    >>> listed([0.0, 0.5, 0.98]), listed([2])
+    ('0, 0.5 and 0.98', '2')
+    """
+    *first, last = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def percent(value: float) -> str:
     """A fraction as a number in percent.
 
@@ -204,6 +232,15 @@ def signed(value: float) -> str:
     """
     text = f"{100 * value:+.2f}"
     return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def signed_spread(mean: float, std: float | None) -> str:
+    """Mean ± std of differences of fractions, in percentage points.
+
+    >>> signed_spread(-0.0185, 0.002), signed_spread(0.0, None)
+    ('−1.85 ± 0.20', '0.00')
+    """
+    return signed(mean) if std is None else f"{signed(mean)} ± {percent(std)}"
 
 
 def flops(value: float) -> str:

@@ -1,17 +1,28 @@
 """Run folders with numbers chosen by a test, in the files and shapes that pipeline.runs writes. For tests only."""
 
+import csv
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import md5
 from pathlib import Path
 
 from granet.history import HistoryFile
+from granet.plasticity import Branch, branches, parse_network
 from pipeline.params import Params, compose, validate
+from pipeline.plasticity import COLUMNS, mean_changes
 from pipeline.runs import STAGE_KEYS, Cell
 
 DENSE_FLOPS = 1_000_000
+ENVIRONMENT = {
+    "hardware": "x86_64 CPU, 2 threads",
+    "precision": "fp32",
+    "torch": "2.15.0",
+    "git_revision": "0123456789abcdef0123456789abcdef01234567",
+    "git_dirty": "false",
+    "data_md5": "d41d8cd98f00b204e9800998ecf8427e",
+}
 LAYERS = {"conv1.weight": 0.5, "layer1.conv.weight": 0.9, "fc.weight": 0.7}
 
 
@@ -24,6 +35,12 @@ def params_of(**grid: list) -> Params:
     """The quick recipe under a grid of the test's own."""
     sections = _quick().sections()
     return validate(sections | {"grid": sections["grid"] | grid})
+
+
+@cache
+def study_of(recipe: str, *overrides: str) -> Params:
+    """A recipe of the plasticity study, with overrides."""
+    return compose([f"recipe={recipe}", *overrides])
 
 
 def write_run(
@@ -44,7 +61,7 @@ def write_run(
     """A finished run with these test accuracies by epoch; the last one is the headline."""
     folder = root / cell.stage / cell.name
     target = cell.sparsity or 0.0
-    layer_sparsity = (LAYERS if layers is None else layers) if cell.method else {}
+    layer_sparsity = (LAYERS if layers is None else layers) if cell.method or cell.network else {}
     inference = DENSE_FLOPS * (inference_ratio if cell.method else 1)
     with HistoryFile(folder / "history.csv") as file:
         for epoch, accuracy in enumerate(accuracies, start=1):
@@ -93,19 +110,92 @@ def write_run(
         "epochs": len(accuracies),
         "final_sparsity_epoch": 1,
         "time_s": 2.0 * len(accuracies),
-        "environment": {
-            "hardware": "x86_64 CPU, 2 threads",
-            "precision": "fp32",
-            "torch": "2.15.0",
-            "git_revision": "0123456789abcdef0123456789abcdef01234567",
-            "git_dirty": "false",
-            "data_md5": "d41d8cd98f00b204e9800998ecf8427e",
-        },
+        "environment": ENVIRONMENT,
         "tracking": {
             "experiment": params.tracking.experiment,
             "run_id": md5(f"{cell.stage}@{cell.name}".encode()).hexdigest() if run_id == "auto" else run_id,
         }
         | ({"experiment_id": experiment_id} if experiment_id else {}),
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return folder
+
+
+def write_branches(
+    root: Path, params: Params, cell: Cell, change: Callable[[Branch], float | None], *, before: float = 0.8
+) -> Path:
+    """A finished plasticity run, each branch with the change that the test gives it; None: it diverged."""
+    folder = root / cell.stage / cell.name
+    folder.mkdir(parents=True, exist_ok=True)
+    train, study = params.train, params.plasticity
+    drops = [drop * train.total_epochs for drop in train.lr_drops]
+    rows = []
+    for branch in branches(study, parse_network(cell.network or "")[0]):
+        found = change(branch)
+        row = {
+            **dataclasses.asdict(branch),
+            "lr": train.lr * train.lr_factor ** sum(drop <= branch.epoch for drop in drops),
+            "before": before,
+            "after": None if found is None else before + found,
+            "change": found,
+            "sparsity": 0.9,
+            "steps": 12 * branch.epoch,
+            "time_s": 3.0,
+            "run_id": "",
+        }
+        rows.append(row)
+    with (folder / "branches.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "metrics.json").write_text(json.dumps(mean_changes(rows)))
+    summary = {
+        "name": cell.name,
+        "config": {
+            **{key: getattr(cell, key) for key in STAGE_KEYS[cell.stage]},
+            "stage": cell.stage,
+            "data": dataclasses.asdict(params.data),
+            "train": dataclasses.asdict(train),
+            "plasticity": dataclasses.asdict(study),
+        },
+        "epochs": train.total_epochs,
+        "lr_drop_epochs": drops,
+        "continued_epochs": study.continued(train),
+        "num_branches": len(rows),
+        "time_s": 3.0 * len(rows),
+        "environment": ENVIRONMENT,
+        "tracking": {
+            "experiment": params.tracking.experiment,
+            "experiment_id": "4",
+            "run_id": md5(f"{cell.stage}@{cell.name}".encode()).hexdigest(),
+        },
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return folder
+
+
+def write_export(root: Path, cell: Cell, *, times_smaller: float = 2.0) -> Path:
+    """A finished export run of a network of a million parameters; 1.0 times smaller: nothing was cut out."""
+    folder = root / cell.stage / cell.name
+    folder.mkdir(parents=True, exist_ok=True)
+    cut = times_smaller > 1
+    summary = {
+        "name": cell.name,
+        "run": f"runs/pretrain/{cell.name}",
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "network": cell.network,
+        "seed": cell.seed,
+        "parameters": {"dense": 1_000_000, "shrunk": round(1_000_000 / times_smaller)},
+        "flops": {"dense": 80_000_000, "shrunk": round(80_000_000 / times_smaller)},
+        "latency_ms": {size: {"dense": ms, "shrunk": ms / 1.6} for size, ms in (("1", 4.0), ("128", 160.0))}
+        if cut
+        else {},
+        "max_difference": 2.5e-6,
+        "onnx_max_difference": 1e-6,
+        "bytes": {"dense": 4_000_000, "packed": 1_000_000},
+        "compression": 4.0,
+        "environment": {key: ENVIRONMENT[key] for key in ("hardware", "torch", "git_revision", "git_dirty")},
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return folder

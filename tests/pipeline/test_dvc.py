@@ -248,7 +248,21 @@ def logs(project, status):
     return "".join(project.run("dvc", "queue", "logs", name, check=False).stdout for name in names)
 
 
-@pytest.mark.parametrize("stage", ["prepare", "dense", "sparse", "after", "reinit", "retrain", "report"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "prepare",
+        "dense",
+        "sparse",
+        "after",
+        "reinit",
+        "retrain",
+        "pretrain",
+        "plasticity",
+        "export",
+        "report",
+    ],
+)
 def test_declared_code_is_what_is_imported(stage):
     """dvc.yaml's lists against the import graph, without what cannot change a result (see dvc.yaml's first lines)."""
     graph = grimp.build_graph("granet", "pipeline")

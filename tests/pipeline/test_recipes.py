@@ -19,6 +19,8 @@ from tests.helpers.project import ROOT, Project
 pytestmark = pytest.mark.xdist_group("recipes")
 
 TABLES = ("table1", "table2", "table6", "table9", "figure4", "cifar")
+ELEMENTS = ("element-0.0", "element-0.5", "element-0.9", "element-0.98")
+FILTERS = ("filter-0.0", "filter-0.1", "filter-0.5", "filter-0.7")
 UNPACK = ROOT.parent / "shared/data/unpack_cifar10.py"
 CELL = "cifar10-resnet20"
 TINY = (
@@ -52,7 +54,42 @@ def num_runs(recipe):
     ],
 )
 def test_a_recipe_composes_the_full_grid(recipe, runs):
-    assert num_runs(recipe) == runs
+    assert num_runs(recipe) == {"pretrain": 0, "plasticity": 0, "export": 0} | runs
+
+
+@pytest.mark.parametrize(
+    ("figures", "model", "networks", "scope"),
+    [
+        ((2, 3), "resnet20", ELEMENTS, "global"),
+        ((5, 6), "resnet20", FILTERS, None),
+        ((7, 8), "vgg19", FILTERS, None),
+        ((9, 10), "resnet20", ELEMENTS, "uniform"),
+        ((11, 12), "vgg19", ELEMENTS, "global"),
+        ((13, 14), "vgg19", ELEMENTS, "uniform"),
+    ],
+)
+def test_the_figures_of_pruning_plasticity(figures, model, networks, scope):
+    """Section 3.4 and Appendix A; the first of a pair is plasticity, the second the final gap."""
+    for figure, outcome in zip(figures, ("plasticity", "final"), strict=True):
+        composed = params.compose([f"recipe=figure{figure}"])
+        grid, study = composed.grid, composed.plasticity
+        assert (grid.datasets, grid.models, grid.pretrain) == (["cifar10"], [model], list(networks))
+        assert not (grid.methods or grid.after or grid.reinit or grid.retrain)
+        assert study.outcomes == [outcome]
+        assert scope is None or study.scopes == [scope]
+        assert (study.rates, study.regenerate) == ([0.2, 0.5, 0.9, 0.98], [False, True])
+        assert study.continued(composed.train) == 30
+
+
+def test_the_recipe_of_the_whole_study_holds_every_figure():
+    everything = params.compose(["recipe=plasticity"])
+    for figure in (2, 3, *range(5, 15)):
+        part = params.compose([f"recipe=figure{figure}"])
+        assert (part.train, part.data) == (everything.train, everything.data)
+        for key in ("models", "pretrain", "export", "seeds"):
+            assert set(getattr(part.grid, key)) <= set(getattr(everything.grid, key))
+        for key in ("epochs", "rates", "filter_rates", "scopes", "regenerate", "outcomes"):
+            assert set(getattr(part.plasticity, key)) <= set(getattr(everything.plasticity, key))
 
 
 @pytest.mark.parametrize("recipe", TABLES)

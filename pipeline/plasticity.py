@@ -1,0 +1,176 @@
+"""Stage plasticity: prune a pre-trained network once, in many ways, and see what becomes of it (Section 3).
+
+    python -m pipeline.plasticity [dataset=D] [model=M] [network=GRANULARITY-SPARSITY] [seed=S] [out=DIR]
+                                  [section.key=value ...]
+
+Needs the pretrain run of the same cell in runs/pretrain. One process goes through all branches: epochs, outcomes,
+scopes, rates, with and without regeneration, as the section plasticity of params.yaml says. What is measured is kept
+in .checkpoints: after an interruption, or with longer lists, only the branches that are missing are trained. Keys left
+out are the first entries of the grid. With section.key=value overrides the results go to scratch/plasticity/<run>,
+else to runs/plasticity/<run>.
+"""
+
+import csv
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from statistics import fmean
+
+from granet import checkpoint
+from granet.plasticity import Branch, Row, branches, measure, parse_network, static
+from granet.train import TrainConfig
+from granet.types import UserError
+from pipeline.cli import run_main
+from pipeline.outputs import environment
+from pipeline.runs import Cell, Setup, Start, Work, opened, parse
+
+COLUMNS = (
+    *Branch.__annotations__,
+    "lr",
+    "before",
+    "after",
+    "change",
+    "sparsity",
+    "steps",
+    "time_s",
+    "run_id",
+)
+
+
+def start(given: Start) -> Setup:
+    """The model and the masks of the pre-trained network."""
+    assert given.cell.network is not None
+    model = given.build(given.cell.seed)
+    return Setup(model, static(given.cell.network, model))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure the branches that are not there yet, and write all of them."""
+    cell, params, out = parse("plasticity", arguments)
+    config = params.plasticity
+    assert cell.network is not None and cell.source is not None
+    wanted = branches(config, parse_network(cell.network)[0])
+    _check_training(cell.source, params.train)
+    with opened(cell, params, start) as work:
+        continued = config.continued(work.run.config)
+        rows = _measured(work, cell, wanted, continued)
+        shown = [rows[branch.name] for branch in wanted]
+        out.mkdir(parents=True, exist_ok=True)
+        with (out / "branches.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(shown)
+        metrics = mean_changes(shown)
+        (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        work.tracker.metrics(metrics, step=0)
+        summary = {
+            "name": cell.name,
+            "config": work.config,
+            "epochs": work.run.epochs,
+            "lr_drop_epochs": [drop * work.run.epochs for drop in work.run.config.lr_drops],
+            "continued_epochs": continued,
+            "num_branches": len(shown),
+            "time_s": sum(row["time_s"] or 0.0 for row in shown),
+            "environment": environment(work.run, work.tags),
+            "tracking": work.tracker.wait(),
+        }
+        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        work.tracker.artifacts(out / "branches.csv", out / "summary.json")
+
+
+def _measured(work: Work, cell: Cell, wanted: list[Branch], continued: int) -> dict[str, Row]:
+    """Rows by the branch's name, the wanted ones and maybe more."""
+    assert cell.source is not None
+    record = work.store / "branches.json"
+    rows: dict[str, Row] = json.loads(record.read_text()) if record.exists() else {}
+    missing = [branch for branch in wanted if branch.name not in rows]
+    final = _final_accuracy(cell.source)
+    began, epoch, state = time.monotonic(), 0, {}
+    if wanted and len(missing) < len(wanted):
+        print(f"{cell.name}: {len(wanted) - len(missing)} of {len(wanted)} branches are there already")
+    for done, branch in enumerate(missing):
+        if branch.epoch != epoch:
+            epoch, state = branch.epoch, _checkpoint(cell.source, branch.epoch)
+        seconds = (time.monotonic() - began) / max(done, 1) * (len(missing) - done)
+        left = f", {timedelta(seconds=round(seconds))} left" if done else ""
+        title = f"{cell.name} [{done + 1}/{len(missing)}{left}] {branch.name}"
+        own = work.store / branch.name
+        with work.tracker.nested(f"{cell.name} {branch.name}", vars(branch), own / "mlflow_run_id"):
+            row = measure(
+                work.run,
+                branch,
+                state,
+                final,
+                continued,
+                title=title,
+                folder=own,
+                on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
+            )
+            work.tracker.metrics(
+                {key: row[key] for key in ("before", "after", "change")}, step=work.run.epochs
+            )
+            rows[branch.name] = row | {"run_id": work.tracker.wait()["run_id"]}
+        _write(record, rows)
+        shutil.rmtree(own)
+    return rows
+
+
+def _write(path: Path, rows: dict[str, Row]) -> None:
+    """Whole or not at all: a kill must not cost what was measured before."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(rows, indent=1))
+    temporary.replace(path)
+
+
+def _check_training(source: Cell, train: TrainConfig) -> None:
+    """Raise UserError where the network was trained otherwise: its branches would follow another schedule."""
+    before = json.loads(_existing(source, "summary.json").read_text())["config"]["train"]
+    for key, value in dataclasses.asdict(train).items():
+        if key != "device" and before[key] != value:
+            raise UserError(
+                f"train.{key}={value!r}, but {source.folder} was trained with {before[key]!r}; "
+                f"write that, or run the stage again: dvc repro pretrain@{source.name}"
+            )
+
+
+def _final_accuracy(source: Cell) -> float:
+    """Test accuracy of the unpruned run at its last epoch."""
+    return json.loads(_existing(source, "metrics.json").read_text())["test_accuracy_last"]
+
+
+def _checkpoint(source: Cell, epoch: int) -> dict:
+    """The unpruned run's state after an epoch."""
+    state = checkpoint.load(_existing(source, f"checkpoints/epoch-{epoch}.pt"))
+    assert state is not None
+    return state
+
+
+def _existing(source: Cell, file: str) -> Path:
+    if not (path := source.folder / file).exists():
+        raise UserError(f"{path} is missing; run the pretrain stage first: dvc repro pretrain@{source.name}")
+    return path
+
+
+def mean_changes(rows: Sequence[Row]) -> dict[str, float]:
+    """Mean change in test accuracy over the epochs of pruning; branches that diverged are left out.
+
+    >>> row = {"outcome": "final", "scope": "global", "rate": 0.5, "regenerated": True}
+    >>> mean_changes([row | {"change": -0.25}, row | {"change": 0.0}, row | {"change": None}])
+    {'final-global-0.5-regenerated': -0.125}
+    """
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        way = "regenerated" if row["regenerated"] else "pruned"
+        if row["change"] is not None:
+            key = f"{row['outcome']}-{row['scope']}-{row['rate']}-{way}"
+            found.setdefault(key, []).append(row["change"])
+    return {key: fmean(values) for key, values in found.items()}
+
+
+if __name__ == "__main__":
+    run_main(main, __doc__, sys.argv[1:])

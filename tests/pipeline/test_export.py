@@ -1,0 +1,182 @@
+"""The export stage on run folders that the test makes: filters that can be cut out, and single weights that cannot."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from granet.coupling import channel_groups
+from granet.export import latencies, load_packed, onnx_outputs
+from granet.maskable import maskable_weights
+from granet.masks import apply_
+from granet.models import build
+from granet.types import UserError
+from pipeline import export
+from pipeline.cli import run_main
+
+
+def write_run(folder: Path, stage: str, network: str | None) -> Path:
+    """A run of the small resnet20 on 7 classes: half of every group's filters pruned, or half of the weights."""
+    torch.manual_seed(0)
+    model = build("resnet20", num_classes=7)
+    weights = {name: weight.detach() for name, weight in maskable_weights(model).items()}
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    if network == "filter-0.5":
+        for group in channel_groups(model):
+            for name in group.outputs:
+                masks[name][::2] = False
+            for name in group.inputs:
+                masks[name][:, ::2] = False
+            for name in group.vectors:
+                model.get_parameter(name).data[::2] = 0
+    else:
+        masks = {name: torch.rand(mask.shape) < 0.5 for name, mask in masks.items()}
+    apply_(weights, masks)
+    name = f"digits-resnet20-{network or 'granet-0.5'}-3"
+    config: dict[str, Any] = {"dataset": "digits", "model": "resnet20", "seed": 3, "stage": stage}
+    config |= {"network": network} if network else {"method": "granet", "sparsity": 0.5}
+    summary = {"name": name, "config": config | {"data": {"image_size": None}}}
+    run = folder / stage / name
+    run.mkdir(parents=True)
+    (run / "summary.json").write_text(json.dumps(summary))
+    save_file(model.state_dict(), run / "model.safetensors")
+    save_file(masks, run / "masks.safetensors")
+    return run
+
+
+@pytest.fixture(scope="module")
+def filters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A run with pruned filters, its export, and what the stage printed."""
+    folder = tmp_path_factory.mktemp("filters")
+    run = write_run(folder, "pretrain", "filter-0.5")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "100")
+        patch.setattr(export, "BATCH_SIZES", (1, 8))
+        patch.setattr(export, "latencies", partial(latencies, time_s=0.2))
+        with (folder / "printed").open("w") as printed:
+            patch.setattr(sys, "stdout", printed)
+            export.main([f"run={run}", f"out={folder / 'out'}"])
+    return run, folder / "out", (folder / "printed").read_text()
+
+
+def test_pruned_filters_are_cut_out(filters):
+    run, out, _ = filters
+    assert sorted(file.name for file in out.iterdir()) == ["model.onnx", "packed.safetensors", "summary.json"]
+    summary = json.loads((out / "summary.json").read_text())
+    assert {key: summary[key] for key in ("name", "run", "dataset", "model", "network", "seed")} == {
+        "name": "digits-resnet20-filter-0.5-3",
+        "run": str(run),
+        "dataset": "digits",
+        "model": "resnet20",
+        "network": "filter-0.5",
+        "seed": 3,
+    }
+    dense, shrunk = (build("resnet20", num_classes=7, width=width) for width in (16, 8))
+    assert summary["parameters"] == {
+        "dense": sum(value.numel() for value in dense.parameters()),
+        "shrunk": sum(value.numel() for value in shrunk.parameters()),  # half of the filters: half as wide
+    }
+    assert summary["flops"]["dense"] / summary["flops"]["shrunk"] == pytest.approx(4, abs=0.1)
+    assert summary["latency_ms"].keys() == {"1", "8"}
+    assert all(0 < value < 1e4 for times in summary["latency_ms"].values() for value in times.values())
+    assert summary["max_difference"] < 1e-5
+    assert summary["onnx_max_difference"] < 1e-5
+    assert summary["bytes"] == {
+        "dense": (run / "model.safetensors").stat().st_size,
+        "packed": (out / "packed.safetensors").stat().st_size,
+    }
+    assert summary["compression"] == summary["bytes"]["dense"] / summary["bytes"]["packed"] > 3
+    assert summary["environment"].keys() == {"hardware", "torch", "git_revision", "git_dirty"}
+
+
+def test_its_files_give_the_run_back(filters):
+    run, out, _ = filters
+    weights, masks = load_packed(out / "packed.safetensors")
+    expected, expected_masks = load_file(run / "model.safetensors"), load_file(run / "masks.safetensors")
+    assert weights.keys() == expected.keys() and masks.keys() == expected_masks.keys()
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
+    assert all(torch.equal(masks[name], value) for name, value in expected_masks.items())
+    model = build("resnet20", num_classes=7)
+    model.load_state_dict(weights)
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            onnx_outputs(out / "model.onnx", images), model.eval()(images), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_what_it_prints_fits_100_columns_and_says_what_masks_are(filters):
+    printed = filters[2]
+    assert max(len(line) for line in printed.splitlines() if not line.startswith("Written to")) <= 100
+    for words in ("latency at batch 1, ms", "parameters", "FLOPs", "weights on disk"):
+        assert words in printed
+    assert "Masks only simulate sparsity" in printed
+    assert "really faster" in printed.replace("\n", " ")
+
+
+def test_single_weights_are_said_to_leave_nothing_to_cut_out(tmp_path, monkeypatch, capsys):
+    """The stage's own default folder, of a run that is not of the pretrain stage."""
+    monkeypatch.chdir(tmp_path)
+    run = write_run(Path("runs"), "sparse", None)
+    export.main([f"run={run}"])
+    summary = json.loads((tmp_path / "exports/sparse" / run.name / "summary.json").read_text())
+    assert summary["network"] is None
+    assert summary["latency_ms"] == {}
+    assert summary["parameters"]["shrunk"] == summary["parameters"]["dense"]
+    assert summary["flops"]["shrunk"] == summary["flops"]["dense"]
+    assert summary["max_difference"] == 0
+    assert summary["compression"] > 1.7  # half of the values, and a bit for each
+    assert (tmp_path / "exports/sparse" / run.name / "model.onnx").exists()
+    assert "Nothing can be cut out" in capsys.readouterr().out
+
+
+def test_a_run_of_the_pretrain_stage_goes_where_dvc_expects_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0])
+    run = write_run(Path("runs"), "pretrain", "filter-0.5")
+    export.main([f"run={run}"])
+    summary = json.loads((tmp_path / "runs/export" / run.name / "summary.json").read_text())
+    assert summary["latency_ms"]["128"] == {"dense": 2000.0, "shrunk": 1000.0}
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "run=FOLDER is missing"),
+        (["run="], "run is empty"),
+        (["folder=x"], "folder is an unknown key of the export stage; it has run, out"),
+        (["run=nowhere"], "run=nowhere is no folder"),
+        (["run=empty"], "run=empty is no finished run: it has no summary.json"),
+        (["run=broken"], "run=broken cannot be read"),
+        (["run=other"], "run=other cannot be read: Error(s) in loading state_dict"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for name in ("broken", "other"):
+        write_run(tmp_path, "sparse", None).rename(tmp_path / name)
+    (tmp_path / "broken" / "masks.safetensors").write_bytes(b"{")
+    summary = json.loads((tmp_path / "other" / "summary.json").read_text())
+    summary["config"]["model"] = "vgg19"
+    (tmp_path / "other" / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(SystemExit) as stopped:
+        run_main(export.main, export.__doc__, arguments)
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: {words}") and printed.err.count("\n") == 1
+
+
+def test_masks_of_another_run_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, other = write_run(Path("a"), "sparse", None), write_run(Path("b"), "pretrain", "filter-0.5")
+    (run / "masks.safetensors").write_bytes((other / "masks.safetensors").read_bytes())
+    with pytest.raises(UserError, match="weights are not zero where it is inactive"):
+        export.main([f"run={run}", "out=out"])
+    assert not (tmp_path / "out").exists()

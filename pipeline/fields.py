@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from pipeline.cells import Cell
 from pipeline.drawing import colors
 from pipeline.paper import Published, published
 from pipeline.results import Results, Stat, group
-from pipeline.runs import Cell
 from pipeline.wording import labels, signed, spread
 
 

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.cells import Cell
 from pipeline.params import Params, read_yaml
 from pipeline.results import Results, once
-from pipeline.runs import Cell
 from pipeline.wording import title
 
 FILE = Path(__file__).with_name("paper.yaml")

@@ -25,9 +25,10 @@ from granet import checkpoint
 from granet.plasticity import Branch, Row, branches, measure, parse_network, static
 from granet.train import TrainConfig
 from granet.types import UserError
+from pipeline.cells import Cell, parse
 from pipeline.cli import run_main
 from pipeline.outputs import environment
-from pipeline.runs import Cell, Setup, Start, Work, opened, parse
+from pipeline.runs import Setup, Start, Work, opened
 
 COLUMNS = (
     *Branch.__annotations__,

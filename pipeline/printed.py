@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pipeline import paper
+from pipeline.cells import Cell
 from pipeline.fields import Line, Number, Table, line, ours, printed_text, theirs
 from pipeline.paper import Layout, Row
 from pipeline.params import Params
 from pipeline.results import Results
-from pipeline.runs import Cell
 from pipeline.wording import (
     DATASET_NAMES,
     FAMILY_NAMES,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipeline import paper
+from pipeline.cells import Cell
 from pipeline.params import Params
 from pipeline.results import Other, Results, group, once
-from pipeline.runs import Cell
 from pipeline.tracking import root
 from pipeline.wording import (
     DATASET_NAMES,

@@ -17,8 +17,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from granet.types import UserError
+from pipeline.cells import STAGE_KEYS, Cell
 from pipeline.params import Params
-from pipeline.runs import STAGE_KEYS, Cell
 
 if TYPE_CHECKING:
     from pandas import DataFrame

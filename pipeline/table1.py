@@ -4,10 +4,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline import paper
+from pipeline.cells import Cell
 from pipeline.fields import Number, Table, line, ours, theirs
 from pipeline.params import Params
 from pipeline.results import Results
-from pipeline.runs import Cell
 from pipeline.wording import setting
 
 HEADS = ("epochs", "batch size", "learning rate", "momentum", "drops at epoch", "weight decay", "accuracy")

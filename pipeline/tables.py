@@ -6,11 +6,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.cells import Cell
 from pipeline.drawing import Series, colors
 from pipeline.fields import Line, Number, Table, line, ours, stat, theirs
 from pipeline.params import Params
 from pipeline.results import Results, group, layers
-from pipeline.runs import Cell
 from pipeline.wording import (
     FAMILY_NAMES,
     by_family,

@@ -7,8 +7,8 @@ from typing import Any
 
 from granet.methods import METHODS
 from granet.plasticity import parse_network
+from pipeline.cells import Cell
 from pipeline.params import Params
-from pipeline.runs import Cell
 from pipeline.schema import ABOUT, section_schema
 
 METHOD_NAMES = {

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from granet.history import HistoryFile
 from granet.plasticity import Branch, branches, parse_network
+from pipeline.cells import STAGE_KEYS, Cell
 from pipeline.params import Params, compose, validate
 from pipeline.plasticity import COLUMNS, mean_changes
-from pipeline.runs import STAGE_KEYS, Cell
 
 DENSE_FLOPS = 1_000_000
 ENVIRONMENT = {

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pipeline import paper
+from pipeline.cells import Cell
 from pipeline.claims import Claim, claims, judge, verdict
 from pipeline.overview import overview
 from pipeline.results import Results, read
-from pipeline.runs import Cell
 from tests.helpers.runs import params_of, write_run
 
 IMAGES = {"cifar10": {"train": 45000, "test": 10000}, "cifar100": {"train": 50000, "test": 10000}}

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cells import Cell
 from pipeline.paper import FILE, Published, differences, layouts, published, rows, seeds_missing
 from pipeline.params import read_yaml
 from pipeline.results import read
-from pipeline.runs import Cell
 from tests.helpers.runs import params_of, write_run
 
 TRANSCRIPT = Path(__file__).parents[2].parent / "shared/paper/tables.yaml"

@@ -12,12 +12,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pipeline import report
+from pipeline.cells import Cell
 from pipeline.drawing import STYLE
 from pipeline.plasticity_figures import DROP, RATE_COLORS, caption, draw, picture, rate_colors
 from pipeline.plasticity_results import departures, studies
 from pipeline.plasticity_tables import findings, phases, points
 from pipeline.results import cells, headline, read
-from pipeline.runs import Cell
 from pipeline.smaller import size_text, smaller
 from tests.helpers.runs import study_of, write_branches, write_export, write_run
 from tests.pipeline.test_report import Page

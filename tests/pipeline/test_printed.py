@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.cells import Cell
 from pipeline.paper import layouts
 from pipeline.printed import FURTHER, ModelRows, asked, further
 from pipeline.results import read
-from pipeline.runs import Cell
 from pipeline.significance import significance
 from pipeline.table1 import table1
 from tests.helpers.runs import params_of, write_run

@@ -10,8 +10,8 @@ import pytest
 
 from granet.types import UserError
 from pipeline import report
+from pipeline.cells import Cell
 from pipeline.results import cells, read
-from pipeline.runs import Cell
 from tests.helpers.runs import params_of, write_run
 
 DENSE = Cell("dense", "cifar10", "vgg19", 0)

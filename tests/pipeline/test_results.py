@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from granet.types import UserError
+from pipeline.cells import Cell
 from pipeline.results import Stat, cells, curves, group, headline, layers, read
-from pipeline.runs import Cell
 from tests.helpers.runs import params_of, write_run
 
 GRANET = Cell("sparse", "digits", "resnet20", 0, "granet", 0.98)

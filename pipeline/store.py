@@ -1,0 +1,71 @@
+"""Where a run's checkpoints lie: in .checkpoints, in a folder named by all that its result depends on."""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+import granet
+from granet.data import Data
+from granet.train import Run
+from pipeline import resolve
+from pipeline.cells import STAGE_KEYS, Cell
+from pipeline.params import Params
+
+
+@contextmanager
+def own_folder(parent: Path, key: str) -> Iterator[Path]:
+    """A run's checkpoint folder, which a killed run of the same configuration may have left.
+
+    Two queued experiments may train the same cell at once: then the second one gets a folder of its own.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / f"{key}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            own = parent / f"{key}-{os.getpid()}"
+            yield own
+            shutil.rmtree(own, ignore_errors=True)
+        else:
+            yield parent / key
+            Path(lock.name).unlink(missing_ok=True)
+
+
+def config_of(cell: Cell, params: Params) -> dict:
+    """The resolved configuration of a run."""
+    section = params.methods[cell.method or "dense"]
+    return {
+        **{key: getattr(cell, key) for key in STAGE_KEYS[cell.stage]},
+        "stage": cell.stage,
+        "data": dataclasses.asdict(params.data),
+        "train": dataclasses.asdict(params.train),
+        "hyperparameters": section,
+        **({"plasticity": dataclasses.asdict(params.plasticity)} if cell.stage == "plasticity" else {}),
+    }
+
+
+def _without_grid(config: dict) -> dict:
+    """A configuration without the list of branches, so that another list goes on with those that are there."""
+    continued = config.get("plasticity", {}).get("continued_epochs")
+    return {key: value for key, value in config.items() if key != "plasticity"} | {"continued": continued}
+
+
+def key_of(config: dict, data: Data, run: Run, cell: Cell) -> str:
+    """Names the checkpoint: a hash of all that a run's result depends on, the code included."""
+    digest = hashlib.blake2b(digest_size=12)
+    parts = [_without_grid(config), data.md5, str(run.device), run.precision, torch.__version__]
+    digest.update(json.dumps(parts, sort_keys=True).encode())
+    for file in (*sorted(Path(granet.__file__).parent.rglob("*.py")), Path(resolve.__file__)):
+        digest.update(file.read_bytes())
+    if cell.source is not None:
+        for file in ("masks.safetensors", "model.safetensors"):
+            digest.update((cell.source.folder / file).read_bytes())
+    return digest.hexdigest()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from granet.distributed import add_up
+
 
 @dataclass
 class Meter:
@@ -28,8 +30,14 @@ class Meter:
         loss = mean_loss.detach().to(self._sums.dtype) * len(labels_B)
         self._sums += torch.stack([loss, correct.to(self._sums.dtype)])
 
+    def total(self) -> tuple[float, float]:
+        """Mean loss and accuracy over the images of all processes, which must all ask at once."""
+        counted = torch.tensor([self.num_images], dtype=self._sums.dtype, device=self.device)
+        *sums, num_images = add_up(torch.cat([self._sums, counted])).tolist()
+        return sums[0] / num_images, sums[1] / num_images
+
     def read(self) -> tuple[float, float]:
-        """Mean loss and accuracy in [0, 1] so far."""
+        """Mean loss and accuracy in [0, 1] so far, of this process's images."""
         loss, correct = (self._sums / self.num_images).tolist()
         return loss, correct
 
@@ -49,4 +57,4 @@ def evaluate(
         logits = forward(model, images)
         meter.add(cross_entropy(logits.float(), labels), logits, labels)
     model.train(was_training)
-    return meter.read()
+    return meter.total()

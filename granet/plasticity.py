@@ -25,7 +25,8 @@ from granet.method import Method, Regenerate
 from granet.methods import METHODS, fixed
 from granet.schedules import constant
 from granet.sparsifier import Sparsifier
-from granet.train import Run, TrainConfig, fit, sgd
+from granet.train import Run, fit, sgd
+from granet.train_config import TrainConfig
 from granet.types import DivergedError, Given, Masks, UserError
 
 Row = dict[str, Any]

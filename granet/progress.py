@@ -16,13 +16,14 @@ class TrainingProgress:
     ``due()`` is True at most twice a second: only then does the loop read numbers back from the device.
     """
 
-    def __init__(self, title: str, total_steps: int, done_steps: int = 0) -> None:
+    def __init__(self, title: str, total_steps: int, done_steps: int = 0, *, silent: bool = False) -> None:
         self._console = Console()
+        self._console.quiet = silent
         self._title = title
         self._last = time.monotonic()
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        if self._console.is_terminal:
+        if self._console.is_terminal and not silent:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),

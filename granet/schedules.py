@@ -72,6 +72,16 @@ def cosine(initial: float, final: float, total_steps: int) -> Schedule:
     return value
 
 
+def warmed_up(schedule: Schedule, num_steps: int) -> Schedule:
+    """``schedule``, reached linearly over the first ``num_steps`` steps (Goyal et al. 2017).
+
+    >>> lr = warmed_up(constant(0.1), 4)
+    >>> [round(lr(t), 4) for t in (0, 1, 3, 4)]
+    [0.025, 0.05, 0.1, 0.1]
+    """
+    return lambda step: schedule(step) * min(1.0, (step + 1) / max(num_steps, 1))
+
+
 def piecewise(initial: float, drop_steps: Sequence[int], factor: float) -> Schedule:
     """``initial``, multiplied by ``factor`` from each of ``drop_steps`` on: the paper's learning rate.
 

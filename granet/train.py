@@ -1,9 +1,10 @@
 """The one training loop. Dense, sparse and retraining runs all go through `fit`."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,66 +12,19 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from granet import checkpoint
+from granet import checkpoint, distributed
 from granet.data import Data, epoch_generator
 from granet.evaluate import Meter, evaluate
 from granet.flops import Flops, inference_flops, step_flops
 from granet.history import HistoryFile, Row, describe
 from granet.method import Method
 from granet.progress import TrainingProgress
-from granet.schedules import Schedule, piecewise
+from granet.schedules import Schedule, piecewise, warmed_up
 from granet.sparsifier import Sparsifier
+from granet.train_config import TrainConfig
 from granet.types import DivergedError, Tensors, UserError
 
-
-@dataclass
-class TrainConfig:
-    """How to train. The defaults are the paper's CIFAR settings (Tables 1 and 7)."""
-
-    epochs: int = field(default=160, metadata={"help": "passes over the training set"})
-    extend: float = field(
-        default=1.0, metadata={"help": "factor, 1 or more, on epochs and all points in time, e.g. 2.5"}
-    )
-    batch_size: int = field(
-        default=128, metadata={"help": "images per optimizer step; the last batch may be smaller"}
-    )
-    lr: float = field(default=0.1, metadata={"help": "initial learning rate"})
-    lr_drops: list[float] = field(
-        default_factory=lambda: [0.5, 0.75],
-        metadata={"help": "points of the run, in [0, 1], where lr is multiplied by lr_factor"},
-    )
-    lr_factor: float = field(default=0.1, metadata={"help": "factor of each drop"})
-    momentum: float = field(default=0.9, metadata={"help": "of SGD"})
-    nesterov: bool = field(default=True, metadata={"help": "Nesterov momentum"})
-    weight_decay: float = field(default=5e-4, metadata={"help": "L2, on every parameter"})
-    label_smoothing: float = field(default=0.0, metadata={"help": "in [0, 1)"})
-    precision: str = field(
-        default="auto", metadata={"help": "auto | fp32 | bf16; auto: bf16 where the hardware has it"}
-    )
-    channels_last: bool = field(default=True, metadata={"help": "memory layout of images and weights"})
-    device: str = field(default="auto", metadata={"help": "auto | cpu | cuda | cuda:1 | mps"})
-
-    def __post_init__(self) -> None:
-        for key, ok, rule in (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("extend", 1 <= self.extend < math.inf, "at least 1: training can only be made longer"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("lr", self.lr > 0, "above 0"),
-            ("lr_factor", 0 < self.lr_factor <= 1, "in (0, 1]"),
-            ("lr_drops", all(0 <= drop <= 1 for drop in self.lr_drops), "fractions of the run in [0, 1]"),
-            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
-            ("nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0"),
-            ("weight_decay", self.weight_decay >= 0, "0 or more"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
-            ("precision", self.precision in ("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
-        ):
-            if not ok:
-                raise UserError(f"train.{key}={getattr(self, key)!r} must be {rule}")
-
-    @property
-    def total_epochs(self) -> int:
-        """Epochs of the extended run."""
-        return round(self.epochs * self.extend)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -79,6 +33,8 @@ class Run:
 
     title: str
     model: nn.Module
+    parallel: nn.Module
+    """What the forward of training calls: the model, or what spreads it over processes."""
     optimizer: SGD
     sparsifier: Sparsifier
     data: Data
@@ -118,6 +74,8 @@ class Run:
 
 def pick_device(name: str) -> torch.device:
     """The torch device for ``auto | cpu | cuda | ...``. Raises UserError where it is not there."""
+    if name in ("auto", "cuda") and distributed.under_torchrun() and torch.cuda.is_available():
+        name = f"cuda:{torch.cuda.current_device()}"
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
     try:
@@ -140,7 +98,15 @@ def pick_precision(name: str, device: torch.device) -> str:
 def sgd(model: nn.Module, config: TrainConfig) -> SGD:
     """The optimizer of every run."""
     decay, nesterov = config.weight_decay, config.nesterov
-    return SGD(model.parameters(), config.lr, config.momentum, weight_decay=decay, nesterov=nesterov)
+    groups: list[dict] = [{"params": list(model.parameters())}]
+    if not config.decay_norm:
+        norms = [p for m in model.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False)]
+        known = {id(p) for p in norms}
+        groups = [
+            {"params": [p for p in model.parameters() if id(p) not in known]},
+            {"params": norms, "weight_decay": 0.0},
+        ]
+    return SGD(groups, config.lr, config.momentum, weight_decay=decay, nesterov=nesterov)
 
 
 def prepare_run(
@@ -162,6 +128,18 @@ def prepare_run(
     model.to(device)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if config.sync_bn and distributed.world().size > 1:
+        if device.type != "cuda":
+            raise UserError(
+                f"train.sync_bn=true needs GPUs, and this run is on {device}; write sync_bn: false"
+            )
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    last_batch = (data.train.num_images - 1) % config.batch_size + 1
+    if last_batch < (size := distributed.world().size):
+        raise UserError(
+            f"train.num_processes={size}: the last batch of an epoch has only {last_batch} images; "
+            "change data.train_size or train.batch_size"
+        )
     epochs = config.total_epochs * method.rounds
     round_steps = config.total_epochs * len(data.train)
     dense = inference_flops(model, data.image_shape)
@@ -175,21 +153,49 @@ def prepare_run(
         batches=lambda: ((data.augment.evaluate(x), labels) for x, labels in data.train.epoch(0)),
         rewind_to=rewind_to,
     )
+    distributed.check_masks(sparsifier.masks)
     lr = piecewise(config.lr, [round(d * round_steps) for d in config.lr_drops], config.lr_factor)
     return Run(
         title=title,
         model=model,
+        parallel=distributed.spread(model),
         optimizer=optimizer,
         sparsifier=sparsifier,
         data=data,
         config=config,
         dense=dense,
         epochs=epochs,
-        lr=lambda step: lr(step % round_steps),  # every round starts from the top
+        lr=warmed_up(
+            lambda step: lr(step % round_steps),  # every round starts from the top
+            round(config.warmup_epochs * len(data.train)),
+        ),
         seed=seed,
         device=device,
         precision=pick_precision(config.precision, device),
     )
+
+
+def backward(run: Run, images_BCHW: Tensor, labels_B: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
+    """Gradients of the mean loss over a batch of ``num_images``; returns the mean loss and the logits of these images.
+
+    They are this process's share of the batch, and go through the network in parts of ``micro_batch``.
+    """
+    size = run.config.micro_batch or len(images_BCHW)
+    parts = list(zip(images_BCHW.split(size), labels_B.split(size), strict=True))
+    losses, logits = [], []
+    for images, labels in parts:
+        with distributed.without_averaging(run.parallel, wanted=labels is not parts[-1][1]):
+            logits.append(run.forward(run.parallel, images))
+            losses.append(
+                cross_entropy(logits[-1].float(), labels, label_smoothing=run.config.label_smoothing)
+            )
+            share = len(labels) * distributed.world().size / num_images  # averaging divides by the processes
+            (losses[-1] if share == 1 else losses[-1] * share).backward()
+    if len(parts) == 1:
+        return losses[0], logits[0]
+    shares = [len(labels) / len(labels_B) for _, labels in parts]
+    mean = torch.stack([share * loss.detach() for share, loss in zip(shares, losses, strict=True)]).sum()
+    return mean, torch.cat(logits)
 
 
 def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
@@ -200,11 +206,14 @@ def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
     generator = epoch_generator(run.seed, epoch, run.device)
     sparse = run.dense.at(sparsifier.layer_sparsity).total
     for images, labels in run.data.train.epoch(epoch):
+        num_images = len(labels)
         for group in run.optimizer.param_groups:
             group["lr"] = run.lr(sparsifier.step)
-        logits = run.forward(run.model, augment.train(images, generator))
-        loss = cross_entropy(logits.float(), labels, label_smoothing=run.config.label_smoothing)
-        loss.backward()
+        images, labels = (
+            distributed.own_share(augment.train(images, generator)),
+            distributed.own_share(labels),
+        )
+        loss, logits = backward(run, images, labels, num_images)
         sparsifier.after_backward()
         run.optimizer.step()
         sparsifier.after_step()
@@ -212,13 +221,15 @@ def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
 
         meter.add(loss, logits, labels)
         dense_gradient = sparsifier.reads_gradient_at(sparsifier.step)
-        flops += len(labels) * step_flops(sparse, run.dense.total, dense_gradient=dense_gradient)
+        flops += num_images * step_flops(sparse, run.dense.total, dense_gradient=dense_gradient)
         if sparsifier.updates_at(sparsifier.step):
+            distributed.check_masks(sparsifier.masks)
             sparse = run.dense.at(sparsifier.layer_sparsity).total
         if progress.due():
-            rate = meter.num_images / (time.perf_counter() - started)
+            rate = distributed.world().size * meter.num_images / (time.perf_counter() - started)
             progress.show(sparsifier.step, *_check(meter.read(), run, epoch), sparsifier.sparsity, rate)
-    mean_loss, accuracy = _check(meter.read(), run, epoch)
+    mean_loss, accuracy = _check(meter.total(), run, epoch)
+    distributed.share_buffers(run.model)
     return {
         "epoch": epoch + 1,
         "step": sparsifier.step,
@@ -226,7 +237,7 @@ def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
         "train_loss": mean_loss,
         "train_accuracy": accuracy,
         "train_flops": flops,
-        "images_per_s": meter.num_images / (time.perf_counter() - started),
+        "images_per_s": run.data.train.num_images / (time.perf_counter() - started),
     }
 
 
@@ -255,12 +266,13 @@ def fit(
     those from before a resumption included. After each epoch of ``keep`` the state stays as epoch-N.pt beside the
     checkpoint; where there is no checkpoint, the run goes on from ``start``, such a state, which it takes over.
     """
+    leads = distributed.world().leads  # one process writes and speaks; all of them read
     own = checkpoint.load(checkpoint_path)
     history = _resume(run, own or start)
     steps = run.epochs * len(run.data.train)
     with (
-        TrainingProgress(run.title, steps, run.sparsifier.step) as progress,
-        HistoryFile(history_csv) as file,
+        TrainingProgress(run.title, steps, run.sparsifier.step, silent=not leads) as progress,
+        HistoryFile(history_csv if leads else Path(os.devnull)) as file,
     ):
         if own:
             progress.line(f"{run.title}: goes on after epoch {len(history)} of {run.epochs}")
@@ -271,7 +283,8 @@ def fit(
             started = time.perf_counter()
             row = train_epoch(run, epoch, progress)
             for split, loader in run.data.evaluated.items() if epoch + 1 >= run.evaluate_from else ():
-                batches = ((run.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0))
+                shares = (map(distributed.own_share, batch) for batch in loader.epoch(0))
+                batches = ((run.data.augment.evaluate(images), labels) for images, labels in shares)
                 result = evaluate(run.model, batches, run.forward, run.device)
                 loss, accuracy = _check(result, run, epoch, split)
                 row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
@@ -282,9 +295,10 @@ def fit(
             row["train_flops"] += history[-1]["train_flops"] if history else run.flops_before
             row["time_s"] += history[-1]["time_s"] if history else 0.0
             history.append(row)
-            if epoch + 1 in keep:
+            if epoch + 1 in keep and leads:
                 checkpoint.save(checkpoint_path.with_name(f"epoch-{epoch + 1}.pt"), _state(run, history))
-            checkpoint.save(checkpoint_path, _state(run, history))
+            if leads:
+                checkpoint.save(checkpoint_path, _state(run, history))
             file.write(row)
             on_epoch(row)
             if epoch + 1 >= run.evaluate_from:

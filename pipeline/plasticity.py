@@ -23,7 +23,7 @@ from statistics import fmean
 
 from granet import checkpoint
 from granet.plasticity import Branch, Row, branches, measure, parse_network, static
-from granet.train import TrainConfig
+from granet.train_config import TrainConfig
 from granet.types import UserError
 from pipeline.cells import Cell, parse
 from pipeline.cli import run_main
@@ -56,6 +56,11 @@ def main(arguments: Sequence[str]) -> None:
     config = params.plasticity
     assert cell.network is not None and cell.source is not None
     wanted = branches(config, parse_network(cell.network)[0])
+    if params.train.num_processes > 1:
+        raise UserError(
+            f"train.num_processes={params.train.num_processes}: the plasticity stage is one process, which branches "
+            "through all of its grid; write 1"
+        )
     _check_training(cell.source, params.train)
     with opened(cell, params, start) as work:
         continued = config.continued(work.run.config)
@@ -99,7 +104,7 @@ def _measured(work: Work, cell: Cell, wanted: list[Branch], continued: int) -> d
             epoch, state = branch.epoch, _checkpoint(cell.source, branch.epoch)
         seconds = (time.monotonic() - began) / max(done, 1) * (len(missing) - done)
         left = f", {timedelta(seconds=round(seconds))} left" if done else ""
-        title = f"{cell.name} [{done + 1}/{len(missing)}{left}] {branch.name}"
+        title = f"[{done + 1}/{len(missing)}{left}] {branch.name}"
         own = work.store / branch.name
         with work.tracker.nested(f"{cell.name} {branch.name}", vars(branch), own / "mlflow_run_id"):
             row = measure(

@@ -12,7 +12,7 @@ from typing import Any
 from granet.method import Method
 from granet.methods import INTERVAL, METHODS, TIME
 from granet.steps import parse_time
-from granet.train import TrainConfig
+from granet.train_config import TrainConfig
 from granet.types import UserError
 
 Row = Callable[..., Method]

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from granet import distributed
 from granet.data import Data, open_data
 from granet.method import Method
 from granet.models import build
@@ -20,7 +21,8 @@ from pipeline import resolve
 from pipeline.cells import Cell, parse
 from pipeline.outputs import tags_of, write
 from pipeline.params import Params
-from pipeline.store import config_of, key_of, own_folder
+from pipeline.processes import spread
+from pipeline.store import config_of, key_of, shared_folder
 from pipeline.tracking import Tracker, flatten, root
 
 PREPARED = Path("data/prepared")
@@ -94,6 +96,8 @@ class Work:
 def run_stage(stage: str, arguments: Sequence[str], start: Callable[[Start], Setup]) -> None:
     """Train one cell and write its results; ``start`` says what is trained."""
     cell, params, out = parse(stage, arguments)
+    if params.train.num_processes > 1 and not distributed.under_torchrun():
+        return spread(f"pipeline.{stage}", arguments, params.train.num_processes)
     with opened(cell, params, start) as work:
         out.mkdir(parents=True, exist_ok=True)
         history = fit(
@@ -103,18 +107,23 @@ def run_stage(stage: str, arguments: Sequence[str], start: Callable[[Start], Set
             on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
             keep=work.keep,
         )
+        if not distributed.world().leads:
+            return None
         write(out, work.run, history, work.config, work.tags, work.tracker)
         for epoch in work.keep:
             (out / "checkpoints").mkdir(exist_ok=True)
             shutil.move(work.store / f"epoch-{epoch}.pt", out / "checkpoints" / f"epoch-{epoch}.pt")
         shutil.rmtree(work.store, ignore_errors=True)
+    return None
 
 
 @contextmanager
 def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Iterator[Work]:
     """What every training process begins with: data, run, MLflow run, and the folder of its checkpoints."""
     stage = cell.stage
-    with ExitStack() as locks, Tracker() as tracker:
+    with ExitStack() as stack:
+        world = stack.enter_context(distributed.joined())
+        tracker = stack.enter_context(Tracker(active=world.leads))
         device = pick_device(params.train.device)
         data = open_data(
             PREPARED / cell.dataset,
@@ -136,7 +145,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             rewind_to=setup.rewind_to,
         )
         config = config_of(cell, params)
-        store = locks.enter_context(own_folder(root() / ".checkpoints", key_of(config, data, run, cell)))
+        store = stack.enter_context(shared_folder(root() / ".checkpoints", key_of(config, data, run, cell)))
         tags = tags_of(f"{stage}@{cell.name}", data)
         tracker.start(
             params.tracking.experiment,

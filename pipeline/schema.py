@@ -9,7 +9,7 @@ from typing import Any
 from granet.method import Method
 from granet.methods import INTERVAL, METHODS, TIME
 from granet.plasticity import PlasticityConfig
-from granet.train import TrainConfig
+from granet.train_config import TrainConfig
 from granet.types import UserError
 from pipeline import resolve
 
@@ -68,12 +68,31 @@ class TrackingConfig:
     experiment: str = key("granet", "MLflow experiment that groups the runs")
 
 
+@dataclass
+class LaunchConfig:
+    """python -m pipeline.launch: runs that share a GPU here, and what a run asks of Slurm. No result depends on it."""
+
+    runs_per_gpu: int = key(1, "runs at a time on each GPU of this machine; more for small ones")
+    partition: str | None = key(None, "of Slurm; null: the cluster's default")
+    minutes: int = key(1440, "time limit of a Slurm job; a run that it cuts off goes on when launched again")
+    gpus: int = key(1, "of a Slurm job; 0: it trains on the CPU")
+    cpus: int = key(4, "cores of a Slurm job")
+    memory_gb: int | None = key(None, "memory of a Slurm job; null: the partition's default")
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("runs_per_gpu", 1), ("minutes", 1), ("gpus", 0), ("cpus", 1), ("memory_gb", 1)):
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise UserError(f"launch.{name}={value} must be at least {lowest}")
+
+
 SECTIONS: dict[str, type] = {
     "grid": GridConfig,
     "data": DataConfig,
     "train": TrainConfig,
     "plasticity": PlasticityConfig,
     "tracking": TrackingConfig,
+    "launch": LaunchConfig,
 }
 
 ABOUT = {
@@ -98,6 +117,7 @@ class Params:
     train: TrainConfig
     plasticity: PlasticityConfig
     tracking: TrackingConfig
+    launch: LaunchConfig
     methods: dict[str, dict[str, Any]]
 
     def sections(self) -> dict[str, dict[str, Any]]:

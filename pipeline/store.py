@@ -7,17 +7,25 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
 import granet
 from granet.data import Data
+from granet.distributed import told, world
 from granet.train import Run
 from pipeline import resolve
 from pipeline.cells import STAGE_KEYS, Cell
 from pipeline.params import Params
+
+
+@contextmanager
+def shared_folder(parent: Path, key: str) -> Iterator[Path]:
+    """`own_folder`, the same one for all processes of a run."""
+    with own_folder(parent, key) if world().leads else nullcontext() as folder:
+        yield Path(told(str(folder)))
 
 
 @contextmanager

@@ -83,17 +83,25 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
 
 
 class Tracker:
-    """One MLflow run. Made early, so that MLflow is imported while the caller still gets ready; then `start`ed."""
+    """One MLflow run. Made early, so that MLflow is imported while the caller still gets ready; then `start`ed.
 
-    def __init__(self) -> None:
+    Of the processes of one run, only one tracks it: ``active``.
+    """
+
+    def __init__(self, *, active: bool = True) -> None:
+        self._started = False
+        self._process: subprocess.Popen[str] | None = None
+        if not active:
+            return
         command = [sys.executable, "-m", "pipeline.tracking", "serve"]
         source = {"PYTHONPATH": str(Path(__file__).parents[1])}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | source
         )
-        self._started = False
 
     def _send(self, call: str, **arguments: Any) -> None:
+        if self._process is None:
+            return
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # the process has gone, and has said why
             print(json.dumps({"call": call, **arguments}), file=self._process.stdin, flush=True)
@@ -143,8 +151,7 @@ class Tracker:
     def wait(self) -> dict[str, str | None]:
         """Experiment and ids of the run, once all so far is logged; the ids are None where tracking failed."""
         self._send("where")
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._process.stdout.readline() if self._process and self._process.stdout else ""
         return json.loads(line) if line else {"experiment": None, "experiment_id": None, "run_id": None}
 
     def __enter__(self) -> Self:
@@ -154,6 +161,8 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the run: FINISHED, KILLED on Ctrl-C (a later run goes on in it), else FAILED."""
+        if self._process is None:
+            return
         if not self._started:
             self._process.kill()
         status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"

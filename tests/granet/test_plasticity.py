@@ -12,7 +12,8 @@ from granet.checkpoint import load
 from granet.data import open_data
 from granet.models import build
 from granet.plasticity import Branch, PlasticityConfig, branches, leave, measure, parse_network, static
-from granet.train import TrainConfig, fit, prepare_run
+from granet.train import fit, prepare_run
+from granet.train_config import TrainConfig
 
 CPU = torch.device("cpu")
 EPOCHS, STEPS = 4, 4  # 200 images in batches of 50; lr drops after epochs 2 and 3

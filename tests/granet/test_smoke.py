@@ -13,7 +13,8 @@ import torch
 from granet import METHODS
 from granet.data import open_data, prepare
 from granet.models import build
-from granet.train import TrainConfig, fit, prepare_run
+from granet.train import fit, prepare_run
+from granet.train_config import TrainConfig
 from tests.helpers.cifar_layout import write_cifar10
 from tests.helpers.project import ROOT
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from granet.methods import METHODS
-from granet.train import TrainConfig
+from granet.train_config import TrainConfig
 from granet.types import UserError
 from pipeline import params
 from pipeline.checks import steps_per_epoch

@@ -1,0 +1,138 @@
+"""One run on several devices: torch's DistributedDataParallel, in processes that torchrun starts.
+
+Every process holds the whole network and trains on its share of each batch. Masks are not communicated: all processes
+see the same averaged gradients, so all compute the same masks, and `check_masks` looks whether they do. Without
+torchrun there is a world of one, and nothing here does anything.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from granet.types import Masks, UserError
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others: the first compilation and an evaluation may take their time."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Which of how many processes this is."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+
+def world() -> World:
+    """The processes of this run; one, unless they have `joined`."""
+    return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else World()
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Meet the other processes that torchrun has started, and part from them at the end."""
+    if not under_torchrun():
+        yield World()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    try:
+        yield world()
+    finally:
+        dist.destroy_process_group()
+
+
+def spread(model: nn.Module) -> nn.Module:
+    """The module whose backward averages gradients over the processes; the model itself in a world of one.
+
+    BatchNorm's running statistics stay each process's own until `share_buffers`.
+    """
+    if world().size == 1:
+        return model
+    return DistributedDataParallel(model, broadcast_buffers=False)
+
+
+@contextmanager
+def without_averaging(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Where ``wanted``, gradients only add up: more parts of the batch follow."""
+    if wanted and isinstance(model, DistributedDataParallel):
+        with model.no_sync():
+            yield
+    else:
+        yield
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the first one's buffers: the running statistics that are evaluated and saved."""
+    if world().size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def add_up(values: Tensor) -> Tensor:
+    """The sum over the processes, in place."""
+    if world().size > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def own_share(batch: Tensor) -> Tensor:
+    """This process's part of a batch, consecutive along axis 0; the parts differ by one image at most.
+
+    Every process decodes and augments the whole batch, so that each image is cropped as in a run of one process.
+    """
+    rank, size = world().rank, world().size
+    return batch[len(batch) * rank // size : len(batch) * (rank + 1) // size]
+
+
+def told(text: str) -> str:
+    """What the first process says."""
+    box = [text]
+    if world().size > 1:
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def check_masks(masks: Masks) -> None:
+    """Raise UserError, with the layer's name, where the processes have different masks.
+
+    What is compared is a 63-bit hash of every mask.
+    """
+    if world().size == 1 or not masks:
+        return
+    device = next(iter(masks.values())).device
+    own = torch.tensor([_hash(mask) for mask in masks.values()], device=device)
+    lowest, highest = own.clone(), own.clone()
+    dist.all_reduce(lowest, dist.ReduceOp.MIN)
+    dist.all_reduce(highest, dist.ReduceOp.MAX)
+    for name, differs in zip(masks, (lowest != highest).tolist(), strict=True):
+        if differs:
+            raise UserError(
+                f"{name}: the {world().size} processes of this run have different masks; their gradients or weights "
+                "have drifted apart, so the run ends here: go on with train.num_processes=1"
+            )
+
+
+def _hash(mask: Tensor) -> int:
+    packed = np.packbits(mask.cpu().numpy()).tobytes()
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "big") >> 1

@@ -1,0 +1,172 @@
+"""Where the launched stages run: what an executor does, and the one that runs them on this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+LOGS = Path("logs")
+GRACE_S = 20.0
+"""How long an interrupted run has to end by itself."""
+
+
+class Job(Protocol):
+    """One start of one stage."""
+
+    log: Path
+
+    @property
+    def where(self) -> str:
+        """What a person needs to find it: a device, a job id and state."""
+        ...
+
+    @property
+    def queued(self) -> bool:
+        """Whether it has been handed over, but does not run yet."""
+        ...
+
+    def poll(self) -> int | None:
+        """The exit code of `dvc repro -s`; None while it has none."""
+        ...
+
+
+class Executor(Protocol):
+    """Starts stages, and ends what it has started."""
+
+    def start(self, stage: str) -> Job:
+        """Start `dvc repro -s` of a stage; all that it prints goes to the job's log."""
+        ...
+
+    def stop(self) -> None:
+        """End all jobs that still run, so that they can be resumed."""
+        ...
+
+
+def stage_command(stage: str) -> list[str]:
+    """The command that runs one stage, and nothing upstream of it.
+
+    DVC gives its lock away while the stage's command runs, and takes it again to save the outputs: a process that did
+    not wait for the lock then would lose the run.
+    """
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage]
+
+
+def stage_environment(threads: int | None) -> dict[str, str]:
+    """What a stage's environment has on top of the caller's: this Python first, and ``threads`` if nothing is set."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    extra = {"PATH": path, "PYTHONUNBUFFERED": "1"}
+    if threads is not None and "OMP_NUM_THREADS" not in os.environ:
+        extra["OMP_NUM_THREADS"] = str(threads)
+    return extra
+
+
+def run_command(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """What a job on another machine does; returns the exit code. In this module because it is light to import.
+
+    An interruption of the job reaches the command as well, which then ends in its own time.
+    """
+    process = subprocess.Popen(command, env={**os.environ, **environment})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return process.wait()
+
+
+def log_path(stage: str) -> Path:
+    """Where a stage's output goes; the folder is made."""
+    LOGS.mkdir(exist_ok=True)
+    return LOGS / f"{stage.replace('/', '_')}.log"
+
+
+def visible_devices() -> list[str]:
+    """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(index) for index in range(count)]
+
+
+def least_used(devices: Sequence[str], in_use: Sequence[str]) -> str:
+    """The device with the fewest runs on it; the first of several.
+
+    >>> least_used(["0", "1", "2"], in_use=["0", "1", "0"])
+    '2'
+    """
+    return min(devices, key=in_use.count)
+
+
+class LocalJob:
+    """A process group on this machine."""
+
+    queued = False
+
+    def __init__(self, stage: str, environment: Mapping[str, str], device: str | None) -> None:
+        self.log = log_path(stage)
+        self.device = device
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                stage_command(stage),
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def where(self) -> str:
+        """The device that it is pinned to."""
+        return f"GPU {self.device}" if self.device is not None else ""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group: DVC, its shell, the run, and what that has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+class LocalExecutor:
+    """Runs stages as processes, each pinned to one of ``devices``, if there are any.
+
+    On the CPU, ``at_once`` runs share the cores: two runs with all threads each are several times slower than in turn.
+    """
+
+    def __init__(self, at_once: int, devices: Sequence[str]) -> None:
+        cores = len(os.sched_getaffinity(0))
+        share = at_once > 1 and not devices
+        self.environment = stage_environment(max(1, cores // at_once) if share else None)
+        self._devices = devices
+        self._jobs: list[LocalJob] = []
+
+    def start(self, stage: str) -> LocalJob:
+        """Start a stage, on the device with the fewest runs."""
+        self._jobs = self._running()
+        environment, device = self.environment, None
+        if self._devices:
+            device = least_used(self._devices, [job.device for job in self._jobs if job.device is not None])
+            environment = {**environment, "CUDA_VISIBLE_DEVICES": device}
+        job = LocalJob(stage, environment, device)
+        self._jobs.append(job)
+        return job
+
+    def _running(self) -> list[LocalJob]:
+        return [job for job in self._jobs if job.poll() is None]
+
+    def stop(self) -> None:
+        """Interrupt all runs, as Ctrl-C would; kill what has not ended after GRACE_S seconds, or at a second Ctrl-C."""
+        for job in self._running():
+            job.signal(signal.SIGINT)
+        with suppress(KeyboardInterrupt):
+            end = time.monotonic() + GRACE_S
+            while self._running() and time.monotonic() < end:
+                time.sleep(0.1)
+        for job in self._running():
+            job.signal(signal.SIGKILL)

@@ -1,0 +1,37 @@
+"""One run in several processes: a stage starts itself again under the launcher that torchrun is made of."""
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from granet.types import UserError
+
+
+def spread(module: str, arguments: Sequence[str], num_processes: int) -> None:
+    """Run ``python -m module arguments`` as the processes of one run on this machine, and wait for them.
+
+    When one of them ends badly, the others are stopped at once. Raises UserError, which names that one.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        run_id=module,
+        max_restarts=0,
+        monitor_interval=0.5,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", module, *arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        raise UserError(
+            f"process {rank} of {num_processes} {how}, so the others were stopped; run the same command again "
+            "to go on after the last finished epoch"
+        ) from None

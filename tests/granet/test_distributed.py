@@ -1,0 +1,122 @@
+"""One run in two processes, with real process groups (gloo, on the CPU): what one process computes, and how it ends."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from granet import distributed
+
+ROOT = Path(__file__).parents[2]
+FIT = ROOT / "tests/helpers/parallel_fit.py"
+
+
+def fit(digits, out, *options, processes=1, check=True):
+    """Run the helper; 200 images in batches of 40 for 10 epochs are 50 steps, with a mask update every 5."""
+    python = [sys.executable]
+    if processes > 1:
+        python = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+        ]
+    done = subprocess.run(
+        [*python, str(FIT), str(digits), str(out), *options],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def weights(out):
+    """Parameters alone: BatchNorm's running statistics are those of the first process's images."""
+    state = torch.load(out / "model.pt")
+    return {
+        name: value for name, value in state.items() if "running" not in name and "num_batches" not in name
+    }
+
+
+def masks(out, rank=0):
+    return json.loads((out / f"masks-{rank}.json").read_text())
+
+
+@pytest.mark.parametrize("method", ["granet", "snip"])
+def test_two_processes_compute_what_one_does(digits, tmp_path, method):
+    """The one process takes its batch in two parts, so that BatchNorm sees the same images together."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    fit(digits, one, "micro_batch=20", f"method={method}")
+    fit(digits, two, f"method={method}", processes=2)
+    assert masks(one) == masks(two, 0) == masks(two, 1)
+    assert len(masks(one)) == (11 if method == "granet" else 1)  # every update, and the end
+    for name, value in weights(one).items():
+        assert torch.allclose(value, weights(two)[name], rtol=0, atol=1e-5), name
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(digits, tmp_path):
+    """Without BatchNorm's statistics in between, parts change nothing; here they do, so only sizes are compared."""
+    fit(digits, tmp_path / "parts", "micro_batch=7", "epochs=2")
+    rows = (tmp_path / "parts" / "history.csv").read_text().splitlines()
+    assert rows[-1].startswith("2,10,")  # 5 steps an epoch, however many parts
+
+
+def test_every_image_is_evaluated_once(digits, tmp_path):
+    """100 test images in shares: accuracies are whole percents."""
+    fit(digits, tmp_path, "epochs=2", processes=2)
+    header, _, row = (line.split(",") for line in (tmp_path / "history.csv").read_text().splitlines())
+    accuracy = 100 * float(dict(zip(header, row, strict=True))["test_accuracy"])
+    assert accuracy == pytest.approx(round(accuracy), abs=1e-6)
+
+
+def test_a_killed_process_ends_the_others_at_once(digits, tmp_path):
+    started = time.monotonic()
+    done = fit(digits, tmp_path, "epochs=400", "kill=2", processes=2, check=False)
+    assert time.monotonic() - started < 60  # start-up included
+    assert done.returncode != 0
+    assert re.search(r"rank\s*: 1 .*\n.*exitcode\s*: -9", done.stderr), done.stderr[-2000:]
+
+
+def test_masks_that_differ_end_the_run_with_the_layers_name(digits, tmp_path):
+    done = fit(digits, tmp_path, "spoil=5", processes=2, check=False)
+    assert done.returncode != 0
+    assert "layer1.0.conv1.weight: the 2 processes of this run have different masks" in done.stderr
+
+
+def test_an_interrupted_run_goes_on_with_two_processes(digits, tmp_path):
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    fit(digits, whole, "epochs=4", processes=2)
+    fit(digits, again, "epochs=4", "kill=2", processes=2, check=False)
+    done = fit(digits, again, "epochs=4", processes=2)
+    assert "goes on after epoch" in done.stdout
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(again)[name]), name
+
+
+def test_alone_there_is_nobody_to_ask():
+    assert distributed.world() == distributed.World(0, 1)
+    model, values = torch.nn.Linear(2, 2), torch.ones(3)
+    assert distributed.spread(model) is model
+    assert distributed.add_up(values) is values
+    assert distributed.own_share(values) is not None and len(distributed.own_share(values)) == 3
+    assert distributed.told("x") == "x"
+    distributed.check_masks({"w": torch.tensor([True])})
+
+
+def test_shares_cover_a_batch_without_overlap(monkeypatch):
+    batch, parts = torch.arange(7), []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "world", lambda rank=rank: distributed.World(rank, 3))
+        parts.append(distributed.own_share(batch))
+    assert torch.equal(torch.cat(parts), batch)
+    assert sorted(map(len, parts)) == [2, 2, 3]

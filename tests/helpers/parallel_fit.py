@@ -1,0 +1,66 @@
+"""A short run, of one process or of several under torchrun: python parallel_fit.py PREPARED OUT [key=value ...]
+
+Writes OUT/model.pt, OUT/history.csv and, for every mask update and the end, the masks' hashes
+(OUT/masks-RANK.json).
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from granet import METHODS, distributed
+from granet.data import open_data
+from granet.models import build
+from granet.train import fit, prepare_run
+from granet.train_config import TrainConfig
+
+CPU = torch.device("cpu")
+
+
+def main(prepared: str, out: Path, options: dict) -> None:
+    name = options.pop("method", "granet")
+    method = METHODS[name](sf=0.9, **({"update_interval": 5} if name == "granet" else {}))
+    kill, spoil = options.pop("kill", None), options.pop("spoil", None)
+    config = TrainConfig(**{"epochs": 10, "batch_size": 40, "precision": "fp32", "lr": 0.05} | options)
+    with distributed.joined() as world:
+        data = open_data(
+            Path(prepared),
+            loader="resident",
+            batch_size=config.batch_size,
+            seed=0,
+            device=CPU,
+        )
+        torch.manual_seed(0)
+        model = build("resnet20", num_classes=data.num_classes, width=4)
+        run = prepare_run("test", model, method, data, config, seed=0, device=CPU)
+        updates, sparsifier = [], run.sparsifier
+        check = distributed.check_masks
+
+        def record(masks) -> None:
+            if spoil and world.rank == 1 and sparsifier.step == spoil:
+                masks["layer1.0.conv1.weight"].flatten()[0] ^= True
+            updates.append([distributed._hash(mask) for mask in masks.values()])
+            check(masks)
+
+        def on_epoch(row) -> None:
+            if kill and world.rank == 1 and row["epoch"] == kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        distributed.check_masks = record
+        out.mkdir(parents=True, exist_ok=True)
+        paths = {"history_csv": out / "history.csv", "checkpoint_path": out / "last.pt"}
+        fit(run, on_epoch=on_epoch, **paths)
+        updates.append([distributed._hash(mask) for mask in sparsifier.masks.values()])
+        (out / f"masks-{world.rank}.json").write_text(json.dumps(updates))
+        if world.leads:
+            torch.save(run.model.state_dict(), out / "model.pt")
+
+
+if __name__ == "__main__":
+    texts = dict(text.split("=", 1) for text in sys.argv[3:])
+    values = {k: v if k == "method" else json.loads(v) for k, v in texts.items()}
+    main(sys.argv[1], Path(sys.argv[2]), values)

@@ -1,0 +1,101 @@
+"""A stage in two processes, as a user starts it: one set of results, one MLflow run, one line when a process dies."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.helpers.project import SMALL, Project
+
+COMMAND = [
+    "python",
+    "-m",
+    "pipeline.sparse",
+    "method=granet",
+    "train.num_processes=2",
+    "train.precision=fp32",
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("processes"))
+    project.python("pipeline.params", *SMALL)
+    project.python("pipeline.prepare")
+    return project
+
+
+def test_two_processes_leave_one_set_of_results(project):
+    done = project.run(*COMMAND, "out=two")
+    assert len(re.findall(r"epoch +2/2", done.stdout)) == 1  # one of them speaks
+    folder = project.folder / "two"
+    assert {path.name for path in folder.iterdir()} == {
+        "metrics.json",
+        "history.csv",
+        "model.safetensors",
+        "masks.safetensors",
+        "summary.json",
+    }
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["config"]["train"]["num_processes"] == 2
+    assert summary["sparsity"] == pytest.approx(0.98, abs=1e-5)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("quick")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 1
+
+
+def test_masks_are_those_of_one_process(project):
+    project.run(*COMMAND[:-2], "train.micro_batch=20", "train.precision=fp32", "out=one")
+    masks = [(project.folder / name / "masks.safetensors").read_bytes() for name in ("one", "two")]
+    assert masks[0] == masks[1]
+
+
+def children(pid):
+    """Processes below one, whatever their depth."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    found, queue = [], [str(pid)]
+    while queue:
+        parent = queue.pop()
+        for child, its_parent, arguments in rows:
+            if its_parent == parent:
+                found.append((int(child), arguments))
+                queue.append(child)
+    return found
+
+
+def test_a_process_that_dies_ends_the_run_with_one_line(project):
+    run = project.start(*COMMAND, "train.epochs=500", "out=killed")
+    history = project.folder / "killed/history.csv"
+    for _ in range(600):
+        if history.exists() and history.read_text().count("\n") > 2:
+            break
+        time.sleep(0.1)
+    ranks = [pid for pid, arguments in children(run.pid) if "-m pipeline.sparse" in arguments]
+    assert len(ranks) == 2
+    started = time.monotonic()
+    os.kill(max(ranks), signal.SIGKILL)
+    output, _ = run.communicate(timeout=30)
+    assert time.monotonic() - started < 30
+    assert run.returncode == 2
+    last = output.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"error: process [01] of 2 was killed by SIGKILL, so the others were stopped; run the same command .*",
+        last,
+    ), output[-2000:]
+    assert not children(run.pid)
+
+
+def test_bad_input_is_told_once(project):
+    done = project.run(*COMMAND, "train.lr=-1", check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: train.lr=-1.0 must be above 0\n"
+    done = project.python("pipeline.plasticity", "network=element-0.5", "train.num_processes=2", check=False)
+    assert done.stderr.startswith("error: train.num_processes=2: the plasticity stage is one process")

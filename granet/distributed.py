@@ -36,10 +36,23 @@ class World:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
+    def share(self, num_images: int) -> slice:
+        """This process's part of a batch. The parts are consecutive, and the first ones may be larger by one image.
+
+        >>> [World(rank, 3).share(7) for rank in range(3)]
+        [slice(0, 3, None), slice(3, 5, None), slice(5, 7, None)]
+        """
+        each, left = divmod(num_images, self.size)
+        start = self.rank * each + min(self.rank, left)
+        return slice(start, start + each + (self.rank < left))
+
+
+ALONE = World()
+
 
 def world() -> World:
     """The processes of this run; one, unless they have `joined`."""
-    return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else World()
+    return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
 
 def under_torchrun() -> bool:
@@ -51,7 +64,7 @@ def under_torchrun() -> bool:
 def joined() -> Iterator[World]:
     """Meet the other processes that torchrun has started, and part from them at the end."""
     if not under_torchrun():
-        yield World()
+        yield ALONE
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
@@ -94,15 +107,6 @@ def add_up(values: Tensor) -> Tensor:
     if world().size > 1:
         dist.all_reduce(values)
     return values
-
-
-def own_share(batch: Tensor) -> Tensor:
-    """This process's part of a batch, consecutive along axis 0; the parts differ by one image at most.
-
-    Every process decodes and augments the whole batch, so that each image is cropped as in a run of one process.
-    """
-    rank, size = world().rank, world().size
-    return batch[len(batch) * rank // size : len(batch) * (rank + 1) // size]
 
 
 def told(text: str) -> str:

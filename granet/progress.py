@@ -1,13 +1,39 @@
-"""What a person sees of a training run: a live bar on a terminal, a line per epoch elsewhere."""
+"""What a person sees of long work: a live bar on a terminal, a line now and then elsewhere."""
 
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 REFRESH_S = 0.5
+LINE_S = 60.0
+"""Between two lines where there is no terminal."""
+
+T = TypeVar("T")
+
+
+def follow(
+    items: Iterable[T], title: str, total: int, *, step: int = 1, console: Console | None = None
+) -> Iterator[T]:
+    """Pass ``items`` on, and show how far they are: each is ``step`` of ``total``, the last may be less."""
+    console = console or Console()
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn()
+    counts = TextColumn("{task.completed:,.0f} of {task.total:,.0f}"), TimeRemainingColumn()
+    said = time.monotonic()
+    with Progress(
+        *columns, *counts, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(title, total=total)
+        for number, item in enumerate(items, start=1):
+            done = min(number * step, total)
+            progress.update(task, completed=done)
+            if not console.is_terminal and time.monotonic() - said >= LINE_S:
+                console.print(f"{title} {done:,} of {total:,}", highlight=False, soft_wrap=True)
+                said = time.monotonic()
+            yield item
 
 
 class TrainingProgress:

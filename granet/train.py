@@ -200,19 +200,21 @@ def backward(run: Run, images_BCHW: Tensor, labels_B: Tensor, num_images: int) -
 
 def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
     """One pass over the training set. Raises DivergedError where the loss is NaN or infinite."""
-    sparsifier, augment = run.sparsifier, run.data.augment
+    sparsifier, augment, train, world = (
+        run.sparsifier,
+        run.data.augment,
+        run.data.train,
+        distributed.world(),
+    )
     run.model.train()
     meter, flops, started = Meter(run.device), 0, time.perf_counter()
     generator = epoch_generator(run.seed, epoch, run.device)
     sparse = run.dense.at(sparsifier.layer_sparsity).total
-    for images, labels in run.data.train.epoch(epoch):
-        num_images = len(labels)
+    for batch, (images, labels) in enumerate(train.epoch(epoch, world)):
+        num_images = min(train.batch_size, train.num_images - batch * train.batch_size)
         for group in run.optimizer.param_groups:
             group["lr"] = run.lr(sparsifier.step)
-        images, labels = (
-            distributed.own_share(augment.train(images, generator)),
-            distributed.own_share(labels),
-        )
+        images = augment.train(images, generator, num_images, world)
         loss, logits = backward(run, images, labels, num_images)
         sparsifier.after_backward()
         run.optimizer.step()
@@ -226,7 +228,7 @@ def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
             distributed.check_masks(sparsifier.masks)
             sparse = run.dense.at(sparsifier.layer_sparsity).total
         if progress.due():
-            rate = distributed.world().size * meter.num_images / (time.perf_counter() - started)
+            rate = world.size * meter.num_images / (time.perf_counter() - started)
             progress.show(sparsifier.step, *_check(meter.read(), run, epoch), sparsifier.sparsity, rate)
     mean_loss, accuracy = _check(meter.total(), run, epoch)
     distributed.share_buffers(run.model)
@@ -283,7 +285,7 @@ def fit(
             started = time.perf_counter()
             row = train_epoch(run, epoch, progress)
             for split, loader in run.data.evaluated.items() if epoch + 1 >= run.evaluate_from else ():
-                shares = (map(distributed.own_share, batch) for batch in loader.epoch(0))
+                shares = loader.epoch(0, distributed.world())
                 batches = ((run.data.augment.evaluate(images), labels) for images, labels in shares)
                 result = evaluate(run.model, batches, run.forward, run.device)
                 loss, accuracy = _check(result, run, epoch, split)

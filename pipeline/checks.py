@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from granet.clock import Clock
-from granet.data import DATASETS, LOADERS
+from granet.data import DATASETS, LOADERS, Packing
 from granet.method import Method
 from granet.models import MODELS
 from granet.plasticity import parse_network
@@ -38,7 +38,7 @@ def steps_per_epoch(params: Params, dataset: str) -> int:
     if data.train_size is not None:
         return -(-data.train_size // params.train.batch_size)
     held_out = row.val_size if data.val_size is None else data.val_size
-    num_train = (row.num_train or 1_000_000) - held_out
+    num_train = (row.num_train or 1_000_000) - held_out  # an imagefolder tells only when it is read
     if num_train < 1:
         raise UserError(
             f"data.val_size={held_out} leaves none of {dataset}'s {row.num_train} images to train on"
@@ -59,6 +59,7 @@ def check_data(data: DataConfig) -> None:
         value = getattr(data, key)
         if value is not None and value < lowest:
             raise UserError(f"data.{key}={value} must be at least {lowest}")
+    Packing(data.max_side, data.jpeg_quality, data.raw_share)
 
 
 def check_grid(params: Params) -> None:

@@ -9,9 +9,10 @@ the first of the grid in params.yaml. With overrides the result goes to scratch/
 import sys
 from pathlib import Path
 
-from granet.data import DATASETS, prepare
+from granet.data import DATASETS, Packing, prepare
 from granet.types import UserError
 from pipeline.cli import run_main
+from pipeline.folders import own_folder
 from pipeline.params import load
 from pipeline.tracking import root
 
@@ -31,17 +32,20 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
     data = params.data
     out = Path(own.get("out", (Path("scratch/prepared") if overrides else PREPARED) / dataset))
-    index = prepare(
-        dataset,
-        out,
-        root=root() / Path(data.root or RAW).expanduser(),
-        train_size=data.train_size,
-        val_size=data.val_size,
-        test_size=data.test_size,
-        seed=data.seed,
-        image_size=data.image_size,
-        verify=data.verify,
-    )
+    with own_folder(root() / ".checkpoints", f"prepare-{dataset}") as parts:
+        index = prepare(
+            dataset,
+            out,
+            root=root() / Path(data.root or RAW).expanduser(),
+            train_size=data.train_size,
+            val_size=data.val_size,
+            test_size=data.test_size,
+            seed=data.seed,
+            image_size=data.image_size,
+            verify=data.verify,
+            packing=Packing(data.max_side, data.jpeg_quality, data.raw_share),
+            parts=parts,
+        )
     print(f"{dataset}: {index['num_images']} images in {out}")
 
 

@@ -54,7 +54,12 @@ class DataConfig:
         None, "images held out of the training set; null: the dataset's own (cifar10: 5000)"
     )
     test_size: int | None = key(None, "test images, class-balanced; null: all")
-    image_size: int | None = key(None, "height and width for an imagefolder, pixels; null: the dataset's own")
+    image_size: int | None = key(
+        None, "height and width that the network sees, pixels, for imagefolder and imagenet (null: 224)"
+    )
+    max_side: int = key(500, "imagenet: longer side of a stored image at most, pixels")
+    jpeg_quality: int = key(90, "imagenet: of stored images, 1 to 100")
+    raw_share: float = key(0.0, "imagenet: share of images stored as pixels, larger but faster to read")
     seed: int = key(0, "of the subset and the held-out images")
     verify: bool = key(True, "check the md5 of CIFAR's files")
     loader: str = key("auto", "ffcv | resident (all images on the device) | auto")

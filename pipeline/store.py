@@ -1,11 +1,8 @@
 """Where a run's checkpoints lie: in .checkpoints, in a folder named by all that its result depends on."""
 
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +15,7 @@ from granet.distributed import told, world
 from granet.train import Run
 from pipeline import resolve
 from pipeline.cells import STAGE_KEYS, Cell
+from pipeline.folders import own_folder
 from pipeline.params import Params
 
 
@@ -26,25 +24,6 @@ def shared_folder(parent: Path, key: str) -> Iterator[Path]:
     """`own_folder`, the same one for all processes of a run."""
     with own_folder(parent, key) if world().leads else nullcontext() as folder:
         yield Path(told(str(folder)))
-
-
-@contextmanager
-def own_folder(parent: Path, key: str) -> Iterator[Path]:
-    """A run's checkpoint folder, which a killed run of the same configuration may have left.
-
-    Two queued experiments may train the same cell at once: then the second one gets a folder of its own.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    with (parent / f"{key}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            own = parent / f"{key}-{os.getpid()}"
-            yield own
-            shutil.rmtree(own, ignore_errors=True)
-        else:
-            yield parent / key
-            Path(lock.name).unlink(missing_ok=True)
 
 
 def config_of(cell: Cell, params: Params) -> dict:

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from granet.distributed import ALONE, World
 from granet.seeds import stable_seed
 from granet.types import UserError
 
@@ -38,16 +39,27 @@ class Augment:
         if self.mode not in ("reflect", "zero"):
             raise UserError(f"augmentation mode={self.mode!r} is unknown; choose reflect or zero")
 
-    def train(self, images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-        """uint8 images -> float32, cropped, flipped and normalised. Draws from ``generator``, on the images' device."""
-        return self.evaluate(self._crop_and_flip(images_BCHW, generator))
+    def train(
+        self,
+        images_BCHW: Tensor,
+        generator: torch.Generator,
+        num_images: int | None = None,
+        world: World = ALONE,
+    ) -> Tensor:
+        """uint8 images -> float32, cropped, flipped and normalised. Draws from ``generator``, on the images' device.
+
+        Where the images are the share that ``world`` has of a batch of ``num_images``, each looks as in a run of one
+        process.
+        """
+        own = world.share(num_images or len(images_BCHW))
+        return self.evaluate(self._crop_and_flip(images_BCHW, generator, num_images or len(images_BCHW), own))
 
     def evaluate(self, images_BCHW: Tensor) -> Tensor:
         """uint8 images -> float32, normalised: (pixel / 255 - mean) / std."""
         scale, shift = _affine(self.mean, self.std, images_BCHW.device)
         return images_BCHW.float().mul_(scale).add_(shift)
 
-    def _crop_and_flip(self, images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
+    def _crop_and_flip(self, images_BCHW: Tensor, generator: torch.Generator, N: int, own: slice) -> Tensor:
         """Every output pixel is copied from the input pixel that crop and flip bring there."""
         B, C, H, W = images_BCHW.shape
         if self.padding >= min(H, W):
@@ -56,11 +68,11 @@ class Augment:
         rows_BH = torch.arange(H, device=device).expand(B, H)
         columns_BW = torch.arange(W, device=device).expand(B, W)
         if self.flip:
-            flipped_B1 = torch.randint(2, (B, 1), generator=generator, device=device).bool()
+            flipped_B1 = torch.randint(2, (N, 1), generator=generator, device=device)[own].bool()
             columns_BW = torch.where(flipped_B1, W - 1 - columns_BW, columns_BW)
         if self.padding:
             p = self.padding
-            offsets_2B1 = torch.randint(-p, p + 1, (2, B, 1), generator=generator, device=device)
+            offsets_2B1 = torch.randint(-p, p + 1, (2, N, 1), generator=generator, device=device)[:, own]
             rows_BH, columns_BW = rows_BH + offsets_2B1[0], columns_BW + offsets_2B1[1]
         inside_BHW = _inside(rows_BH, H)[:, :, None] & _inside(columns_BW, W)[:, None, :]
         image_B1 = torch.arange(B, device=device)[:, None]

@@ -2,7 +2,7 @@
 
 Layout of version 2, little-endian: header, a descriptor per field, a record per image, pages of pixels, and last a
 table with a row per image. The writer fills the header in at the very end, so a header without a table is the mark
-of an interrupted write. Only files of `write` are read: raw RGB images of one size, int64 labels.
+of an interrupted write. `read` takes raw RGB images of one size with int64 labels; FFCV decodes all others.
 """
 
 import contextlib
@@ -44,16 +44,13 @@ INSTALL = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a file holds: ``num_images`` images of ``height`` x ``width`` pixels."""
+    """What a file holds: ``num_images`` images of ``height`` x ``width`` pixels, the largest where they differ."""
 
     num_images: int
     height: int
     width: int
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of all pixels (uint8 RGB) and labels (int64)."""
-        return self.num_images * (self.height * self.width * 3 + 8)
+    num_bytes: int
+    """Of all pixels (uint8 RGB), decoded, and labels (int64)."""
 
 
 @contextlib.contextmanager
@@ -109,16 +106,32 @@ def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None =
     height, width = split.images_NHWC.shape[1:3]
     if max(height, width) > MAX_SIDE:
         raise UserError(f"data.image_size={max(height, width)} is too large for {path}; at most {MAX_SIDE}")
+    page = max(MIN_PAGE, 1 << (height * width * 3 - 1).bit_length())
+    write_rows(path, _Rows(split), None, page, indices)
+
+
+def write_rows(
+    path: Path,
+    rows: Any,
+    encode: Callable[..., None] | None,
+    page: int,
+    indices: Sequence[int] | np.ndarray | None = None,
+) -> None:
+    """Write ``rows`` (row i is an image and its label) in pages of ``page`` bytes, a power of 2, as `write` does.
+
+    ``encode`` takes the place of FFCV's own way to store an image; without it images are stored raw.
+    """
     writer = import_ffcv("ffcv.writer")
     fields = import_ffcv("ffcv.fields")
-    page = max(MIN_PAGE, 1 << (height * width * 3 - 1).bit_length())
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     columns = {"image": fields.RGBImageField(write_mode="raw"), "label": fields.IntField()}
+    if encode:
+        columns["image"].encode = encode
     # One worker: with more, every run gives other bytes.
     new = writer.DatasetWriter(str(temporary), columns, page_size=page, num_workers=1)
     try:
-        _run(writer, new, _Rows(split), indices)
+        _run(writer, new, rows, indices)
         check(temporary)
         temporary.replace(path)
     except OSError as error:
@@ -129,7 +142,7 @@ def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None =
         temporary.unlink(missing_ok=True)
 
 
-def _run(module: Any, new: Any, rows: _Rows, indices: Sequence[int] | np.ndarray | None) -> None:
+def _run(module: Any, new: Any, rows: Any, indices: Sequence[int] | np.ndarray | None) -> None:
     """Let FFCV's writer ``new`` write, in this process and without its progress bar."""
     with mock.patch.multiple(module, Process=_InThisProcess, tqdm=partial(module.tqdm, disable=True)):
         try:
@@ -143,12 +156,18 @@ def _run(module: Any, new: Any, rows: _Rows, indices: Sequence[int] | np.ndarray
 def check(path: Path) -> Header:
     """What ``path`` holds, read in milliseconds. Raises UserError for a missing, damaged or foreign file."""
     records = _records(path)
-    return Header(len(records), int(records["image"]["height"][0]), int(records["image"]["width"][0]))
+    heights, widths = (records["image"][side].astype(np.int64) for side in ("height", "width"))
+    num_bytes = int((heights * widths).sum()) * 3 + len(records) * 8
+    return Header(len(records), int(heights.max()), int(widths.max()), num_bytes)
 
 
 def read(path: Path) -> Split:
-    """All images and labels of ``path``. Raises UserError as `check` does."""
+    """All images and labels of ``path``. Raises UserError as `check` does, and for images of many sizes."""
     header, records = check(path), _records(path)
+    image = records["image"]
+    one_size = bool((image[["height", "width"]] == image[["height", "width"]][0]).all())
+    if (image["mode"] != RAW).any() or not one_size:
+        raise UserError(f"{path} does not hold raw images of one size; {REMEDY}")
     shape = (header.height, header.width, 3)
     file = np.memmap(path, np.uint8, mode="r").view(np.ndarray)  # a plain view slices three times as fast
     images = np.empty((header.num_images, prod(shape)), np.uint8)
@@ -180,11 +199,16 @@ def _records(path: Path) -> np.ndarray:
         )
     types = np.fromfile(path, FIELD, count=num_fields, offset=HEADER.itemsize)["type"].tolist()
     records = np.fromfile(path, RECORD, count=num_images, offset=start)
+    if types != FIELD_TYPES:
+        raise UserError(f"{path} does not hold images with labels; {REMEDY}")
+    placed = np.fromfile(path, TABLE_ROW, count=num_images, offset=table)
     image = records["image"]
-    one_size = bool((image[["height", "width"]] == image[["height", "width"]][0]).all())
-    if types != FIELD_TYPES or (image["mode"] != RAW).any() or not one_size:
-        raise UserError(f"{path} does not hold raw images of one size with labels; {REMEDY}")
-    last = int(image["start"].max()) + int(image["height"][0]) * int(image["width"][0]) * 3
-    if last > table:
-        raise UserError(f"{path} is damaged: an image lies beyond its pages; {REMEDY}")
+    raw = image["mode"] == RAW
+    pixels = image["height"].astype(np.uint64) * image["width"] * 3
+    if (
+        (placed["start"] != image["start"]).any()
+        or (placed["start"] + placed["size"]).max() > table
+        or (placed["size"][raw] != pixels[raw]).any()
+    ):
+        raise UserError(f"{path} is damaged: an image lies beyond its pages, or is not of its size; {REMEDY}")
     return records

@@ -1,7 +1,8 @@
 """Batches of a .beton file, by one interface.
 
-The order of an epoch is a function of (seed, epoch): the same for every kind of loader and any number of threads, so
-that resuming at an epoch needs no state. Batches are decoded and nothing else; augmentation is `augment`'s.
+The order of an epoch, and the crops of a file of JPEGs, are functions of (seed, epoch): the same for every kind of
+loader and any number of threads and processes, so that resuming at an epoch needs no state. Images are decoded and
+cropped from files of JPEGs here; all else is `augment`'s.
 """
 
 import importlib.util
@@ -16,8 +17,14 @@ import torch
 from torch import Tensor
 
 from granet.data import beton
+from granet.data.crops import Crop, central_boxes, random_boxes
+from granet.data.order import epoch_order, shares
+from granet.distributed import ALONE, World
 from granet.seeds import stable_seed
 from granet.types import UserError
+
+IMAGE = "f0"
+"""FFCV's name for the first field of a record."""
 
 Batch = tuple[Tensor, Tensor]
 """(images_BCHW uint8 in channels-last memory, labels_B int64), on the loader's device."""
@@ -27,38 +34,53 @@ class Loader(Protocol):
     """Iterates over a split. ``len`` is the number of batches, the last and smaller one included."""
 
     num_images: int
+    batch_size: int
 
     def __len__(self) -> int: ...
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch 0, 1, 2, ..."""
+    def epoch(self, epoch: int, world: World = ALONE) -> Iterator[Batch]:
+        """The batches of epoch 0, 1, 2, ..., or what ``world`` has as its share of each.
+
+        A share without images, of a small last batch, is left out.
+        """
         ...
 
 
-def order_seed(seed: int) -> int:
-    """The seed of the order's generator. Epoch e uses this plus e, so neighbouring seeds must not give neighbours."""
-    return stable_seed("order", seed)
+def crop_boxes(images: np.ndarray, crop: Crop, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
+    """The boxes (N, 4) of an epoch: random where images are shuffled, central elsewhere.
 
-
-def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    """The shuffled image numbers of an epoch, as FFCV's RANDOM order has them.
-
-    >>> epoch_order(0, 0, 5).tolist()
-    [4, 2, 0, 3, 1]
+    ``images`` are records with the fields height and width.
     """
-    return np.random.default_rng(order_seed(seed) + epoch).permutation(num_images)
+    heights_N, widths_N = images["height"], images["width"]
+    if not shuffle:
+        return central_boxes(heights_N, widths_N, crop.centre)
+    return random_boxes(heights_N, widths_N, np.random.default_rng(stable_seed("crop", seed, epoch)))
 
 
 class ResidentLoader:
     """The whole split as one tensor on the device: the fastest where it fits. Needs no FFCV.
 
-    Raises UserError where it does not fit.
+    Raises UserError where it does not fit, and for images of many sizes.
     """
 
     def __init__(
-        self, path: Path, *, batch_size: int, seed: int, shuffle: bool, device: torch.device, num_workers: int
+        self,
+        path: Path,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        crop: Crop | None,
+        device: torch.device,
+        num_workers: int,
     ) -> None:
         needed, free = beton.check(path).num_bytes, free_bytes(device)
+        if crop:
+            raise UserError(
+                f"data.loader=resident keeps decoded images of one size, but {path} holds many sizes, cropped anew in "
+                f"every epoch (decoded, they would take {_gib(needed)}; {_gib(free)} are free on {device}); "
+                "set data.loader=ffcv"
+            )
         if needed > free:
             raise UserError(
                 f"data.loader=resident needs {_gib(needed)} on {device} for {path}, but {_gib(free)} are free; "
@@ -68,22 +90,24 @@ class ResidentLoader:
         self.num_images = len(split)
         self._images_NHWC = torch.from_numpy(split.images_NHWC).to(device)
         self._labels_N = torch.from_numpy(split.labels).to(device)
-        self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
+        self.batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
 
     def __len__(self) -> int:
-        return math.ceil(self.num_images / self._batch_size)
+        return math.ceil(self.num_images / self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, world: World = ALONE) -> Iterator[Batch]:
         """One index_select per batch; in file order they are views."""
-        if not self._shuffle:
-            parts = zip(
-                self._images_NHWC.split(self._batch_size), self._labels_N.split(self._batch_size), strict=True
-            )
-            yield from ((images_BHWC.permute(0, 3, 1, 2), labels_B) for images_BHWC, labels_B in parts)
-            return
-        order_N = torch.from_numpy(epoch_order(self._seed, epoch, self.num_images)).to(self._labels_N.device)
-        for chosen_B in order_N.split(self._batch_size):
-            yield self._images_NHWC.index_select(0, chosen_B).permute(0, 3, 1, 2), self._labels_N[chosen_B]
+        order_N = None
+        if self._shuffle:
+            order_N = torch.from_numpy(epoch_order(self._seed, epoch, self.num_images))
+            order_N = order_N.to(self._labels_N.device)
+        for own in shares(self.num_images, self.batch_size, world):
+            if order_N is None:
+                images_BHWC, labels_B = self._images_NHWC[own], self._labels_N[own]
+            else:
+                images_BHWC = self._images_NHWC.index_select(0, order_N[own])
+                labels_B = self._labels_N[order_N[own]]
+            yield images_BHWC.permute(0, 3, 1, 2), labels_B
 
 
 class FfcvLoader:
@@ -93,38 +117,58 @@ class FfcvLoader:
     """
 
     def __init__(
-        self, path: Path, *, batch_size: int, seed: int, shuffle: bool, device: torch.device, num_workers: int
+        self,
+        path: Path,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        crop: Crop | None,
+        device: torch.device,
+        num_workers: int,
     ) -> None:
         self.num_images = beton.check(path).num_images  # FFCV itself would crash on a damaged file
-        loader, decoders, transforms = map(
-            beton.import_ffcv, ("ffcv.loader", "ffcv.fields.decoders", "ffcv.transforms")
+        loader, decoders, transforms, reading = map(
+            beton.import_ffcv,
+            ("ffcv.loader", "ffcv.fields.decoders", "ffcv.transforms", "granet.data.reading"),
         )
         from numba import config  # FFCV's threads are numba's
 
         threads = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        decoder = reading.BoxDecoder([crop.size] * 2) if crop else decoders.SimpleRGBImageDecoder()
         with beton.torch_threads_kept():
             self._loader = loader.Loader(
                 str(path),
                 batch_size=batch_size,
                 num_workers=min(num_workers or threads, threads),  # FFCV raises above the core count
-                order=loader.OrderOption.RANDOM if shuffle else loader.OrderOption.SEQUENTIAL,
-                seed=order_seed(seed),
-                drop_last=False,  # FFCV's default would lose images in evaluation
                 pipelines={
-                    "image": [decoders.SimpleRGBImageDecoder(), transforms.ToTensor()],
+                    "image": [decoder, transforms.ToTensor()],
                     "label": [decoders.IntDecoder(), transforms.ToTensor()],
                 },
             )
-        self._device = device
+        if crop:
+            self._loader.reader.metadata = reading.with_boxes(self._loader.reader.metadata, IMAGE)
+        self._reading, self._device, self._crop = reading, device, crop
+        self.batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return math.ceil(self.num_images / self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, world: World = ALONE) -> Iterator[Batch]:
         """Copies of FFCV's buffers, which it fills again."""
-        self._loader.next_epoch = epoch
+        order_N = np.arange(self.num_images)
+        if self._shuffle:
+            order_N = epoch_order(self._seed, epoch, self.num_images)
+        own = [order_N[part] for part in shares(self.num_images, self.batch_size, world)]
+        if not own:
+            return
+        if self._crop:
+            metadata = self._loader.reader.metadata
+            boxes_N4 = crop_boxes(metadata[IMAGE], self._crop, self._seed, epoch, self._shuffle)
+            self._reading.set_boxes(metadata, IMAGE, boxes_N4)
+        self._loader.batch_size = len(own[0])  # the first share is as large as any
         with beton.torch_threads_kept():
-            batches = iter(self._loader)
+            batches = self._reading.Epoch(self._loader, np.concatenate(own).astype(np.uint64))
         try:
             for images_BHWC, labels_B1 in batches:
                 images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(self._device, copy=True)
@@ -133,11 +177,11 @@ class FfcvLoader:
             batches.close()  # its thread would wait forever where an epoch is left half-way
 
 
-def _auto(path: Path, *, device: torch.device, **options: Any) -> Loader:
-    """Resident where the split fits in a quarter of the free memory, or FFCV is missing; else FFCV."""
+def _auto(path: Path, *, device: torch.device, crop: Crop | None, **options: Any) -> Loader:
+    """Resident where the split fits in a quarter of the free memory, or FFCV is missing; else FFCV, as for crops."""
     small = beton.check(path).num_bytes <= free_bytes(device) / 4
-    kind = ResidentLoader if small or importlib.util.find_spec("ffcv") is None else FfcvLoader
-    return kind(path, device=device, **options)
+    resident = not crop and (small or importlib.util.find_spec("ffcv") is None)
+    return (ResidentLoader if resident else FfcvLoader)(path, device=device, crop=crop, **options)
 
 
 LOADERS: dict[str, Callable[..., Loader]] = {"ffcv": FfcvLoader, "resident": ResidentLoader, "auto": _auto}
@@ -150,13 +194,14 @@ def build_loader(
     batch_size: int,
     seed: int = 0,
     shuffle: bool,
+    crop: Crop | None = None,
     device: torch.device | str,
     num_workers: int = 0,
 ) -> Loader:
     """A loader of ``path``: ``kind`` is a key of LOADERS, ``num_workers`` counts decoding threads (0: one per core).
 
-    ``seed`` decides the order where ``shuffle``. Raises UserError for an unknown kind or bad numbers, a damaged file,
-    and a loader that cannot be had here.
+    ``seed`` decides order and crops where ``shuffle``. Images of one size need no ``crop``. Raises UserError for an
+    unknown kind or bad numbers, a damaged file, and a loader that cannot be had here.
     """
     if kind not in LOADERS:
         raise UserError(f"data.loader={kind!r} is unknown; choose from {', '.join(LOADERS)}")
@@ -168,6 +213,7 @@ def build_loader(
         batch_size=batch_size,
         seed=seed,
         shuffle=shuffle,
+        crop=crop,
         device=torch.device(device),
         num_workers=num_workers,
     )

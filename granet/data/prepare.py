@@ -3,19 +3,22 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from granet.data import beton
-from granet.data.sources import DATASETS
-from granet.data.split import Request, Split
+from granet.data import beton, jpeg
+from granet.data.sources import DATASETS, Dataset
+from granet.data.split import ImageFiles, Request, Split
 from granet.data.subset import balanced, hold_out
 from granet.types import UserError
 
 FORMAT_VERSION = 1
 CHUNK = 4096
+CENTRE = 224 / 256
+"""Share of the shorter side that the square covers which is evaluated, where images are cropped."""
 
 
 def prepare(
@@ -29,13 +32,17 @@ def prepare(
     seed: int = 0,
     image_size: int | None = None,
     verify: bool = True,
+    packing: jpeg.Packing | None = None,
+    parts: Path | None = None,
 ) -> dict[str, Any]:
     """Write out/train.beton, out/val.beton (where images are held out), out/test.beton and out/index.json.
 
     ``train_size`` counts the images trained on; None is all that are not held out. ``val_size`` images are held out
     of the training split; None is the data set's own number where all of it is used, else 0. ``test_size`` None is
     all. Smaller sets are class-balanced and depend on ``seed``. Equal arguments give equal bytes. Returns the index.
-    Raises UserError for sizes the data cannot fill, an unknown data set, and unreadable data.
+    Photographs of many sizes stay encoded, as ``packing`` says; what is done of them lies in ``parts`` (None: beside
+    ``out``) until all is, so that a killed run goes on. Raises UserError for sizes the data cannot fill, an unknown
+    data set, and unreadable data.
     """
     if dataset not in DATASETS:
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
@@ -47,7 +54,7 @@ def prepare(
     ):
         if value is not None and value < lowest:
             raise UserError(f"data.{key}={value} must be at least {lowest}")
-    row = DATASETS[dataset]
+    row, packing = DATASETS[dataset], packing or jpeg.Packing()
     source = row.load(Request(root, image_size, verify))
     if val_size is None:
         val_size = row.val_size if train_size is None else 0
@@ -61,28 +68,42 @@ def prepare(
     index_json = out / "index.json"
     index_json.unlink(missing_ok=True)  # it comes last: where it is, the files it describes are whole
     (out / "val.beton").unlink(missing_ok=True)
+    parts = parts or out.with_name(f".{out.name}-parts")
     for name, (split, indices) in chosen.items():
-        beton.write(out / f"{name}.beton", split, indices)
+        if isinstance(split, ImageFiles):
+            jpeg.write(out / f"{name}.beton", split, indices, packing, parts)
+        else:
+            beton.write(out / f"{name}.beton", split, indices)
 
-    mean, std = channel_stats(source.train, train)
     index = {
         "format_version": FORMAT_VERSION,
         "dataset": dataset,
         "classes": list(source.classes),
         "num_images": {name: len(indices) for name, (_, indices) in chosen.items()},
-        "image_size": list(source.train.images_NHWC.shape[1:3]),
-        "mean": mean,
-        "std": std,
+        **_what_is_seen(row, source.train, train, image_size),
         "padding": row.padding,
         "mode": row.mode,
         "flip": row.flip,
+        **({"centre": CENTRE} if row.crops else {}),
         "source_md5": source.md5,
         "md5": {f"{name}.beton": file_md5(out / f"{name}.beton") for name in chosen},
     }
     temporary = out / f".index.json.{os.getpid()}"
     temporary.write_text(json.dumps(index, indent=2) + "\n")
     temporary.replace(index_json)
+    shutil.rmtree(parts, ignore_errors=True)
     return index
+
+
+def _what_is_seen(
+    row: Dataset, train: Split | ImageFiles, indices: np.ndarray, image_size: int | None
+) -> dict[str, Any]:
+    """Height and width of the network's input, and the channels' mean and standard deviation."""
+    if isinstance(train, ImageFiles):
+        size, mean, std = [image_size or row.image_size] * 2, row.mean, row.std
+    else:
+        size, (mean, std) = list(train.images_NHWC.shape[1:3]), channel_stats(train, indices)
+    return {"image_size": size, "mean": mean and list(mean), "std": std and list(std)}
 
 
 def _check_sizes(

@@ -10,6 +10,7 @@ import torch
 
 from granet.data.augment import Augment
 from granet.data.beton import REMEDY
+from granet.data.crops import Crop
 from granet.data.loaders import Loader, build_loader
 from granet.data.prepare import FORMAT_VERSION
 from granet.types import UserError
@@ -55,8 +56,15 @@ def open_data(
         raise UserError(
             f"{path} has format_version {index.get('format_version')}, not {FORMAT_VERSION}; {REMEDY}"
         )
+    crop = Crop(index["image_size"][0], index["centre"]) if "centre" in index else None
     load = partial(
-        build_loader, loader, batch_size=batch_size, seed=seed, device=device, num_workers=num_workers
+        build_loader,
+        loader,
+        batch_size=batch_size,
+        seed=seed,
+        crop=crop,
+        device=device,
+        num_workers=num_workers,
     )
     loaders = {name: load(folder / f"{name}.beton", shuffle=name == "train") for name in index["num_images"]}
     for name, num_images in index["num_images"].items():

@@ -8,12 +8,16 @@ from typing import Literal
 from granet.data.cifar import cifar
 from granet.data.digits import NUM_TRAIN, digits
 from granet.data.image_folder import image_folder
+from granet.data.imagenet import imagenet
 from granet.data.split import Request, Source
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """``padding`` (pixels) and ``mode`` are those of the random crop; ``flip``: mirror half of the images."""
+    """``padding`` (pixels) and ``mode`` are those of the random crop; ``flip``: mirror half of the images.
+
+    ``crops``: the images have many sizes and stay encoded; training sees a random part of each, resized.
+    """
 
     name: str
     load: Callable[[Request], Source]
@@ -24,6 +28,12 @@ class Dataset:
     padding: int
     mode: Literal["reflect", "zero"]
     flip: bool
+    crops: bool = False
+    image_size: int | None = None
+    """What crops are resized to where data.image_size says nothing, pixels."""
+    mean: tuple[float, float, float] | None = None
+    """Of each channel, pixels in [0, 1]; None: that of the training images."""
+    std: tuple[float, float, float] | None = None
 
 
 DATASETS: dict[str, Dataset] = {
@@ -38,5 +48,19 @@ DATASETS: dict[str, Dataset] = {
             "cifar100", partial(cifar, "CIFAR100"), 50_000, val_size=0, padding=4, mode="zero", flip=True
         ),
         Dataset("imagefolder", image_folder, None, val_size=0, padding=4, mode="zero", flip=True),
+        # Mean and deviation are the ones that everybody uses.
+        Dataset(
+            "imagenet",
+            imagenet,
+            1_281_167,
+            val_size=0,
+            padding=0,
+            mode="zero",
+            flip=True,
+            crops=True,
+            image_size=224,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+        ),
     )
 }

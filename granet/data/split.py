@@ -1,4 +1,4 @@
-"""Images with labels in memory: what every source gives and every loader takes.
+"""Images with labels, in memory or still in their files: what every source gives.
 
 Shapes: N images, H height, W width, C = 3 channels (RGB).
 """
@@ -31,11 +31,23 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """Images of any size, not read yet: ``names`` are relative to ``folder``, ``labels`` int64 of shape N."""
+
+    folder: Path
+    names: list[str]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
     """A data set as its authors publish it. Raises ValueError for a label without a class."""
 
-    train: Split
-    test: Split
+    train: Split | ImageFiles
+    test: Split | ImageFiles
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -46,10 +58,13 @@ class Source:
 
     @property
     def md5(self) -> str:
-        """md5 over the pixels and labels of both splits."""
+        """md5 over the pixels, or the files' names, and the labels of both splits."""
         digest = hashlib.md5(usedforsecurity=False)
         for split in (self.train, self.test):
-            digest.update(np.ascontiguousarray(split.images_NHWC).data)
+            if isinstance(split, Split):
+                digest.update(np.ascontiguousarray(split.images_NHWC).data)
+            else:
+                digest.update("\n".join(split.names).encode())
             digest.update(np.ascontiguousarray(split.labels).data)
         return digest.hexdigest()
 

@@ -48,8 +48,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_read_gives_back_what_was_written(num_images: int, height: int, width: int, tmp_path: Path) -> None:
     split = random_split(num_images, height, width)
     beton.write(tmp_path / "x.beton", split)
-    assert beton.check(tmp_path / "x.beton") == beton.Header(num_images, height, width)
-    assert beton.check(tmp_path / "x.beton").num_bytes == split.images_NHWC.nbytes + split.labels.nbytes
+    num_bytes = split.images_NHWC.nbytes + split.labels.nbytes
+    assert beton.check(tmp_path / "x.beton") == beton.Header(num_images, height, width, num_bytes)
     assert_same(beton.read(tmp_path / "x.beton"), split)
 
 
@@ -171,7 +171,7 @@ def test_other_version(good: bytes, tmp_path: Path) -> None:
 
 
 def test_other_fields(good: bytes, tmp_path: Path) -> None:
-    assert "does not hold raw images" in fault(tmp_path / "x.beton", good[:24] + b"\4" + good[25:])
+    assert "does not hold images with labels" in fault(tmp_path / "x.beton", good[:24] + b"\4" + good[25:])
 
 
 def test_image_beyond_the_pages(good: bytes, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_image_beyond_the_pages(good: bytes, tmp_path: Path) -> None:
     assert "beyond its pages" in fault(tmp_path / "x.beton", damaged)
 
 
-def test_images_of_two_sizes(good: bytes, tmp_path: Path) -> None:
+def test_a_size_that_is_not_the_pixels(good: bytes, tmp_path: Path) -> None:
     width = 24 + 2 * 1041 + 699 * 24 + 1
     damaged = good[:width] + (16).to_bytes(2, "little") + good[width + 2 :]
-    assert "of one size" in fault(tmp_path / "x.beton", damaged)
+    assert "beyond its pages" in fault(tmp_path / "x.beton", damaged)

@@ -13,6 +13,7 @@ from granet.data import LOADERS, Loader, build_loader, loaders
 from granet.data.beton import write
 from granet.data.loaders import Batch, FfcvLoader, ResidentLoader, epoch_order
 from granet.data.split import Split
+from granet.distributed import World
 from granet.types import UserError
 from tests.helpers.needs import needs_ffcv
 
@@ -178,3 +179,32 @@ def test_a_damaged_file_is_one_line(kind: str, path: Path, tmp_path: Path) -> No
 
 def test_free_bytes_is_some_of_the_memory() -> None:
     assert 0 < loaders.free_bytes(torch.device("cpu")) < 2**50
+
+
+@pytest.mark.parametrize(
+    "kind, shuffle", [("resident", True), ("resident", False), ("ffcv", True), ("ffcv", False)]
+)
+def test_processes_share_every_batch(kind: str, shuffle: bool, path: Path) -> None:
+    """70 images in batches of 32 for 5 processes: the last batch of 6 gives one of them 2 images."""
+    loader = shared(kind, path, shuffle=shuffle)
+    shares = [list(loader.epoch(1, World(rank, 5))) for rank in range(5)]
+    for (images, labels), *parts in zip(loader.epoch(1), *shares, strict=True):
+        assert torch.equal(images, torch.cat([part for part, _ in parts]))
+        assert torch.equal(labels, torch.cat([part for _, part in parts]))
+    assert [len(labels) for _, labels in shares[0]] == [7, 7, 2]
+
+
+@pytest.mark.parametrize("kind", ["resident", "ffcv"])
+def test_who_has_no_share_of_the_last_batch_has_fewer_batches(kind: str, path: Path) -> None:
+    loader = shared(kind, path)
+    assert [len(list(loader.epoch(0, World(rank, 7)))) for rank in (5, 6)] == [3, 2]
+    assert not list(shared(kind, path, batch_size=1).epoch(0, World(1, 2)))
+
+
+def test_an_error_of_ffcvs_thread_arrives(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFCV's own iterator would wait for the lost batch forever."""
+    loader = build("ffcv", path)
+    assert isinstance(loader, FfcvLoader)
+    monkeypatch.setattr(loader._loader, "code", None)
+    with pytest.raises(TypeError):
+        next(loader.epoch(0))

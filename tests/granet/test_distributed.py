@@ -108,15 +108,15 @@ def test_alone_there_is_nobody_to_ask():
     model, values = torch.nn.Linear(2, 2), torch.ones(3)
     assert distributed.spread(model) is model
     assert distributed.add_up(values) is values
-    assert distributed.own_share(values) is not None and len(distributed.own_share(values)) == 3
+    assert distributed.world().share(3) == slice(0, 3)
     assert distributed.told("x") == "x"
     distributed.check_masks({"w": torch.tensor([True])})
 
 
-def test_shares_cover_a_batch_without_overlap(monkeypatch):
-    batch, parts = torch.arange(7), []
-    for rank in range(3):
-        monkeypatch.setattr(distributed, "world", lambda rank=rank: distributed.World(rank, 3))
-        parts.append(distributed.own_share(batch))
+@pytest.mark.parametrize("num_images, size", [(7, 3), (128, 3), (2, 4), (0, 2)])
+def test_shares_cover_a_batch_without_overlap(num_images, size):
+    batch = torch.arange(num_images)
+    parts = [batch[distributed.World(rank, size).share(num_images)] for rank in range(size)]
     assert torch.equal(torch.cat(parts), batch)
-    assert sorted(map(len, parts)) == [2, 2, 3]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert [len(part) for part in parts] == sorted(map(len, parts), reverse=True)

@@ -1,0 +1,172 @@
+"""Photographs of many sizes into a .beton: encoded in many threads, written by one, to the same bytes every time.
+
+What is encoded lies in parts in a folder of its own until the .beton is whole, so that a killed run goes on at its next
+part; the disk holds everything twice for a while. Memory holds some parts.
+"""
+
+import hashlib
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from granet.data import beton
+from granet.data.split import ImageFiles
+from granet.progress import follow
+from granet.types import UserError
+
+PART = 128
+"""Images of a part."""
+NAMED = 5
+"""Unreadable images that an error names; the others are counted."""
+RAW, JPEG = 1, 0
+"""Modes of FFCV's image field."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How images are stored. Raises UserError for numbers that make no sense."""
+
+    max_side: int = 500
+    """Longer side at most, pixels; larger images are scaled down."""
+    quality: int = 90
+    """Of JPEG, 1 to 100."""
+    raw_share: float = 0.0
+    """Of the images: stored as pixels, for disks that are faster than the decoder."""
+
+    def __post_init__(self) -> None:
+        for key, value, ok, rule in (
+            ("max_side", self.max_side, 1 <= self.max_side <= beton.MAX_SIDE, f"1 to {beton.MAX_SIDE}"),
+            ("jpeg_quality", self.quality, 1 <= self.quality <= 100, "1 to 100"),
+            ("raw_share", self.raw_share, 0 <= self.raw_share <= 1, "0 to 1"),
+        ):
+            if not ok:
+                raise UserError(f"data.{key}={value} must be {rule}")
+
+
+class Encoded(NamedTuple):
+    """An image as the .beton holds it: ``mode`` RAW or JPEG, height and width in pixels, and its bytes."""
+
+    mode: int
+    height: int
+    width: int
+    data: np.ndarray
+
+
+def encode(path: Path, packing: Packing, raw: bool) -> Encoded:
+    """Read an image file, scale it down where it is too large (bilinear, antialiased), and encode it.
+
+    Raises UserError, with the file's name, where it is no image, or cut short.
+    """
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is not a readable image ({error})") from error
+    image.thumbnail((packing.max_side, packing.max_side), Image.Resampling.BILINEAR)
+    if raw:
+        return Encoded(RAW, image.height, image.width, np.asarray(image).reshape(-1))
+    jpeg = BytesIO()
+    image.save(jpeg, "JPEG", quality=packing.quality)
+    return Encoded(JPEG, image.height, image.width, np.frombuffer(jpeg.getvalue(), np.uint8))
+
+
+def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, parts: Path) -> None:
+    """Write the images of ``files`` at ``indices``, in that order; unfinished work is kept in the folder ``parts``.
+
+    Raises UserError for unreadable images, by name, once all others are encoded, and where the disk refuses.
+    """
+    chunks = [indices[start : start + PART] for start in range(0, len(indices), PART)]
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        done = pool.map(partial(_pack, files, packing=packing, parts=parts), chunks)
+        results = list(follow(done, f"{path.stem}: encoding images", len(indices), step=PART))
+    except OSError as error:
+        raise UserError(
+            f"{parts} cannot be written ({error.strerror}); free some space or choose another folder"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if bad := [message for _, messages in results for message in messages]:
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise UserError(f"{'; '.join(bad[:NAMED])}{more}; replace or remove them")
+    page = max(beton.MIN_PAGE, 1 << (packing.max_side**2 * 3 - 1).bit_length())
+    rows = _Rows([part for part, _ in results], files.labels[indices])
+    beton.write_rows(path, rows, _as_it_is, page)
+
+
+def _pack(files: ImageFiles, chunk: np.ndarray, packing: Packing, parts: Path) -> tuple[Path, list[str]]:
+    """The part of these images, made where it is not there yet, and what cannot be read."""
+    names = [files.names[index] for index in chunk]
+    part = parts / f"{_key(files.folder, names, packing)}.npz"
+    if part.exists():
+        return part, []
+    images: list[Encoded] = []
+    bad: list[str] = []
+    for name in names:
+        raw = (
+            zlib.crc32(name.encode()) < packing.raw_share * 2**32
+        )  # the same images, whatever else is packed
+        try:
+            images.append(encode(files.folder / name, packing, raw))
+        except UserError as error:
+            bad.append(str(error))
+    if not bad:
+        temporary = part.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                shapes=np.array([image[:3] for image in images], np.int64),
+                ends=np.cumsum([len(image.data) for image in images]),
+                data=np.concatenate([image.data for image in images]),
+            )
+        temporary.replace(part)
+    return part, bad
+
+
+def _key(folder: Path, names: list[str], packing: Packing) -> str:
+    """Names a part by all that it depends on, file sizes and times included."""
+    digest = hashlib.blake2b(repr(packing).encode(), digest_size=12)
+    for name in names:
+        try:
+            status = (folder / name).stat()
+            digest.update(f"{folder / name}/{status.st_size}/{status.st_mtime_ns}".encode())
+        except OSError:
+            digest.update(name.encode())  # it cannot be read either
+    return digest.hexdigest()
+
+
+class _Rows:
+    """Parts as FFCV's writer wants them: row i is (encoded image, label). Holds one part at a time."""
+
+    def __init__(self, parts: list[Path], labels: np.ndarray) -> None:
+        self.parts, self.labels = parts, labels
+        self._number, self._part = -1, {}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Encoded, int]:
+        number, place = divmod(int(index), PART)
+        if number != self._number:
+            with np.load(self.parts[number]) as part:
+                self._number, self._part = number, dict(part)
+        ends = self._part["ends"]
+        data = self._part["data"][ends[place - 1] if place else 0 : ends[place]]
+        mode, height, width = self._part["shapes"][place].tolist()
+        return Encoded(mode, height, width, data), int(self.labels[index])
+
+
+def _as_it_is(destination: Any, image: Encoded, malloc: Any) -> None:
+    """What FFCV's image field does in its `encode`, for an image that is encoded already."""
+    destination["mode"], destination["height"], destination["width"] = image[:3]
+    destination["data_ptr"], storage = malloc(image.data.nbytes)
+    storage[:] = image.data

@@ -1,0 +1,34 @@
+"""In which order an epoch shows the images, and which of them a process takes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from granet.distributed import World
+from granet.seeds import stable_seed
+
+
+def order_seed(seed: int) -> int:
+    """The seed of the order's generator. Epoch e uses this plus e, so neighbouring seeds must not give neighbours."""
+    return stable_seed("order", seed)
+
+
+def shares(num_images: int, batch_size: int, world: World) -> Iterator[slice]:
+    """What ``world`` takes of each batch, as places in the epoch's order; empty ones left out.
+
+    >>> list(shares(5, 2, World(1, 2)))
+    [slice(1, 2, None), slice(3, 4, None)]
+    """
+    for start in range(0, num_images, batch_size):
+        own = world.share(min(batch_size, num_images - start))
+        if own.start < own.stop:
+            yield slice(start + own.start, start + own.stop)
+
+
+def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    """The shuffled image numbers of an epoch, as FFCV's RANDOM order has them.
+
+    >>> epoch_order(0, 0, 5).tolist()
+    [4, 2, 0, 3, 1]
+    """
+    return np.random.default_rng(order_seed(seed) + epoch).permutation(num_images)

@@ -1,0 +1,27 @@
+"""Folders for unfinished work, which a killed process leaves and the next one finds."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def own_folder(parent: Path, key: str) -> Iterator[Path]:
+    """The folder parent/key, which a killed process with the same work may have left.
+
+    Two queued experiments may do the same work at once: then the second one gets a folder of its own.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / f"{key}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            own = parent / f"{key}-{os.getpid()}"
+            yield own
+            shutil.rmtree(own, ignore_errors=True)
+        else:
+            yield parent / key
+            Path(lock.name).unlink(missing_ok=True)

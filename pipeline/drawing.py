@@ -41,6 +41,13 @@ PALETTE = {  # a colour per known section, apart within a family; the first of e
     "granet_uniform": "#ee9a77",
     "granet_2x": "#8c1c13",
     "sis": "#6a3d9a",
+    "granet_si06": "#3f8fd0",
+    "granet_si07": "#6aa9dd",
+    "granet_si08": "#9cc6ea",
+    "granet_s2s_2_5x": "#003f6b",
+    "rigl_itop_2x": "#2c7a70",
+    "rigl_2020_5x": "#4d5d6c",
+    "small_dense_5x": "#66661f",
     "imp": "#1b9e9e",
     "one_shot": "#a6611a",
 }

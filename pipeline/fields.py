@@ -77,8 +77,8 @@ def theirs(results: Results, cell: Cell, metric: str = "last") -> tuple[str, str
 
 
 def printed_text(number: Published) -> str:
-    """The paper's number; one without a spread is quoted from elsewhere."""
-    return spread(number.mean, number.std) + ("" if number.std is not None else " quoted")
+    """The paper's number, and whether it is quoted from elsewhere."""
+    return spread(number.mean, number.std) + (" quoted" if number.quoted else "")
 
 
 def line(results: Results, section: str | None, numbers: list[Number]) -> Line:

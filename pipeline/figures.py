@@ -137,6 +137,30 @@ def curves(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
             figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(8, len(handles)))
 
 
+def dynamics(series: Sequence[Series], frame: "DataFrame", dense_flops: int, path: Path) -> None:
+    """Figure 15: FLOPs of one inference over training, a panel per final sparsity and a line per initial one.
+
+    ``frame`` is `pipeline.results.curves`, ``dense_flops`` what its ratios refer to. Mean over the seeds, with a band.
+    """
+    sparsities = sparsities_of(series)
+    with drawn(path, max(5.4, 3.6 * len(sparsities)), 3.4) as figure:
+        axes = figure.subplots(1, len(sparsities), sharey=True, squeeze=False).flat
+        handles = {}
+        for ax, sparsity in zip(axes, sparsities, strict=True):
+            for s in series:
+                if s.sparsity == sparsity and s.values:
+                    values = dense_flops / 1e9 * frame.loc[s.group]["inference_ratio"]
+                    handles[s.label] = _line(ax, s, values)
+            ax.axhline(dense_flops / 1e9, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+            ax.set_title(f"final sparsity {percent(sparsity)}")
+            ax.set_xlabel("epoch")
+            ax.set_ylim(bottom=0)
+            ax.xaxis.get_major_locator().set_params(integer=True)
+            if ax.get_subplotspec().is_first_col():
+                ax.set_ylabel("FLOPs of one inference, × 10⁹")
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(3, len(handles)))
+
+
 def rows_of_curves(series: Sequence[Series]) -> dict[str, list[Series]]:
     """What stands in each row, by its name; families apart where one panel would be too full."""
     found: dict[str, list[Series]] = {}

@@ -1,121 +1,81 @@
-"""The paper's rows, numbers and tables (paper.yaml): which runs stand beside which, and where our protocol departs."""
+"""What the paper has beside a run of ours, and how our protocol departs from its own. Rows: paper_rows.py."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cells import Cell
-from pipeline.params import Params, read_yaml
+from pipeline.paper_rows import (
+    FILE,
+    IMAGENET,
+    FlopsLayout,
+    FlopsRow,
+    Layout,
+    Published,
+    Row,
+    columns,
+    flops_layouts,
+    flops_rows,
+    in_print,
+    is_imagenet,
+    layouts,
+    number,
+    rows,
+)
+from pipeline.params import Params
 from pipeline.results import Results, once
-from pipeline.wording import title
 
-FILE = Path(__file__).with_name("paper.yaml")
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = [
+    "FILE",
+    "IMAGENET",
+    "FlopsLayout",
+    "FlopsRow",
+    "Layout",
+    "Published",
+    "Row",
+    "columns",
+    "dense_flops",
+    "differences",
+    "flops_layouts",
+    "flops_rows",
+    "is_imagenet",
+    "layouts",
+    "models",
+    "protocol",
+    "published",
+    "rows",
+    "seeds_missing",
+    "settings",
+    "training",
+]
 NAMES = {
     "epochs": "epochs",
     "batch_size": "batch size",
     "lr": "learning rate",
     "lr_drops": "learning-rate drops",
     "lr_factor": "factor of a drop",
+    "warmup_epochs": "warm-up epochs",
     "momentum": "momentum",
+    "nesterov": "Nesterov momentum",
     "weight_decay": "weight decay",
+    "decay_norm": "weight decay on BatchNorm",
+    "label_smoothing": "label smoothing",
 }
 
 
-@dataclass(frozen=True)
-class Published:
-    """A number in print: test accuracy in [0, 1]. ``std`` is None where the paper quotes it from elsewhere."""
-
-    mean: float
-    std: float | None
+def dense_flops() -> tuple[float, float]:
+    """Training FLOPs of the dense ResNet-50, and those of one inference, in print."""
+    own = in_print()[IMAGENET]["dense"]
+    return own["training"], own["inference"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a printed table, or a bar of Figure 4: a stage and the values of its method section."""
-
-    id: str
-    stage: str
-    section: Mapping[str, Any]
-    rewind: str | None
-    numbers: Mapping[str, list[Any]]
-    """Model -> percent by column of the table; empty for a figure."""
-
-    def published(self, cell: Cell) -> Published | None:
-        """The row's number for a cell's model, data set and sparsity."""
-        column = [cell.dataset, cell.sparsity]
-        columns = _paper()["columns"]
-        if cell.model not in self.numbers or column not in columns:
-            return None
-        return _number(self.numbers[cell.model][columns.index(column)])
-
-    @property
-    def quoted(self) -> bool:
-        """Whether the paper quotes it from elsewhere."""
-        return any(not isinstance(value, list) for values in self.numbers.values() for value in values)
-
-    def is_section(self, section: Mapping[str, Any]) -> bool:
-        """Whether a method section is this row: the same values, the update interval aside."""
-        return title(section) == title(self.section)
-
-    def find(self, params: Params) -> str | None:
-        """The section of the grid that is this row; None where the grid does not ask for it."""
-        grid = params.grid
-        if self.rewind is not None and self.rewind not in grid.rewinds:
-            return None
-        asked = getattr(grid, {"sparse": "methods"}.get(self.stage, self.stage))
-        found = [name for name in asked if self.is_section(params.methods[name])]
-        return self.id if self.id in found else next(iter(found), None)
-
-    def cell(self, section: str, dataset: str, model: str, sparsity: float) -> Cell:
-        """The runs of a section that stand in this row; the seed says nothing."""
-        return Cell(self.stage, dataset, model, 0, section, sparsity, self.rewind)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A printed table: its groups of rows under their headings."""
-
-    id: str
-    title: str
-    against: str
-    groups: Mapping[str, list[str]]
-
-    @property
-    def rows(self) -> list[str]:
-        """The ids of all its rows."""
-        return [row for group in self.groups.values() for row in group]
-
-
-@cache
-def _paper() -> dict[str, Any]:
-    return read_yaml(FILE)
-
-
-@cache
-def rows() -> dict[str, Row]:
-    """Every row by its id."""
-    found = {}
-    for name, values in _paper()["rows"].items():
-        own = dict(values)
-        stage, section, rewind = own.pop("stage", "sparse"), own.pop("section"), own.pop("rewind", None)
-        found[name] = Row(name, stage, section, rewind, own)
-    return found
-
-
-@cache
-def layouts() -> list[Layout]:
-    """The tables that share their columns: 2, 6 and 9."""
-    return [Layout(name, **values) for name, values in _paper()["tables"].items()]
-
-
-def columns() -> dict[str, list[float]]:
-    """The columns of those tables: data set -> sparsities."""
-    found: dict[str, list[float]] = {}
-    for dataset, sparsity in _paper()["columns"]:
-        found.setdefault(dataset, []).append(sparsity)
-    return found
+def protocol(dataset: str) -> dict[str, Any] | None:
+    """How the paper trains on a data set; None where it has none of its results."""
+    if dataset == IMAGENET:
+        return in_print()[IMAGENET]["protocol"]
+    return in_print()["protocol"] if dataset in columns() else None
 
 
 def models() -> list[str]:
@@ -125,12 +85,12 @@ def models() -> list[str]:
 
 def settings() -> list[tuple[str, str]]:
     """The rows of Table 1: (model, data set)."""
-    return [(model, dataset) for model, own in _paper()["dense"].items() for dataset in own]
+    return [(model, dataset) for model, own in in_print()["dense"].items() for dataset in own]
 
 
 def training() -> dict[str, Any]:
     """The values of the train section in print (Table 1)."""
-    return _paper()["protocol"]["train"]
+    return in_print()["protocol"]["train"]
 
 
 def published(cell: Cell, section: Mapping[str, Any]) -> Published | None:
@@ -138,60 +98,87 @@ def published(cell: Cell, section: Mapping[str, Any]) -> Published | None:
 
     The reinitialised networks are in print as a figure only.
     """
+    if cell.stage == "dense" and is_imagenet(cell):
+        return number(in_print()[IMAGENET]["dense"]["top1"])
     if cell.stage == "dense":
-        return _number(_paper()["dense"].get(cell.model, {}).get(cell.dataset))
-    for row in rows().values():
+        return number(in_print()["dense"].get(cell.model, {}).get(cell.dataset))
+    for row in (flops_rows() if cell.dataset == IMAGENET else rows()).values():
         if (row.stage, row.rewind) == (cell.stage, cell.rewind) and row.is_section(section):
             return row.published(cell)
     return None
 
 
-def _number(value: float | list[float] | None) -> Published | None:
-    """From percent, as printed, to a fraction."""
-    if value is None:
-        return None
-    mean, std = value if isinstance(value, list) else (value, None)
-    return Published(mean / 100, None if std is None else std / 100)
-
-
 def differences(results: Results, dataset: str) -> list[str]:
     """How the runs on a data set depart from the paper's protocol, one phrase each; the number of seeds aside."""
-    protocol, params, runs = _paper()["protocol"], results.params, results.on(dataset)
-    if runs.empty:
+    params, runs = results.params, results.on(dataset)
+    if runs.empty or (theirs := protocol(dataset)) is None:
         return []
+    found = _of_training(params, theirs["train"])
+    found += _of_images(params, runs, theirs, dataset)
+    steps_per_epoch = -(-int(runs["num_train"].iloc[0]) // params.train.batch_size)
+    intervals, ends = _times(params, steps_per_epoch, dataset)
+    if intervals and intervals != [theirs["update_interval"]]:
+        ours = " or ".join(f"{interval:,}" for interval in intervals)
+        steps = "step" if intervals == [1] else f"{ours} steps"
+        found.append(f"masks updated every {steps} instead of {theirs['update_interval']:,}")
+    last = theirs.get("pruning_epochs")
+    if last is not None and ends and ends != [last]:
+        found.append(f"pruning ends at epoch {' or '.join(f'{end:g}' for end in ends)} instead of {last}")
+    return found
+
+
+def _of_training(params: Params, theirs: Mapping[str, Any]) -> list[str]:
+    """The train section."""
     found = []
-    for key, theirs in protocol["train"].items():
+    for key, value in theirs.items():
         ours = params.train.total_epochs if key == "epochs" else getattr(params.train, key)
-        if ours != theirs:
-            fewer = key == "epochs" and ours < theirs
-            found.append(
-                f"{ours} of {theirs} epochs" if fewer else f"{NAMES[key]} {ours} instead of {theirs}"
-            )
-    for split, full in (("train", protocol["num_train"].get(dataset)), ("test", protocol["num_test"])):
+        if ours == value:
+            continue
+        if isinstance(value, bool):
+            found.append(f"{'with' if ours else 'without'} {NAMES[key]}")
+        elif key == "epochs" and ours < value:
+            found.append(f"{ours} of {value} epochs")
+        else:
+            found.append(f"{NAMES[key]} {ours} instead of {value}")
+    return found
+
+
+def _of_images(params: Params, runs: "DataFrame", theirs: Mapping[str, Any], dataset: str) -> list[str]:
+    """The images: how many, and of what size."""
+    num_train, found = theirs["num_train"], []
+    full_train = num_train if isinstance(num_train, int) else num_train.get(dataset)
+    for split, full in (("train", full_train), ("test", theirs["num_test"])):
         ours = once(runs[f"num_{split}"].tolist(), "{:,}".format)
         if full is not None and ours != f"{full:,}":
             found.append(f"{ours} of {full:,} {'training' if split == 'train' else split} images")
-    steps_per_epoch = -(-int(runs["num_train"].iloc[0]) // params.train.batch_size)
-    intervals = list(dict.fromkeys(_intervals(params, steps_per_epoch)))
-    if intervals and intervals != [protocol["update_interval"]]:
-        ours = " or ".join(f"{interval:,}" for interval in intervals)
-        steps = "step" if intervals == [1] else f"{ours} steps"
-        found.append(f"masks updated every {steps} instead of {protocol['update_interval']:,}")
+    own, size = params.data.image_size, theirs.get("image_size")
+    if None not in (own, size) and own != size:
+        found.append(f"images of {own} instead of {size} pixels")
     return found
 
 
-def _intervals(params: Params, steps_per_epoch: int) -> list[int]:
-    """Steps between mask updates of those of the paper's own rows that the grid asks for."""
-    found = []
-    for row in rows().values():
+def _times(params: Params, steps_per_epoch: int, dataset: str) -> tuple[list[int], list[float]]:
+    """Steps between mask updates, and epochs at which pruning ends, of the paper's own rows that the grid asks for.
+
+    Epochs are those of a run that is not extended.
+    """
+    intervals, ends = [], []
+    for row in (flops_rows() if dataset == IMAGENET else rows()).values():
         section = row.find(params)
-        if row.numbers and not row.quoted and section is not None:
-            method = params.method(section, params.grid.sparsities[0], steps_per_epoch)
-            found += [method.update_interval] if method.update_interval else []
-    return found
+        if row.quoted or section is None or not (row.numbers or isinstance(row, FlopsRow)):
+            continue
+        method = params.method(section, params.grid.sparsities[0], steps_per_epoch)
+        intervals += [method.update_interval] if method.update_interval else []
+        if (phase := method.prune) is not None:
+            epochs = params.train_config(section).total_epochs
+            tf = phase.auto * epochs * steps_per_epoch if phase.tf is None else phase.tf
+            ends.append(round(tf / steps_per_epoch * params.train.epochs / epochs, 1))
+    return list(dict.fromkeys(intervals)), list(dict.fromkeys(ends))
 
 
 def seeds_missing(params: Params) -> list[str]:
-    """The same for the number of seeds."""
-    asked, theirs = len(params.grid.seeds), _paper()["protocol"]["seeds"]
+    """The same for the number of seeds: on ImageNet the paper has one."""
+    asked, own = len(params.grid.seeds), in_print()
+    once_only = params.grid.datasets == [IMAGENET]
+    theirs = (own[IMAGENET] if once_only else own)["protocol"]["seeds"]
     return [f"{asked} of {theirs} seeds"] if asked < theirs else []

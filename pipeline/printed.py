@@ -1,4 +1,4 @@
-"""The paper's Tables 2, 6 and 9 in its own layout, ours beside theirs; and what the grid has beyond them."""
+"""The paper's Tables 2, 6 and 9 in its own layout, ours beside theirs; and what the grid has beyond all its tables."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pipeline import paper
 from pipeline.cells import Cell
 from pipeline.fields import Line, Number, Table, line, ours, printed_text, theirs
-from pipeline.paper import Layout, Row
+from pipeline.paper import IMAGENET, Layout, Row
 from pipeline.params import Params
+from pipeline.printed_imagenet import asked as asked_of_imagenet
 from pipeline.results import Results
 from pipeline.wording import (
     DATASET_NAMES,
@@ -26,7 +27,12 @@ FURTHER = Layout("further", "Methods and settings outside the paper's tables", "
 
 
 def asked(params: Params) -> list[Layout]:
-    """The printed tables with rows in the grid, without those whose rows in the grid all stand in another one."""
+    """The printed tables with rows in the grid, without those whose rows in the grid all stand in another one.
+
+    ImageNet has tables of its own.
+    """
+    if not _datasets(params):
+        return []
     layouts = paper.layouts()
     own = [{row for row in layout.rows if paper.rows()[row].find(params)} for layout in layouts]
     return [
@@ -39,10 +45,18 @@ def asked(params: Params) -> list[Layout]:
 def further(params: Params) -> list[tuple[str, str, str | None]]:
     """(stage, section, rewind) of what the grid asks for and no table that is shown has, in the order of Table 2."""
     rows = [paper.rows()[row] for layout in asked(params) for row in layout.rows]
-    taken = {(row.stage, row.find(params), row.rewind) for row in rows}
+    others = [paper.flops_rows()[row] for layout in asked_of_imagenet(params) for row in layout.rows]
+    taken, also = ({(row.stage, row.find(params), row.rewind) for row in own} for own in (rows, others))
+    if IMAGENET in params.grid.datasets:
+        taken = taken & also if _datasets(params) else also
     wanted = [(stage_of(params, section), section, None) for section in by_family(params)]
     wanted += [("retrain", m, rewind) for m in params.grid.retrain for rewind in params.grid.rewinds]
     return [cell for cell in wanted if cell not in taken]
+
+
+def _datasets(params: Params) -> list[str]:
+    """The data sets of the grid that may stand in these tables."""
+    return [dataset for dataset in params.grid.datasets if dataset != IMAGENET]
 
 
 def row_label(params: Params, row: Row) -> str:
@@ -85,7 +99,7 @@ class ModelRows:
     def columns(self) -> dict[str, list[float]]:
         """Data set -> sparsities: as printed where the paper has them, then what the grid has beyond that."""
         grid, found = self.results.params.grid, paper.columns() if self.in_paper else {}
-        for dataset in grid.datasets:
+        for dataset in _datasets(self.results.params) if self.layout.groups else grid.datasets:
             found[dataset] = sorted({*found.get(dataset, ()), *grid.sparsities})
         return found
 

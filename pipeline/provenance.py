@@ -43,10 +43,12 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Batch size", str(train.batch_size)),
         (
             "Learning rate",
-            f"{train.lr:g}" + (f", × {train.lr_factor:g} at {drops} of the run" if drops else ""),
+            f"{train.lr:g}"
+            + (f", × {train.lr_factor:g} at {drops} of the run" if drops else "")
+            + (f", {train.warmup_epochs:g} warm-up epochs" if train.warmup_epochs else ""),
         ),
         ("Optimizer", f"SGD, momentum {train.momentum:g}{', Nesterov' if train.nesterov else ''}"),
-        ("Weight decay", f"{train.weight_decay:g}"),
+        ("Weight decay", f"{train.weight_decay:g}" + ("" if train.decay_norm else ", not on BatchNorm")),
         ("Label smoothing", f"{train.label_smoothing:g}"),
         ("Precision", once(runs["precision"].tolist())),
         ("Hardware", once(runs["hardware"].tolist())),
@@ -69,7 +71,7 @@ def departures(results: Results) -> list[str]:
     """How the runs that stand beside the paper's numbers depart from its protocol, one phrase each."""
     own = {}
     for dataset in results.params.grid.datasets:
-        if dataset in paper.columns() and len(results.on(dataset)):
+        if paper.protocol(dataset) is not None and len(results.on(dataset)):
             own[dataset] = paper.differences(results, dataset)
     common = [
         phrase for phrase in next(iter(own.values()), []) if all(phrase in all_ for all_ in own.values())

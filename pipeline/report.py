@@ -3,8 +3,8 @@
     python -m pipeline.report
 
 Reads params.yaml and runs/, writes reports/report.html (one file, opens anywhere), reports/report.md with
-reports/figures/, reports/metrics.json, and reports/curves.csv for `dvc plots`. A cell of the grid without a run
-stays empty.
+reports/figures/, reports/metrics.json, reports/budgets.csv with every network's layers, and reports/curves.csv for
+`dvc plots`. A cell of the grid without a run stays empty.
 """
 
 # pyright: reportArgumentType=false
@@ -14,13 +14,14 @@ import base64
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from granet.types import UserError
-from pipeline import figures, paper, plasticity_figures, plasticity_tables
+from pipeline import figures, paper, plasticity_figures, plasticity_tables, printed_imagenet
+from pipeline.budget_results import COLUMNS, budget_rows, budget_tables, csv_text
 from pipeline.cli import run_main
 from pipeline.drawing import DPI
 from pipeline.fields import Table
@@ -41,6 +42,8 @@ from pipeline.wording import DATASET_NAMES, MODEL_NAMES, setting
 
 OUT = Path("reports")
 TEMPLATES = Path(__file__).parent / "templates"
+KINDS = ("accuracy", "curves", "layers")
+"""Figures of every model with a sparse run."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Printed:
     title: str
     models: list["OfModel"]
     in_paper: bool
+    notes: Sequence[str] = ()
+    """What has to be said of the paper's numbers."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Block:
     reinit: Table
     three: Table
     layers: Table
+    budgets: list[tuple[str, Table]]
+    """Appendix D's budgets, by final sparsity."""
     in_paper: bool
     """Whether the paper's number stands beside any of its accuracies."""
     figures: dict[str, Path]
@@ -98,6 +105,14 @@ class Plasticity:
 def printed(results: Results) -> Iterator[Printed]:
     """The tables to show, with the rows of every model of the grid."""
     params = results.params
+    for layout in printed_imagenet.asked(params):
+        own = [printed_imagenet.FlopsRows(results, layout, model) for model in params.grid.models]
+        parts = [
+            OfModel(rows.name, rows.table(), "" if rows.in_paper else rows.name, rows.left_out(), tests=None)
+            for rows in own
+        ]
+        in_paper = any(rows.in_paper for rows in own)
+        yield Printed(layout.id, layout.title, parts, in_paper, layout.notes if in_paper else ())
     for layout in [*asked(params), *([FURTHER] if further(params) else [])]:
         models = [ModelRows(results, layout, model) for model in params.grid.models]
         parts = [
@@ -120,6 +135,7 @@ def blocks(results: Results, folder: Path) -> Iterator[Block]:
                 reinit=tables.reinit(),
                 three=three,
                 layers=tables.layers(),
+                budgets=list(budget_tables(results, tables.series())),
                 in_paper=len(three.heads) > 3,
                 figures=_draw(tables, name, folder),
             )
@@ -129,14 +145,18 @@ def _draw(tables: Tables, name: str, folder: Path) -> dict[str, Path]:
     """The figures of one model on one data set, as far as there are runs for them."""
     series, runs = tables.series(), tables.results.of(tables.dataset, tables.model)
     sparse = [s for s in series if s.sparsity is not None and s.values]
-    paths = {kind: folder / f"{kind}-{name}.png" for kind in ("accuracy", "curves", "reinit", "layers")}
+    paths = {kind: folder / f"{kind}-{name}.png" for kind in (*KINDS, "reinit", "dynamics")}
     shown = []
     if sparse:
         own = runs[runs["stage"].isin(["dense", "sparse", "after"])]
         figures.accuracy(series, paths["accuracy"])
         figures.curves(series, curves(own), paths["curves"])
         figures.layers(sparse, layers(own), paths["layers"])
-        shown += ["accuracy", "curves", "layers"]
+        shown += KINDS
+        granet = [s for s in tables.granet_series() if s.values]
+        if granet and tables.dataset == paper.IMAGENET:
+            figures.dynamics(granet, curves(own), int(runs["inference_dense"].iloc[0]), paths["dynamics"])
+            shown.append("dynamics")
     if pairs := [s for s in sparse if s.again]:
         figures.reinit(pairs, paths["reinit"])
         shown.append("reinit")
@@ -181,9 +201,17 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
         (out / name).write_text(environment.get_template(f"{name}.j2").render(context), encoding="utf-8")
     columns = ["run", "epoch", "test_accuracy", "sparsity"]
     histories(results.runs)[columns].to_csv(out / "curves.csv", index=False)  # for dvc plots
+    (out / "budgets.csv").write_text(csv_text(("group", *COLUMNS), _budget_rows(results)))
     metrics = headline(results)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics
+
+
+def _budget_rows(results: Results) -> Iterator[list[object]]:
+    """The budgets of all models on all data sets."""
+    for dataset in results.params.grid.datasets:
+        for model in results.params.grid.models:
+            yield from budget_rows(results, Tables(results, dataset, model).series())
 
 
 def _context(results: Results, folder: Path) -> dict[str, Any]:
@@ -191,8 +219,9 @@ def _context(results: Results, folder: Path) -> dict[str, Any]:
     params, grid, shown = results.params, results.params.grid, list(blocks(results, folder))
     no_method = not (grid.methods or grid.after)
     only_study = no_method and bool(grid.pretrain)
+    cifar_claims = not only_study and grid.datasets != [paper.IMAGENET]
     return {
-        "overview": None if only_study else overview(results),
+        "overview": overview(results) if cifar_claims else None,
         "table1": None if only_study else table1(results),
         "only_study": only_study,
         "plasticity": list(plasticity(results, folder)),
@@ -203,9 +232,12 @@ def _context(results: Results, folder: Path) -> dict[str, Any]:
         "printed": list(printed(results)),
         "blocks": shown,
         "network_accuracies": network_accuracies(results) if no_method else None,
+        "dynamics": [block for block in shown if "dynamics" in block.figures],
         "sparse": any("accuracy" in block.figures for block in shown),
         "departures": departures(results),
-        "beside_paper": any(len(results.on(dataset)) for dataset in paper.columns()),
+        "beside_paper": any(
+            paper.protocol(dataset) is not None and len(results.on(dataset)) for dataset in grid.datasets
+        ),
         "models": [MODEL_NAMES.get(model, model) for model in grid.models],
         "images": [(DATASET_NAMES.get(name, name), images(results.on(name))) for name in grid.datasets],
         "level": LEVEL,

@@ -128,6 +128,13 @@ class Tables:
             for cell in cells
         ]
 
+    def granet_series(self) -> list[Series]:
+        """Of these, GraNet's, by initial sparsity: what Figure 15 draws."""
+        params = self.params
+        sections = [m for m in by_family(params) if params.methods[m]["method"] == "granet"]
+        initial = {group(cell): params.methods[m]["si"] for m in sections for cell in self._cells(m)}
+        return sorted((one for one in self.series() if one.group in initial), key=lambda s: initial[s.group])
+
     def _cell(
         self,
         stage: str,

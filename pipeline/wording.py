@@ -48,7 +48,22 @@ MODEL_NAMES = {
     "resnet50_cifar": "ResNet-50 (CIFAR)",
     "resnet50": "ResNet-50",
 }
-DATASET_NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagefolder": "an image folder"}
+DATASET_NAMES = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "imagenet": "ImageNet",
+    "imagefolder": "an image folder",
+}
+IMAGENET_SECTIONS = (
+    "granet_si06",
+    "granet_si07",
+    "granet_si08",
+    "granet_s2s_2_5x",
+    "rigl_2020_5x",
+    "rigl_itop_2x",
+    "small_dense_5x",
+)
+"""Sections that only the recipes of the ImageNet tables have."""
 FAMILY_NAMES = {
     "dense": "Dense",
     "before_training": "Sparse before training",
@@ -114,7 +129,7 @@ def labels(params: Params) -> dict[str, str]:
     first = sorted(params.methods, key=lambda section: section not in METHODS)
     for section in first:
         name = title(params.methods[section], unknown=section)
-        known = section in METHODS or section in ABOUT
+        known = section in METHODS or section in ABOUT or section in IMAGENET_SECTIONS
         taken = name in found.values() and section != "dense"
         found[section] = name if name == section or (known and not taken) else f"{name}, {section}"
     return found

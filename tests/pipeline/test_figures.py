@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pipeline.drawing import PALETTE, Series, colors
-from pipeline.figures import MANY, curves, rows_of_curves, run_curves
+from pipeline.figures import MANY, curves, dynamics, rows_of_curves, run_curves
 from pipeline.wording import FAMILY_NAMES
 from tests.helpers.runs import params_of
 
@@ -82,5 +82,17 @@ def test_curves_are_drawn_the_same_every_time(tmp_path, number):
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     for path in (first, second):
         curves(shown, frame, path)
+    assert first.read_bytes().startswith(b"\x89PNG")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_figure_15_is_drawn_the_same_every_time(tmp_path):
+    shown = [*series(2, 0.8)[1:], *series(2, 0.9)[1:]]
+    index = pd.MultiIndex.from_product([["m0", "m1"], [1, 2]], names=["group", "epoch"])
+    keys = pd.MultiIndex.from_product([["sparsity", "test_accuracy", "inference_ratio"], ["mean", "std"]])
+    frame = pd.DataFrame(0.5, index=index, columns=keys)
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    for path in (first, second):
+        dynamics(shown, frame, 8_178_569_216, path)
     assert first.read_bytes().startswith(b"\x89PNG")
     assert first.read_bytes() == second.read_bytes()

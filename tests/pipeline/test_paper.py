@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 from pipeline.cells import Cell
-from pipeline.paper import FILE, Published, differences, layouts, published, rows, seeds_missing
+from pipeline.paper import (
+    FILE,
+    Published,
+    dense_flops,
+    differences,
+    flops_layouts,
+    flops_rows,
+    layouts,
+    published,
+    rows,
+    seeds_missing,
+)
 from pipeline.params import read_yaml
 from pipeline.results import read
 from tests.helpers.runs import params_of, write_run
@@ -159,3 +170,55 @@ def test_paper_yaml_agrees_with_the_transcript():
     for model, row in ours["dense"].items():
         for dataset, value in row.items():
             assert value == theirs["table1_setup"][f"{names.get(model, model)}_{dataset}"]["dense"]
+
+
+@pytest.mark.skipif(
+    not TRANSCRIPT.exists(), reason="the transcript of the paper's tables lies beside the project"
+)
+def test_the_imagenet_tables_agree_with_the_transcript():
+    found = {name: row.printed for name, row in flops_rows().items()}
+    theirs = read_yaml(TRANSCRIPT)
+    names = {
+        "static": "static_erk",
+        "rigl_2020": "rigl_erk",
+        "snfs": "snfs_erk",
+        "gmp_original": "gmp",
+        "rigl_2020_5x": "rigl_5x",
+        "granet_s2s_2_5x": "granet_s2s_2.5x",
+    }
+    table3, table4, table5, table8 = (set(layout.rows) for layout in flops_layouts())
+    for sparsity in (0.8, 0.9):
+        printed = theirs["table3_imagenet_resnet50"][f"s{sparsity}"]
+        ours = {names.get(row, row): found[row][sparsity] for row in table3 if sparsity in found[row]}
+        assert ours == printed
+    initial = {"granet": 0.0, "granet_s2s": 0.5, "granet_si06": 0.6, "granet_si07": 0.7, "granet_si08": 0.8}
+    printed = theirs["table4_initial_sparsity_resnet50_imagenet_s0.9"]
+    assert {si: found[row][0.9] for row, si in initial.items()} == printed["granet"]
+    assert table4 == {*initial, "rigl_2020"}
+    printed = theirs["table5_extreme_resnet50_imagenet"]
+    assert found["granet_s2s"] == printed["granet_s2s"]
+    # Tables 4 and 5 leave out the spread that Table 3 has
+    rigl = {
+        s: [top1[0] if isinstance(top1, list) else top1, *flops]
+        for s, (top1, *flops) in found["rigl_2020"].items()
+    }
+    assert rigl == printed["rigl"]
+    assert rigl[0.9] == theirs["table4_initial_sparsity_resnet50_imagenet_s0.9"]["rigl"][0.9]
+    assert table5 == {"rigl_2020", "granet_s2s"}
+    printed = theirs["table8_gmp_resnet50_imagenet"]
+    assert (found["gmp_original"], found["gmp"]) == (printed["gmp_of_ref13"], printed["gmp_of_paper"])
+    assert table8 == {"gmp_original", "gmp"}
+    dense = theirs["table3_imagenet_resnet50"]["dense"]
+    assert dense_flops() == (dense["train_flops"], dense["test_flops"])
+    assert published(Cell("dense", "imagenet", "resnet50", 0), {}).mean == dense["top1"][0] / 100
+
+
+def test_the_protocol_on_imagenet_is_that_of_table_7():
+    protocol = read_yaml(FILE)["imagenet"]["protocol"]
+    assert (protocol["update_interval"], protocol["pruning_epochs"]) == (4000, 30)
+    assert protocol["train"]["lr_drops"] == [0.3, 0.6, 0.9]
+
+
+def test_every_row_of_an_imagenet_table_exists():
+    for layout in flops_layouts():
+        assert set(layout.rows) <= set(flops_rows())

@@ -12,7 +12,8 @@ from math import prod
 import pytest
 import yaml
 
-from pipeline import params
+from pipeline import paper, params
+from pipeline.printed import further
 from tests.helpers.cifar_layout import write_cifar10
 from tests.helpers.project import ROOT, Project
 
@@ -114,6 +115,68 @@ def test_the_recipe_of_all_tables_holds_every_method_of_each():
 def test_a_recipe_runs_small(recipe, size):
     """Two settings are enough: no interval, no point in time has to be adapted."""
     assert params.compose([f"recipe={recipe}", *size, "grid.seeds=[0]"]).grid.seeds == [0]
+
+
+IMAGENET = {
+    "table3": (16, [0.8, 0.9]),
+    "table4": (6, [0.9]),
+    "table5": (2, [0.8, 0.9, 0.95, 0.965]),
+    "table8": (2, [0.8, 0.9]),
+    "figure15": (5, [0.9]),
+}
+"""ImageNet's recipes: number of sections, and their sparsities."""
+
+
+@pytest.mark.parametrize("recipe", IMAGENET)
+def test_an_imagenet_recipe_asks_for_its_table(recipe):
+    composed, everything = params.compose([f"recipe={recipe}"]), params.compose(["recipe=imagenet"])
+    grid = composed.grid
+    assert (grid.datasets, grid.models, grid.seeds) == (["imagenet"], ["resnet50"], [0])
+    assert (len(grid.methods), grid.sparsities) == IMAGENET[recipe]
+    assert set(grid.methods) <= set(everything.grid.methods)
+    assert not (grid.after or grid.reinit or grid.retrain or grid.rewinds or grid.pretrain)
+    assert (composed.methods, composed.train, composed.data) == (
+        everything.methods,
+        everything.train,
+        everything.data,
+    )
+    assert composed.tracking.experiment == recipe
+
+
+def test_imagenet_is_trained_as_in_the_paper():
+    composed = params.compose(["recipe=table4"])
+    train = vars(composed.train)
+    printed = paper.protocol("imagenet")
+    assert {key: train[key] for key in printed["train"]} == printed["train"]
+    steps_per_epoch = 10_010  # 1,281,167 images, 128 at a time
+    for section in ("granet", "granet_s2s", "granet_si06", "granet_si07", "granet_si08"):
+        method = composed.method(section, 0.9, steps_per_epoch)
+        # Table 7: masks change every 4000 steps, pruning ends at epoch 30, from dense and from sparse
+        assert (method.update_interval, method.prune.tf) == (4000, 30 * steps_per_epoch)
+    longer = params.compose(["recipe=table3"]).method("granet_s2s_2_5x", 0.9, steps_per_epoch)
+    assert (longer.update_interval, longer.prune.tf) == (4000, 75 * steps_per_epoch)
+
+
+@pytest.mark.parametrize("recipe", IMAGENET)
+def test_the_sections_of_an_imagenet_recipe_are_rows_of_the_paper(recipe):
+    composed = params.compose([f"recipe={recipe}"])
+    found = {row.find(composed) for row in paper.flops_rows().values()}
+    assert set(composed.grid.methods) <= found
+    assert not further(composed)
+
+
+@pytest.mark.parametrize("recipe", IMAGENET)
+def test_an_imagenet_recipe_runs_small(recipe):
+    """Three epochs of 200 images of 64 pixels: fixed intervals become auto, fixed ends of pruning come earlier."""
+    sections = params.compose([f"recipe={recipe}"])
+    intervals = [
+        f"{name}.update_interval=auto"
+        for name in sections.grid.methods
+        if "update_interval" in sections.methods[name]
+    ]
+    small = ("data.train_size=200", "data.image_size=64", "train.epochs=3", "train.warmup_epochs=0")
+    composed = params.compose([f"recipe={recipe}", *small, "granet.tf=1ep", "gmp.tf=1ep", *intervals])
+    assert composed.train.epochs == 3
 
 
 @pytest.fixture(scope="module")

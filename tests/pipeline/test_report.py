@@ -307,6 +307,69 @@ def test_sections_without_content_are_left_out(tmp_path, grid, sections):
     assert len(headings) == len(sections)
 
 
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """Table 4 on a small ImageNet: the dense network and two of GraNet's three initial sparsities have run."""
+    root = tmp_path_factory.mktemp("imagenet")
+    params = params_of(seeds=[0], methods=["granet", "granet_s2s"], reinit=[], retrain=[], rewinds=[])
+    own = {
+        "granet": params.methods["granet"] | {"tf": "1ep"},
+        "granet_si06": params.methods["granet"] | {"si": 0.6},
+    }
+    grid = {"datasets": ["imagenet"], "models": ["resnet50"], "sparsities": [0.9]}
+    params = replace(
+        params,
+        grid=replace(params.grid, **grid, methods=["granet", "granet_s2s", "granet_si06"]),
+        methods=params.methods | own,
+        train=replace(
+            params.train, lr_drops=[0.3, 0.6], warmup_epochs=1.0, weight_decay=1e-4, decay_norm=False
+        ),
+    )
+    for method in (None, "granet", "granet_s2s"):
+        cell = Cell(
+            "sparse" if method else "dense", "imagenet", "resnet50", 0, method, 0.9 if method else None
+        )
+        write_run(root / "runs", params, cell, [0.3, 0.5], num_images=IMAGES)
+    metrics = report.write(read(params, root / "runs"), root / "reports")
+    return root / "reports", metrics
+
+
+def test_table_4_and_figure_15(imagenet):
+    out, metrics = imagenet
+    text = (out / "report.html").read_text()
+    page = Page(text)
+    # Table 4: GraNet from 0.5 reaches 74.5 with 0.25 and 0.20 of the FLOPs; ours 50.0, 0.2 and 0.1
+    row = ["0.5", "0.9", "50.00 n = 1 74.50 −24.50", "0.20× 0.25×", "0.10× 0.20×"]
+    assert page.row("GraNet (si = 0.5)") == row
+    assert page.row("GraNet (si = 0.6)")[2:] == ["74.40", "0.25×", "0.22×"]
+    assert re.findall(r'<h2 id="(\w+)">', text)[:3] == ["table4", "figure15", "accuracy"]
+    assert "RigL (own settings)" in [row[0] for row in page.rows]  # in print only
+    assert metrics == {"imagenet-resnet50": {"dense": 0.5, "granet-0.9": 0.5, "granet_s2s-0.9": 0.5}}
+    assert (out / "figures/dynamics-imagenet-resnet50.png").exists()
+    for name in ("report.html", "report.md"):
+        found = " ".join((out / name).read_text().split())
+        assert "20 of 100 epochs" in found
+        assert "5,000 of 1,281,167 training images" in found
+
+
+def test_the_protocol_on_imagenet_is_told(imagenet):
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", (imagenet[0] / "report.html").read_text()))
+    assert facts["Learning rate"] == "0.1, × 0.1 at 30 % and 60 % of the run, 1 warm-up epochs"
+    assert facts["Weight decay"] == "0.0001, not on BatchNorm"
+
+
+def test_the_report_on_imagenet_judges_no_claim_about_cifar(imagenet):
+    page = Page((imagenet[0] / "report.html").read_text())
+    assert not {"claims", "table1", "table2"} & set(page.ids)
+    anchors = {link.removeprefix("#") for link in page.links if link.startswith("#")}
+    assert anchors <= set(page.ids)
+
+
+def test_budgets_lie_beside_the_report(made):
+    # runs of this module have no weights, so no budget
+    assert (made[0] / "budgets.csv").read_text().startswith("group,layer,shape,parameters,active,sparsity")
+
+
 def test_methods_after_training_pay_for_the_dense_run(tmp_path):
     params = params_of(methods=[], after=["sis"], reinit=[], retrain=[], rewinds=[])
     sis = Cell("after", "digits", "resnet20", 0, "sis", 0.98)

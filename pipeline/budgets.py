@@ -1,0 +1,163 @@
+"""The budget of a network as CSV (Appendix D): weights, sparsity and FLOPs overall, of all convolutions, of each layer.
+
+    python -m pipeline.budgets [model=resnet50] [image_size=224] [num_classes=1000] [sparsity=0.9] [distribution=erk]
+    python -m pipeline.budgets method=SECTION [...]      what a section of params.yaml fixes before training
+    python -m pipeline.budgets run=runs/STAGE/NAME       what a finished run has learnt
+    python -m pipeline.budgets sweep=0,0.5,0.8 [...]     FLOPs of GraNet by initial sparsity: its ImageNet schedule
+
+Every form takes out=FILE; without it the CSV is printed. Layers that a run learns are not known before it: method=
+refuses such a section, and the sweep counts under two assumptions on them, erk and uniform: its column "assumed".
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from granet.budget import Budget
+from granet.distributions import global_, preserve
+from granet.maskable import maskable_weights
+from granet.masks import layer_sparsity, num_active
+from granet.method import Method
+from granet.methods import LAYER_SPARSITIES
+from granet.models import build
+from granet.types import Given, UserError
+from pipeline.budget_results import COLUMNS, csv_text, outline_of, outline_of_run, rows_of
+from pipeline.checks import choose
+from pipeline.cli import run_main
+from pipeline.params import load
+from pipeline.sweep import Planned, sweep
+
+DEFAULTS = {"model": "resnet50", "image_size": "224", "num_classes": "1000", "sparsity": "0.9"}
+KEYS = (*DEFAULTS, "distribution", "method", "run", "sweep", "out")
+
+
+def budget_of_run(folder: Path) -> Budget:
+    """The budget of a finished run. Raises UserError where its files are missing or do not belong together."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+    except (FileNotFoundError, ValueError):
+        raise UserError(
+            f"run={folder} holds no finished run; give a folder such as runs/sparse/NAME"
+        ) from None
+    if (found := outline_of_run(folder, summary) if "layer_sparsity" in summary else None) is None:
+        raise UserError(
+            f"run={folder} has no network of its own, or not that of its summary.json; run: dvc repro"
+        )
+    return found.at(summary["layer_sparsity"])
+
+
+def fixed_layers(section: str, method: Method, model: str, num_classes: int) -> dict[str, float]:
+    """The layer sparsities that a method fixes before training. Raises UserError where training decides them."""
+    learns = UserError(
+        f"method={section}: its layer sparsities come from training or from images; "
+        "give run=FOLDER of a finished run, or distribution=erk"
+    )
+    prune, regenerate = method.prune, method.regenerate
+    if method.family == "after_training" or (prune is not None and prune.distribution is global_):
+        raise learns
+    if regenerate is not None and regenerate.reallocate is not preserve:
+        raise learns
+    if method.init is None:
+        return {}
+    network = build(model, num_classes=num_classes)
+    weights = maskable_weights(network)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    if prune is not None:
+        everything = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
+        return layer_sparsity(prune.distribution({}, everything, prune.sf), shapes)
+    try:
+        return layer_sparsity(num_active(method.init(Given(network, weights, seed=0))), shapes)
+    except UserError:
+        raise learns from None
+
+
+def csv_of(budget: Budget) -> str:
+    """A row per layer below the two totals. Sparsities are fractions, FLOPs those of one image.
+
+    >>> csv_of(Budget([])).splitlines()[1]
+    'overall,,0,0,0.0,0,0,1.0'
+    """
+    return csv_text(COLUMNS, rows_of(budget))
+
+
+def _sweep_csv(planned: list[Planned]) -> str:
+    columns = [field.name for field in dataclasses.fields(Planned)]
+    rows = (
+        [round(value, 4) if isinstance(value, float) else value for value in dataclasses.astuple(one)]
+        for one in planned
+    )
+    return csv_text(columns, rows)
+
+
+def _numbers(kind: type, key: str, text: str) -> list[Any]:
+    """One number, or several with commas between them; brackets are allowed."""
+    try:
+        return [kind(part) for part in text.strip("[]").split(",")]
+    except ValueError:
+        raise UserError(
+            f"{key}={text!r} is not valid: write numbers, e.g. {key}={DEFAULTS.get(key, '0,0.5')}"
+        ) from None
+
+
+def _parsed(arguments: list[str]) -> dict[str, str]:
+    given = {}
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if not equals or key not in KEYS:
+            raise UserError(f"{text!r} is no argument; write key=value with one of {', '.join(KEYS)}")
+        given[key] = value
+    chosen = [key for key in ("distribution", "method", "run", "sweep") if key in given]
+    if len(chosen) > 1:
+        raise UserError(f"{chosen[0]}= and {chosen[1]}= exclude each other; give one of them")
+    if "run" in given and (others := [key for key in DEFAULTS if key in given]):
+        raise UserError(f"{others[0]}= does not go with run=: the run says it itself; leave it out")
+    return given
+
+
+def _single(kind: type, key: str, values: dict[str, str], lowest: float) -> Any:
+    """One number, not below ``lowest``."""
+    found = _numbers(kind, key, values[key])
+    if len(found) > 1 or found[0] < lowest:
+        raise UserError(f"{key}={values[key]!r} must be one number of at least {lowest}")
+    return found[0]
+
+
+def made(given: dict[str, str]) -> str:
+    """The CSV that a command line asks for."""
+    if "run" in given:
+        return csv_of(budget_of_run(Path(given["run"])))
+    values = DEFAULTS | given
+    model, sparsity = values["model"], _single(float, "sparsity", values, 0)
+    num_classes, size = _single(int, "num_classes", values, 1), _single(int, "image_size", values, 32)
+    network = outline_of(model, num_classes, size)
+    if "sweep" in given:
+        return _sweep_csv(sweep(network, _numbers(float, "sweep", given["sweep"]), sparsity))
+    if "method" in given:
+        section, params = given["method"], load()
+        choose("method", section, params.methods)
+        method = params.method(section, sparsity, steps_per_epoch=1000)
+        return csv_of(network.at(fixed_layers(section, method, model, num_classes)))
+    distribution = given.get("distribution", "erk")
+    choose("distribution", distribution, LAYER_SPARSITIES)
+    return csv_of(network.at(LAYER_SPARSITIES[distribution](network.shapes, sparsity)))
+
+
+def main(arguments: list[str]) -> None:
+    """Write or print the CSV."""
+    given = _parsed(arguments)
+    text = made(given)
+    if "out" not in given:
+        print(text, end="")
+        return
+    out = Path(given["out"])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text)
+    print(f"{out}: {len(text.splitlines()) - 1} rows")
+
+
+if __name__ == "__main__":
+    run_main(main, __doc__, sys.argv[1:])

@@ -1,0 +1,155 @@
+"""Budgets as CSV: from a distribution, from what a section fixes, from a run, and of the runs of a report."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from granet.types import UserError
+from pipeline.budget_results import COLUMNS, budget_rows, budget_tables, outline_of
+from pipeline.budgets import main
+from pipeline.cells import Cell
+from pipeline.results import read
+from pipeline.tables import Tables
+from tests.helpers.runs import params_of, write_run
+
+SMALL = ("model=resnet20", "image_size=32", "num_classes=10")
+GRANET = Cell("sparse", "digits", "resnet20", 0, "granet", 0.98)
+
+
+def table(text):
+    return {row["layer"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def test_erk_on_resnet50_is_the_default(capsys):
+    main([])
+    rows = table(capsys.readouterr().out)
+    assert list(rows)[:3] == ["overall", "backbone", "conv1.weight"]
+    assert rows["overall"]["dense_flops"] == "8178569216"
+    assert round(float(rows["overall"]["flops_ratio"]), 2) == 0.24
+    assert [name for name, row in rows.items() if row["sparsity"] == "0.0" and row["shape"]] == [
+        "layer1.0.conv1.weight"
+    ]
+
+
+def test_a_file_has_the_same_rows(tmp_path, capsys):
+    out = tmp_path / "new/budget.csv"
+    main([*SMALL, "distribution=uniform", "sparsity=0.5", f"out={out}"])
+    rows = table(out.read_text())
+    assert tuple(rows["overall"]) == COLUMNS
+    assert (rows["conv1.weight"]["shape"], rows["conv1.weight"]["active"]) == ("16x3x3x3", "216")
+    assert capsys.readouterr().out == f"{out}: {len(rows)} rows\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "ratio"),
+    [("dense", 1.0), ("static_uniform", 0.1), ("gmp_uniform", 0.1)],
+)
+def test_what_a_section_fixes_before_training(section, ratio, capsys):
+    main([*SMALL, f"method={section}"])
+    assert float(table(capsys.readouterr().out)["overall"]["flops_ratio"]) == pytest.approx(ratio, abs=2e-3)
+
+
+def test_rigl_keeps_the_erk_layers_that_it_starts_from(capsys):
+    ratios = []
+    for choice in ("method=rigl", "distribution=erk"):
+        main([*SMALL, choice])
+        ratios.append(float(table(capsys.readouterr().out)["overall"]["flops_ratio"]))
+    assert ratios[0] == pytest.approx(ratios[1], rel=1e-3)  # whole numbers of weights
+
+
+@pytest.mark.parametrize("section", ["granet", "gmp", "dsr", "snip", "synflow", "imp"])
+def test_what_training_decides_is_refused(section):
+    with pytest.raises(UserError, match=f"method={section}: its layer sparsities come from training"):
+        main([*SMALL, f"method={section}"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("foo", "'foo' is no argument; write key=value"),
+        ("sparsity=x", "sparsity='x' is not valid: write numbers, e.g. sparsity=0.9"),
+        ("sparsity=2", "sparsity=2.0 must lie in"),
+        ("image_size=8", "image_size='8' must be one number of at least 32"),
+        ("num_classes=1,2", "num_classes='1,2' must be one number"),
+        ("model=lenet", "model='lenet' is unknown"),
+        ("distribution=erkk", "distribution='erkk' is unknown; did you mean erk"),
+        ("method=granett", "method='granett' is unknown; did you mean granet"),
+        ("run=nowhere", "run=nowhere holds no finished run"),
+    ],
+)
+def test_bad_arguments_are_one_line(argument, message):
+    with pytest.raises(UserError, match=message):
+        main([argument])
+
+
+def test_forms_exclude_each_other():
+    with pytest.raises(UserError, match="distribution= and run= exclude each other"):
+        main(["run=x", "distribution=erk"])
+    with pytest.raises(UserError, match="sparsity= does not go with run="):
+        main(["run=x", "sparsity=0.9"])
+
+
+def test_the_sweep_names_its_assumption(capsys):
+    main(["sweep=0,0.8"])
+    header, *rows = csv.reader(capsys.readouterr().out.splitlines())
+    assert header[:5] == ["si", "sf", "assumed", "training", "inference"]
+    assert [row[:3] for row in rows] == [
+        ["0.0", "0.9", "erk"],
+        ["0.8", "0.9", "erk"],
+        ["0.0", "0.9", "uniform"],
+        ["0.8", "0.9", "uniform"],
+    ]
+
+
+def write_network(root, params, cell, sparsity):
+    """A run of a real ResNet-20 with the same sparsity in every layer."""
+    network = outline_of("resnet20", 10, 32)
+    folder = write_run(root, params, cell, [0.9], layers=dict.fromkeys(network.shapes, sparsity))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["flops"]["inference_dense"] = network.dense.total
+    (folder / "summary.json").write_text(json.dumps(summary))
+    save_file({"fc.weight": torch.zeros(10, 64)}, folder / "model.safetensors")
+    return folder
+
+
+def test_a_finished_run_says_what_it_has_learnt(tmp_path, capsys):
+    folder = write_network(tmp_path, params_of(), GRANET, 0.75)
+    main([f"run={folder}"])
+    rows = table(capsys.readouterr().out)
+    assert rows["overall"]["dense_flops"] == "81634560"
+    assert {row["sparsity"] for name, row in rows.items() if row["shape"]} == {"0.75"}
+
+
+def test_a_run_whose_flops_are_not_its_networks_is_refused(tmp_path):
+    folder = write_network(tmp_path, params_of(), GRANET, 0.75)
+    save_file({"fc.weight": torch.zeros(7, 64)}, folder / "model.safetensors")
+    with pytest.raises(UserError, match="has no network of its own, or not that of its summary"):
+        main([f"run={folder}"])
+
+
+def test_the_report_has_the_mean_over_the_seeds(tmp_path):
+    params = params_of(methods=["gmp", "granet"], seeds=[0, 1], reinit=[], retrain=[], rewinds=[])
+    for seed, sparsity in ((0, 0.5), (1, 1.0)):
+        write_network(tmp_path, params, replace(GRANET, seed=seed), sparsity)
+    results = read(params, tmp_path)
+    series = Tables(results, "digits", "resnet20").series()
+    ((title, shown),) = budget_tables(results, series)
+    assert title == "98 % sparse"
+    assert shown.heads == [("Dense", 2), ("GraNet (si = 0)", 3)]  # GMP has not run
+    conv1 = next(line for line in shown.lines if line.label == "conv1.weight")
+    # 16 x 3 x 9 weights at 32 x 32 positions; a mean sparsity of 0.75 leaves a quarter
+    assert [number.text for number in conv1.numbers] == ["432", "0.885", "108", "75.00", "0.221"]
+    rows = list(budget_rows(results, series))
+    assert rows[0][:2] == ["sparse-digits-resnet20-granet-0.98", "overall"]
+    assert len(rows) == len(shown.lines)
+
+
+def test_runs_without_weights_have_no_budget(tmp_path):
+    params = params_of(methods=["granet"], reinit=[], retrain=[], rewinds=[])
+    write_run(tmp_path, params, GRANET, [0.9])
+    results = read(params, tmp_path)
+    assert not list(budget_tables(results, Tables(results, "digits", "resnet20").series()))

@@ -17,8 +17,9 @@ COLUMNS = ["top-1, %", "training FLOPs", "test FLOPs"]
 def asked(params: Params) -> list[FlopsLayout]:
     """The printed tables to show where the grid has ImageNet: those with all rows in the grid.
 
-    Not so a table whose rows all stand in another one that is shown, at all sparsities of the grid. Where the grid has
-    no table completely: the one with most of its rows, if any.
+    Not so a table whose rows all stand in another one that is shown, at all sparsities of the grid. Where some table
+    has more rows of the grid than those, though not all of its own: that one alone; of several the one with more of
+    the grid's sparsities, then the shortest.
     """
     if IMAGENET not in params.grid.datasets:
         return []
@@ -27,9 +28,16 @@ def asked(params: Params) -> list[FlopsLayout]:
         layout.id: {row for row in layout.rows if paper.flops_rows()[row].find(params)} for layout in layouts
     }
     complete = [layout for layout in layouts if own[layout.id] == set(layout.rows)]
-    if not complete:
-        most = max(layouts, key=lambda layout: len(own[layout.id]))
-        return [most] if own[most.id] else []
+    most = max(
+        layouts,
+        key=lambda layout: (
+            len(own[layout.id]),
+            len(sparsities.intersection(layout.sparsities)),
+            -len(layout.rows),
+        ),
+    )
+    if len(own[most.id]) > len(set().union(*(own[layout.id] for layout in complete))):
+        return [most]
     return [
         layout
         for layout in complete

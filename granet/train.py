@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -154,11 +155,17 @@ def prepare_run(
         rewind_to=rewind_to,
     )
     distributed.check_masks(sparsifier.masks)
+    parallel = distributed.spread(model)
+    if config.compile:
+        _check_compiler()
+        parallel.compile(
+            dynamic=False
+        )  # in place; a graph for each size of batch, and masks change within it
     lr = piecewise(config.lr, [round(d * round_steps) for d in config.lr_drops], config.lr_factor)
     return Run(
         title=title,
         model=model,
-        parallel=distributed.spread(model),
+        parallel=parallel,
         optimizer=optimizer,
         sparsifier=sparsifier,
         data=data,
@@ -173,6 +180,16 @@ def prepare_run(
         device=device,
         precision=pick_precision(config.precision, device),
     )
+
+
+def _check_compiler() -> None:
+    """Raises UserError where torch.compile finds no C++ compiler for what it generates."""
+    names = [os.environ.get("CXX", "g++"), "c++", "clang++"]
+    if not any(map(shutil.which, names)):
+        raise UserError(
+            f"train.compile=true needs a C++ compiler, and none of {', '.join(names)} is there; "
+            "install g++, or write compile: false"
+        )
 
 
 def backward(run: Run, images_BCHW: Tensor, labels_B: Tensor, num_images: int) -> tuple[Tensor, Tensor]:

@@ -39,6 +39,9 @@ class TrainConfig:
         default="auto", metadata={"help": "auto | fp32 | bf16; auto: bf16 where the hardware has it"}
     )
     channels_last: bool = field(default=True, metadata={"help": "memory layout of images and weights"})
+    compile: bool = field(
+        default=False, metadata={"help": "torch.compile; minutes at the start, and other rounding"}
+    )
     num_processes: int = field(
         default=1, metadata={"help": "of one run, a device each, started by torchrun; they share each batch"}
     )

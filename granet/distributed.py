@@ -60,6 +60,12 @@ def under_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def own_threads() -> int:
+    """The cores of this machine, shared by the processes of this run that it has; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 @contextmanager
 def joined() -> Iterator[World]:
     """Meet the other processes that torchrun has started, and part from them at the end."""

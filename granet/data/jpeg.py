@@ -19,6 +19,7 @@ from PIL import Image
 
 from granet.data import beton
 from granet.data.split import ImageFiles
+from granet.distributed import own_threads
 from granet.progress import follow
 from granet.types import UserError
 
@@ -84,7 +85,7 @@ def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, 
     Raises UserError for unreadable images, by name, once all others are encoded, and where the disk refuses.
     """
     chunks = [indices[start : start + PART] for start in range(0, len(indices), PART)]
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(own_threads())
     try:
         parts.mkdir(parents=True, exist_ok=True)
         done = pool.map(partial(_pack, files, packing=packing, parts=parts), chunks)

@@ -19,7 +19,7 @@ from torch import Tensor
 from granet.data import beton
 from granet.data.crops import Crop, central_boxes, random_boxes
 from granet.data.order import epoch_order, shares
-from granet.distributed import ALONE, World
+from granet.distributed import ALONE, World, own_threads
 from granet.seeds import stable_seed
 from granet.types import UserError
 
@@ -113,6 +113,8 @@ class ResidentLoader:
 class FfcvLoader:
     """FFCV decodes from the file, ahead of the training step, in ``num_workers`` threads (0: one per core).
 
+    The processes of a run on one machine share its cores.
+
     Raises UserError where FFCV is not installed.
     """
 
@@ -140,7 +142,7 @@ class FfcvLoader:
             self._loader = loader.Loader(
                 str(path),
                 batch_size=batch_size,
-                num_workers=min(num_workers or threads, threads),  # FFCV raises above the core count
+                num_workers=min(num_workers or own_threads(), threads),  # FFCV raises above the core count
                 pipelines={
                     "image": [decoder, transforms.ToTensor()],
                     "label": [decoders.IntDecoder(), transforms.ToTensor()],

@@ -120,3 +120,10 @@ def test_shares_cover_a_batch_without_overlap(num_images, size):
     assert torch.equal(torch.cat(parts), batch)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert [len(part) for part in parts] == sorted(map(len, parts), reverse=True)
+
+
+@pytest.mark.parametrize("processes, threads", [("1", 6), ("4", 1), ("12", 1)])
+def test_processes_of_one_machine_share_its_cores(monkeypatch, processes, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(6))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert distributed.own_threads() == threads

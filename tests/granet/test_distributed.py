@@ -12,6 +12,9 @@ import pytest
 import torch
 
 from granet import distributed
+from granet.data import prepare
+from tests.helpers.image_folder import write_photographs
+from tests.helpers.needs import needs_ffcv
 
 ROOT = Path(__file__).parents[2]
 FIT = ROOT / "tests/helpers/parallel_fit.py"
@@ -60,6 +63,20 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, method):
     fit(digits, two, f"method={method}", processes=2)
     assert masks(one) == masks(two, 0) == masks(two, 1)
     assert len(masks(one)) == (11 if method == "granet" else 1)  # every update, and the end
+    for name, value in weights(one).items():
+        assert torch.allclose(value, weights(two)[name], rtol=0, atol=1e-5), name
+
+
+@needs_ffcv
+def test_two_processes_see_the_crops_that_one_sees(tmp_path):
+    """Photographs, of which each process decodes its share: 16 images in batches of 8."""
+    root = write_photographs(tmp_path / "photographs")
+    prepare("imagenet", tmp_path / "prepared", root=root, train_size=16, image_size=32)
+    one, two = tmp_path / "one", tmp_path / "two"
+    options = "loader=ffcv", "epochs=5", "batch_size=8"
+    fit(tmp_path / "prepared", one, "micro_batch=4", *options)
+    fit(tmp_path / "prepared", two, *options, processes=2)
+    assert masks(one) == masks(two, 0) == masks(two, 1)
     for name, value in weights(one).items():
         assert torch.allclose(value, weights(two)[name], rtol=0, atol=1e-5), name
 

@@ -25,11 +25,12 @@ def main(prepared: str, out: Path, options: dict) -> None:
     name = options.pop("method", "granet")
     method = METHODS[name](sf=0.9, **({"update_interval": 5} if name == "granet" else {}))
     kill, spoil = options.pop("kill", None), options.pop("spoil", None)
+    loader = options.pop("loader", "resident")
     config = TrainConfig(**{"epochs": 10, "batch_size": 40, "precision": "fp32", "lr": 0.05} | options)
     with distributed.joined() as world:
         data = open_data(
             Path(prepared),
-            loader="resident",
+            loader=loader,
             batch_size=config.batch_size,
             seed=0,
             device=CPU,
@@ -62,5 +63,5 @@ def main(prepared: str, out: Path, options: dict) -> None:
 
 if __name__ == "__main__":
     texts = dict(text.split("=", 1) for text in sys.argv[3:])
-    values = {k: v if k == "method" else json.loads(v) for k, v in texts.items()}
+    values = {k: v if k in ("method", "loader") else json.loads(v) for k, v in texts.items()}
     main(sys.argv[1], Path(sys.argv[2]), values)

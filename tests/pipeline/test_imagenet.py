@@ -11,7 +11,7 @@ from tests.helpers.project import Project
 
 pytestmark = needs_ffcv
 
-SECTIONS = ("granet", "granet_s2s", "rigl_2020")
+SECTIONS = ("granet", "granet_s2s")
 RECIPE = (
     "recipe=table4",
     f"grid.methods=[{','.join(SECTIONS)}]",

@@ -88,7 +88,7 @@ def spread(model: nn.Module) -> nn.Module:
     """
     if world().size == 1:
         return model
-    return DistributedDataParallel(model, broadcast_buffers=False)
+    return DistributedDataParallel(model, forward_sync_buffers=False)
 
 
 @contextmanager

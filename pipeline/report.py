@@ -185,8 +185,8 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     """All files of the report; returns what is in metrics.json."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "figures", ignore_errors=True)
+    (out / "figures").mkdir(parents=True)  # an output of the stage, also where nothing is drawn
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is not None and ".html" in name,

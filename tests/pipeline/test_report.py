@@ -305,6 +305,7 @@ def test_sections_without_content_are_left_out(tmp_path, grid, sections):
     assert nav == re.findall(r'<h2 id="(\w+)">', text) == sections
     headings = re.findall(r"^## (.*)", (tmp_path / "reports/report.md").read_text(), re.MULTILINE)
     assert len(headings) == len(sections)
+    assert (tmp_path / "reports/figures").is_dir()  # DVC asks for it, also where nothing is drawn
 
 
 @pytest.fixture(scope="module")

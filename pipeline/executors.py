@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 LOGS = Path("logs")
+ON_THE_HOST = ("prepare", "report")
+"""Stages that use no device."""
 GRACE_S = 20.0
 """How long an interrupted run has to end by itself."""
 
@@ -90,13 +92,23 @@ def visible_devices() -> list[str]:
     return named.split(",")[:count] if named else [str(index) for index in range(count)]
 
 
-def least_used(devices: Sequence[str], in_use: Sequence[str]) -> str:
-    """The device with the fewest runs on it; the first of several.
+def trains(stage: str) -> bool:
+    """Whether a stage uses devices.
 
-    >>> least_used(["0", "1", "2"], in_use=["0", "1", "0"])
-    '2'
+    >>> trains("sparse@digits-resnet20-granet-0.9-0"), trains("report")
+    (True, False)
     """
-    return min(devices, key=in_use.count)
+    return stage.partition("@")[0] not in ON_THE_HOST
+
+
+def least_used(devices: Sequence[str], in_use: Sequence[str], number: int) -> list[str]:
+    """The ``number`` devices with the fewest runs on them; of equal ones the first.
+
+    >>> least_used(["0", "1", "2"], in_use=["0", "1", "0"], number=2)
+    ['1', '2']
+    """
+    chosen = sorted(devices, key=in_use.count)[:number]
+    return [device for device in devices if device in chosen]
 
 
 class LocalJob:
@@ -104,9 +116,9 @@ class LocalJob:
 
     queued = False
 
-    def __init__(self, stage: str, environment: Mapping[str, str], device: str | None) -> None:
+    def __init__(self, stage: str, environment: Mapping[str, str], devices: Sequence[str]) -> None:
         self.log = log_path(stage)
-        self.device = device
+        self.devices = devices
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 stage_command(stage),
@@ -120,8 +132,8 @@ class LocalJob:
 
     @property
     def where(self) -> str:
-        """The device that it is pinned to."""
-        return f"GPU {self.device}" if self.device is not None else ""
+        """The devices that it is pinned to."""
+        return f"GPU {','.join(self.devices)}" if self.devices else ""
 
     def poll(self) -> int | None:
         """The exit code; None while it runs."""
@@ -134,26 +146,28 @@ class LocalJob:
 
 
 class LocalExecutor:
-    """Runs stages as processes, each pinned to one of ``devices``, if there are any.
+    """Runs stages as processes, each pinned to ``per_run`` of the ``devices``, if there are any.
 
-    On the CPU, ``at_once`` runs share the cores: two runs with all threads each are several times slower than in turn.
+    On the CPU, ``at_once`` runs of ``per_run`` processes share the cores: two with all threads each are several times
+    slower than in turn.
     """
 
-    def __init__(self, at_once: int, devices: Sequence[str]) -> None:
-        cores = len(os.sched_getaffinity(0))
-        share = at_once > 1 and not devices
-        self.environment = stage_environment(max(1, cores // at_once) if share else None)
-        self._devices = devices
+    def __init__(self, at_once: int, devices: Sequence[str], per_run: int = 1) -> None:
+        cores, processes = len(os.sched_getaffinity(0)), at_once * per_run
+        share = processes > 1 and not devices
+        self.environment = stage_environment(max(1, cores // processes) if share else None)
+        self._devices, self._per_run = devices, per_run
         self._jobs: list[LocalJob] = []
 
     def start(self, stage: str) -> LocalJob:
-        """Start a stage, on the device with the fewest runs."""
+        """Start a stage, on the devices with the fewest runs; a stage that trains nothing gets none."""
         self._jobs = self._running()
-        environment, device = self.environment, None
-        if self._devices:
-            device = least_used(self._devices, [job.device for job in self._jobs if job.device is not None])
-            environment = {**environment, "CUDA_VISIBLE_DEVICES": device}
-        job = LocalJob(stage, environment, device)
+        environment, devices = self.environment, []
+        if self._devices and trains(stage):
+            in_use = [device for job in self._jobs for device in job.devices]
+            devices = least_used(self._devices, in_use, self._per_run)
+            environment = {**environment, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
+        job = LocalJob(stage, environment, devices)
         self._jobs.append(job)
         return job
 

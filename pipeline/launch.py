@@ -6,7 +6,8 @@ A TARGET is a stage as `dvc stage list --name-only` shows it, or its beginning: 
 What it needs is run as well. Each stage is a `dvc repro -s` of its own, and goes to logs/<stage>.log. A stage that
 fails stops only what depends on it; the exit code is then 1. Ctrl-C ends all runs; the same command goes on with them.
 
--j N          stages at a time; without it one, with GPUs launch.runs_per_gpu on each of them, with Slurm all that can
+-j N          stages at a time; without it as many as GPUs (each run has train.num_processes of them) times
+              launch.runs_per_gpu, one on the CPU, and all that can with Slurm
 --executor    local: processes of this machine (default); slurm: jobs, with the resources of launch in params.yaml
 """
 
@@ -16,24 +17,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
 from granet.types import UserError
-from pipeline.executors import Executor, Job, LocalExecutor, visible_devices
-from pipeline.launch_plan import Needs, Schedule, State, plan, select
-from pipeline.launch_view import LaunchView, clock, last_lines, summary
+from pipeline.executors import Executor, LocalExecutor, visible_devices
+from pipeline.launch_loop import TAIL_LINES, Launch
+from pipeline.launch_plan import Needs, Schedule, plan, select
+from pipeline.launch_view import clock, last_lines, summary
 from pipeline.params import Params, load
-
-TICK_S = 0.2
-BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
-"""What DVC says where another DVC process uses the same files."""
-MAX_RETRIES = 10
-RETRY_S = 5.0
-TAIL_LINES = 10
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,84 +72,20 @@ def read_pipeline() -> tuple[Needs, set[str]]:
 
 
 def choose_executor(name: str, at_once: int | None, params: Params, num_stages: int) -> tuple[Executor, int]:
-    """The executor, and how many stages it gets at a time."""
+    """The executor, and how many stages it gets at a time. Raises UserError for more processes than GPUs."""
+    per_run = params.train.num_processes
     if name == "slurm":
         from pipeline.slurm import SlurmExecutor
 
-        return SlurmExecutor(params.launch), at_once or num_stages
+        return SlurmExecutor(params.launch, per_run), at_once or num_stages
     devices = visible_devices() if params.train.device in ("auto", "cuda") else []
-    at_once = at_once or max(1, len(devices) * params.launch.runs_per_gpu)
-    return LocalExecutor(at_once, devices), at_once
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What the log of an ended stage tells beside the exit code."""
-
-    ran: bool
-    busy: bool
-
-
-def read_end(stage: str, log: Path) -> Ended:
-    """Whether DVC ran the stage's command at all, and whether it gave up because of another DVC process."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    last = "\n".join(last_lines(log, TAIL_LINES))
-    return Ended(ran=f"Running stage '{stage}'" in text, busy=any(words in last for words in BUSY))
-
-
-class Launch:
-    """Works off a schedule."""
-
-    def __init__(self, schedule: Schedule, executor: Executor, at_once: int) -> None:
-        self._schedule = schedule
-        self._executor = executor
-        self._at_once = at_once
-        self._view = LaunchView(schedule, at_once, time.monotonic, Console(highlight=False, soft_wrap=True))
-        self._jobs: dict[str, Job] = {}
-        self._retries: dict[str, int] = {}
-        self.failed: dict[str, Job] = {}
-
-    def run(self) -> None:
-        """Start what may start and look after what runs, until nothing is left; whatever happens, leave no job."""
-        try:
-            with self._view:
-                while not self._schedule.over:
-                    self._step(time.monotonic())
-                    time.sleep(TICK_S)
-        finally:
-            self._executor.stop()
-
-    def _step(self, now: float) -> None:
-        for stage in self._schedule.ready(now)[: self._at_once - len(self._jobs)]:
-            job = self._jobs[stage] = self._executor.start(stage)
-            self._schedule.start(stage, now)
-            self._view.started(stage, job)
-        for stage, job in list(self._jobs.items()):
-            if (code := job.poll()) is not None:
-                del self._jobs[stage]
-                self._settle(stage, job, code, now)
-            elif job.queued:
-                self._schedule.start(stage, now)
-        self._view.running(self._jobs)
-
-    def _settle(self, stage: str, job: Job, code: int, now: float) -> None:
-        """What follows from the end of a job."""
-        end = read_end(stage, job.log)
-        took = clock(self._schedule.elapsed(stage, now))
-        if code == 0:
-            self._schedule.done(stage, now, ran=end.ran)
-            self._view.line("done", stage, took if end.ran else f"{took}  nothing to run", State.DONE)
-        elif end.busy and self._retries.get(stage, 0) < MAX_RETRIES:
-            self._retries[stage] = self._retries.get(stage, 0) + 1
-            self._schedule.postpone(stage, now + RETRY_S)
-            self._view.line("again", stage, f"another DVC process uses its files; in {RETRY_S:.0f} s")
-        else:
-            self.failed[stage] = job
-            skipped = self._schedule.failed(stage)
-            where = f"  {job.where}" if job.where else ""
-            self._view.line("failed", stage, f"{took}{where}  log {job.log}", State.FAILED)
-            for other in skipped:
-                self._view.line("skipped", other, f"needs {stage}", State.SKIPPED)
+    if devices and per_run > len(devices):
+        raise UserError(
+            f"train.num_processes={per_run} needs as many GPUs, and this machine has {len(devices)}; lower it, or use "
+            "--executor slurm"
+        )
+    at_once = at_once or max(1, len(devices) // per_run * params.launch.runs_per_gpu)
+    return LocalExecutor(at_once, devices, per_run), at_once
 
 
 @contextmanager

@@ -80,7 +80,9 @@ class LaunchConfig:
     runs_per_gpu: int = key(1, "runs at a time on each GPU of this machine; more for small ones")
     partition: str | None = key(None, "of Slurm; null: the cluster's default")
     minutes: int = key(1440, "time limit of a Slurm job; a run that it cuts off goes on when launched again")
-    gpus: int = key(1, "of a Slurm job; 0: it trains on the CPU")
+    gpus: int | None = key(
+        None, "of a Slurm job that trains; null: train.num_processes; 0: it trains on the CPU"
+    )
     cpus: int = key(4, "cores of a Slurm job")
     memory_gb: int | None = key(None, "memory of a Slurm job; null: the partition's default")
 

@@ -10,7 +10,15 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from granet.types import UserError
-from pipeline.executors import GRACE_S, LOGS, log_path, run_command, stage_command, stage_environment
+from pipeline.executors import (
+    GRACE_S,
+    LOGS,
+    log_path,
+    run_command,
+    stage_command,
+    stage_environment,
+    trains,
+)
 from pipeline.schema import LaunchConfig
 
 if TYPE_CHECKING:
@@ -99,10 +107,17 @@ class SlurmJob:
 class SlurmExecutor:
     """Submits each stage as a job of its own, with the resources of ``launch`` in params.yaml.
 
-    Raises UserError where submitit or Slurm is missing.
+    A run has ``num_processes`` processes, with a GPU each unless launch.gpus says otherwise. Raises UserError where
+    submitit or Slurm is missing, or there are fewer GPUs than processes.
     """
 
-    def __init__(self, config: LaunchConfig) -> None:
+    def __init__(self, config: LaunchConfig, num_processes: int = 1) -> None:
+        self._gpus = num_processes if config.gpus is None else config.gpus
+        if 0 < self._gpus < num_processes:
+            raise UserError(
+                f"launch.gpus={self._gpus} is less than train.num_processes={num_processes}, which need one each; "
+                "write gpus: null"
+            )
         try:
             import submitit
         except ImportError:
@@ -119,7 +134,7 @@ class SlurmExecutor:
         self._folder = Path(mkdtemp(prefix="slurm-", dir=LOGS))
         self._executor = submitit.SlurmExecutor(self._folder)
         self._parameters = job_parameters(config)
-        self._environment = stage_environment(None if config.gpus else config.cpus)
+        self._environment = stage_environment(None if self._gpus else max(1, config.cpus // num_processes))
         self._queue = Queue()
         self._jobs: list[SlurmJob] = []
 
@@ -130,7 +145,10 @@ class SlurmExecutor:
         log = log_path(stage)
         log.unlink(missing_ok=True)
         self._executor.update_parameters(
-            **self._parameters, job_name=stage, additional_parameters={"output": str(log.resolve())}
+            **self._parameters,
+            gpus_per_node=self._gpus or None if trains(stage) else None,
+            job_name=stage,
+            additional_parameters={"output": str(log.resolve())},
         )
         try:
             with redirect_stderr(StringIO()):  # submitit repeats there what sbatch says
@@ -165,12 +183,14 @@ class SlurmExecutor:
 
 
 def job_parameters(config: LaunchConfig) -> dict[str, Any]:
-    """What sbatch is asked for, in submitit's names. One task without srun: srun would give it a single core."""
+    """What sbatch is asked for by every stage, in submitit's names.
+
+    One task without srun: srun would give it a single core.
+    """
     asked = {
         "partition": config.partition,
         "time": config.minutes,
         "cpus_per_task": config.cpus,
-        "gpus_per_node": config.gpus or None,
         "mem": f"{config.memory_gb}GB" if config.memory_gb else None,
     }
     fixed = {"use_srun": False, "stderr_to_stdout": True}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from granet.types import UserError
-from pipeline import executors, launch, params
+from pipeline import executors, launch, launch_loop, params
 from pipeline.executors import LocalExecutor, stage_environment, visible_devices
 from pipeline.launch_plan import Schedule, State, plan, select
 from pipeline.launch_view import LaunchView, last_lines
@@ -182,11 +182,26 @@ def test_runs_are_spread_over_the_devices(scripts):
     assert [job.where for job in jobs] == ["GPU 2", "GPU 5", "GPU 2", "GPU 5"]
 
 
-def test_a_stage_sees_its_device_only(scripts):
+def test_a_run_of_several_processes_has_as_many_devices(scripts):
+    scripts["long"] = "import time; time.sleep(60)"
+    executor = LocalExecutor(2, ["2", "5", "6", "7"], per_run=2)
+    jobs = [executor.start("long") for _ in range(2)]
+    executor.stop()
+    assert [job.where for job in jobs] == ["GPU 2,5", "GPU 6,7"]
+
+
+def test_a_stage_sees_its_devices_only(scripts):
     scripts["a"] = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    job = LocalExecutor(1, ["5"]).start("a")
+    job = LocalExecutor(1, ["5", "6", "7"], per_run=2).start("a")
     wait(job)
-    assert job.log.read_text() == "5\n"
+    assert job.log.read_text() == "5,6\n"
+
+
+def test_preparing_and_reporting_take_no_device(scripts):
+    scripts |= {"prepare@digits": "pass", "report": "pass", "dense@digits": "pass"}
+    executor = LocalExecutor(4, ["0"])
+    assert [executor.start(stage).where for stage in scripts] == ["", "", "GPU 0"]
+    executor.stop()
 
 
 @pytest.mark.parametrize(
@@ -213,13 +228,39 @@ def test_stages_at_a_time(monkeypatch, device, asked, runs_per_gpu, at_once):
 
 
 @pytest.mark.parametrize(
-    ("at_once", "devices", "threads"),
-    [(1, [], None), (2, [], "4"), (3, [], "2"), (20, [], "1"), (2, ["0"], None)],
+    ("num_processes", "runs_per_gpu", "at_once"), [(2, 1, 2), (4, 1, 1), (3, 1, 1), (2, 2, 4)]
 )
-def test_runs_on_the_cpu_share_its_cores(monkeypatch, at_once, devices, threads):
+def test_runs_of_several_processes_at_a_time(monkeypatch, num_processes, runs_per_gpu, at_once):
+    monkeypatch.setattr(launch, "visible_devices", lambda: ["0", "1", "2", "3"])
+    changes = f"train.num_processes={num_processes}", f"launch.runs_per_gpu={runs_per_gpu}"
+    given = params.compose(["recipe=quick", *changes])
+    assert launch.choose_executor("local", None, given, num_stages=9)[1] == at_once
+
+
+def test_more_processes_than_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(launch, "visible_devices", lambda: ["0", "1"])
+    given = params.compose(["recipe=quick", "train.num_processes=4"])
+    with pytest.raises(UserError, match=r"train.num_processes=4 needs as many GPUs, and this machine has 2"):
+        launch.choose_executor("local", None, given, num_stages=9)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "devices", "per_run", "threads"),
+    [
+        (1, [], 1, None),
+        (2, [], 1, "4"),
+        (3, [], 1, "2"),
+        (20, [], 1, "1"),
+        (2, ["0"], 1, None),
+        (1, [], 2, "4"),
+        (2, [], 2, "2"),
+    ],
+)
+def test_runs_on_the_cpu_share_its_cores(monkeypatch, at_once, devices, per_run, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert LocalExecutor(at_once, devices).environment.get("OMP_NUM_THREADS") == threads
+    executor = LocalExecutor(at_once, devices, per_run)
+    assert executor.environment.get("OMP_NUM_THREADS") == threads
 
 
 def test_threads_that_are_set_stay(monkeypatch):
@@ -285,15 +326,15 @@ BUSY = ("ERROR: failed: '/x/runs' is busy, it is being blocked by:\n  (PID 1): d
 def at_once(monkeypatch, tmp_path):
     """Without pauses, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launch, "RETRY_S", 0.0)
-    monkeypatch.setattr(launch, "TICK_S", 0.0)
+    monkeypatch.setattr(launch_loop, "RETRY_S", 0.0)
+    monkeypatch.setattr(launch_loop, "TICK_S", 0.0)
 
 
 @pytest.mark.usefixtures("at_once")
 def test_a_stage_whose_files_are_busy_is_tried_again(capsys):
     fake = Fake(a=[BUSY, BUSY, ("Running stage 'a':\n", 0)], b=[("", 0)])
     schedule = Schedule(needs(a="", b="a"))
-    launch.Launch(schedule, fake, at_once=1).run()
+    launch_loop.Launch(schedule, fake, at_once=1).run()
     assert fake.started == ["a", "a", "a", "b"]
     assert set(schedule.state.values()) == {State.DONE}
     assert fake.stopped
@@ -302,8 +343,8 @@ def test_a_stage_whose_files_are_busy_is_tried_again(capsys):
 
 @pytest.mark.usefixtures("at_once")
 def test_a_stage_whose_files_stay_busy_fails():
-    fake = Fake(a=[BUSY] * (launch.MAX_RETRIES + 1))
-    run = launch.Launch(Schedule(needs(a="")), fake, at_once=1)
+    fake = Fake(a=[BUSY] * (launch_loop.MAX_RETRIES + 1))
+    run = launch_loop.Launch(Schedule(needs(a="")), fake, at_once=1)
     run.run()
     assert list(run.failed) == ["a"]
 

@@ -1,6 +1,7 @@
 """--executor slurm on a real Slurm of one node, where one can be started."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -143,14 +144,48 @@ def test_stop_cancels_what_runs_and_what_waits(scripts):
 
 def test_what_a_job_asks_for():
     config = LaunchConfig(partition="gpu", minutes=90, gpus=2, cpus=8, memory_gb=32)
-    assert {
-        "partition": "gpu",
-        "time": 90,
-        "gpus_per_node": 2,
-        "cpus_per_task": 8,
-        "mem": "32GB",
-    }.items() <= (job_parameters(config).items())
+    asked = {"partition": "gpu", "time": 90, "cpus_per_task": 8, "mem": "32GB"}
+    assert asked.items() <= job_parameters(config).items()
     assert set(job_parameters(CPU)) == {"use_srun", "stderr_to_stdout", "time", "cpus_per_task"}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "num_processes", "line"),
+    [
+        (None, 1, "--gpus-per-node=1"),
+        (None, 4, "--gpus-per-node=4"),
+        (8, 4, "--gpus-per-node=8"),
+        (0, 4, None),
+    ],
+)
+def test_a_run_asks_for_a_gpu_per_process(monkeypatch, tmp_path, gpus, num_processes, line):
+    """In sbatch's own words; it is not started, because no GPU may be here. Preparing and reporting ask for none."""
+    import submitit
+    from submitit.core.utils import FailedJobError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda cls: 1))
+    scripts = []
+
+    def submitted(executor, *arguments):
+        scripts.append(executor._make_submission_file_text("command", "uid"))
+        raise FailedJobError("enough")
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "submit", submitted)
+    executor = SlurmExecutor(LaunchConfig(gpus=gpus), num_processes)
+    for stage in ("prepare@digits", "sparse@digits", "report"):
+        with pytest.raises(UserError, match="enough"):
+            executor.start(stage)
+    found = [re.findall(r"--gpus-per-node=\d+", script) for script in scripts]
+    assert found == [[], [line] if line else [], []]
+
+
+def test_fewer_gpus_than_processes_are_refused():
+    with pytest.raises(
+        UserError, match=r"launch.gpus=2 is less than train.num_processes=4.*write gpus: null"
+    ):
+        SlurmExecutor(LaunchConfig(gpus=2), 4)
 
 
 def test_without_submitit_one_line_says_so(monkeypatch):

@@ -66,4 +66,4 @@ def test_the_report_has_table_4_and_every_layer(projects):
     assert "Table 4" in report
     budgets = (projects[0].folder / "reports/budgets.csv").read_text()
     layers = {row["layer"] for row in csv.DictReader(budgets.splitlines())}
-    assert {"layer1.0.conv1", "fc"} <= layers
+    assert {"layer1.0.conv1.weight", "fc.weight"} <= layers

@@ -13,7 +13,7 @@ from granet.types import UserError
 SIZE = 32
 
 
-def cifar(name: str, request: Request) -> Source:
+def cifar(name: str, request: Request) -> Source[Split]:
     """The data set that torchvision calls ``name`` (CIFAR10 or CIFAR100), from the archive unpacked in request.root.
 
     Every file must have its official md5. With ``request.verify`` false any files in the same layout are read: the

@@ -12,7 +12,7 @@ NUM_TRAIN = 1437
 NUM_TEST = 360
 
 
-def digits(request: Request) -> Source:
+def digits(request: Request) -> Source[Split]:
     """1,437 training and 360 test images (36 of each digit), always the same ones.
 
     The 8 x 8 originals (grey, 0..16) are scaled to 0..255 and bilinearly to 32 x 32, or ``request.image_size``.

@@ -14,7 +14,7 @@ from granet.types import UserError
 CHUNK = 4096
 
 
-def image_folder(request: Request) -> Source:
+def image_folder(request: Request) -> Source[Split]:
     """root/train/<class>/* for training; root/val/<class>/*, or root/test where there is no val, for testing.
 
     Every file must be an image (hidden files are passed over). It is made RGB, its shorter side is resized to

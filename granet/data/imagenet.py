@@ -12,7 +12,7 @@ Entries = list[tuple[str, str]]
 """(name of a file relative to its split's folder, label as it is written)."""
 
 
-def imagenet(request: Request) -> Source:
+def imagenet(request: Request) -> Source[ImageFiles]:
     """root/train/<class>/* for training; root/val/<class>/*, or root/test where there is no val, for testing.
 
     Where root/train.txt (or val.txt, test.txt) is there, it lists that split instead: a line per image, its path

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from granet.data.cifar import cifar
 from granet.data.digits import NUM_TRAIN, digits
@@ -20,7 +20,7 @@ class Dataset:
     """
 
     name: str
-    load: Callable[[Request], Source]
+    load: Callable[[Request], Source[Any]]
     num_train: int | None
     """Images of the training set; None where only the files tell."""
     val_size: int

@@ -6,6 +6,7 @@ Shapes: N images, H height, W width, C = 3 channels (RGB).
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -42,12 +43,15 @@ class ImageFiles:
         return len(self.labels)
 
 
+Images = TypeVar("Images", Split, ImageFiles)
+
+
 @dataclass(frozen=True, eq=False)
-class Source:
+class Source(Generic[Images]):
     """A data set as its authors publish it. Raises ValueError for a label without a class."""
 
-    train: Split | ImageFiles
-    test: Split | ImageFiles
+    train: Images
+    test: Images
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:

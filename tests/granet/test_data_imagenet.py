@@ -15,7 +15,7 @@ from granet.data import DATASETS, Data, Packing, beton, jpeg, open_data, prepare
 from granet.data.crops import central_boxes, random_boxes
 from granet.data.imagenet import imagenet
 from granet.data.order import epoch_order
-from granet.data.split import ImageFiles, Request
+from granet.data.split import Request
 from granet.distributed import World
 from granet.seeds import stable_seed
 from granet.types import UserError
@@ -66,7 +66,6 @@ def line(call: Any) -> str:
 def test_class_folders(small: Path) -> None:
     (small / "train" / "n0001" / ".hidden").write_text("")
     source = imagenet(Request(small))
-    assert isinstance(source.train, ImageFiles)
     assert source.classes == ("n0000", "n0001", "n0002")
     assert source.train.names[:2] == ["n0000/000.JPEG", "n0000/001.JPEG"]
     assert source.train.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
@@ -80,7 +79,6 @@ def test_a_list_of_the_test_images_as_imagenet_has_it(small: Path) -> None:
     lines = [f"{path.name} {int(path.name[1:5])}" for path in sorted((small / "val").glob("*.JPEG"))]
     (small / "val.txt").write_text("\n".join(reversed(lines)) + "\n")
     test = imagenet(Request(small)).test
-    assert isinstance(test, ImageFiles)
     assert test.labels.tolist() == [2, 2, 1, 1, 0, 0]
     assert test.names[0] == "n0002-001.JPEG"
 
@@ -123,7 +121,6 @@ def test_the_index(prepared: Path) -> None:
 def test_images_keep_their_proportions_within_the_longer_side(prepared: Path, root: Path) -> None:
     records = beton._records(prepared / "train.beton")
     files = DATASETS["imagenet"].load(Request(root)).train
-    assert isinstance(files, ImageFiles)
     sizes = [size_of(files.folder / name) for name in files.names]
     for image, (width, height) in zip(records["image"], sizes, strict=True):
         scale = min(1, 100 / max(width, height))
@@ -173,7 +170,6 @@ def test_interrupted_packing_goes_on(small: Path, tmp_path: Path, monkeypatch: p
 def test_a_changed_image_is_packed_anew(small: Path, tmp_path: Path) -> None:
     packing, parts = Packing(), tmp_path / "parts"
     files = DATASETS["imagenet"].load(Request(small)).train
-    assert isinstance(files, ImageFiles)
     jpeg.write(tmp_path / "a.beton", files, np.arange(18), packing, parts)
     image = Image.new("RGB", (90, 70), (255, 0, 0))
     image.save(files.folder / files.names[3], "JPEG")

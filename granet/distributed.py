@@ -46,6 +46,22 @@ class World:
         start = self.rank * each + min(self.rank, left)
         return slice(start, start + each + (self.rank < left))
 
+    def seen(self, num_images: int) -> slice:
+        """What this process trains on: its share, or the batch's first image where it has none.
+
+        All processes must take part in every step; `weight` keeps such an image out of the gradients.
+
+        >>> World(2, 3).share(2), World(2, 3).seen(2), World(2, 3).weight(2)
+        (slice(2, 2, None), slice(0, 1, None), 0.0)
+        """
+        own = self.share(num_images)
+        return own if own.start < own.stop else slice(0, min(1, num_images))
+
+    def weight(self, num_images: int) -> float:
+        """By which the mean loss of this process's share counts, where gradients are averaged over processes."""
+        own = self.share(num_images)
+        return (own.stop - own.start) * self.size / num_images
+
 
 ALONE = World()
 
@@ -67,14 +83,27 @@ def own_threads() -> int:
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Meet the other processes that torchrun has started, and part from them at the end."""
+def joined(device: str = "auto") -> Iterator[World]:
+    """Meet the other processes that torchrun has started, and part from them at the end.
+
+    ``device`` is train.device. Raises UserError where it cannot give every process of this machine a GPU.
+    """
     if not under_torchrun():
         yield ALONE
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    on_gpus = device != "cpu" and torch.cuda.is_available()
+    if on_gpus:
+        processes, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if device not in ("auto", "cuda"):
+            raise UserError(
+                f"train.device={device!r} names one device for several processes; write device: cuda"
+            )
+        if processes > devices:
+            raise UserError(
+                f"train.num_processes={processes} needs as many GPUs, and there are {devices}; lower it"
+            )
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
     try:
         yield world()
     finally:

@@ -135,12 +135,6 @@ def prepare_run(
                 f"train.sync_bn=true needs GPUs, and this run is on {device}; write sync_bn: false"
             )
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    last_batch = (data.train.num_images - 1) % config.batch_size + 1
-    if last_batch < (size := distributed.world().size):
-        raise UserError(
-            f"train.num_processes={size}: the last batch of an epoch has only {last_batch} images; "
-            "change data.train_size or train.batch_size"
-        )
     epochs = config.total_epochs * method.rounds
     round_steps = config.total_epochs * len(data.train)
     dense = inference_flops(model, data.image_shape)
@@ -206,7 +200,7 @@ def backward(run: Run, images_BCHW: Tensor, labels_B: Tensor, num_images: int) -
             losses.append(
                 cross_entropy(logits[-1].float(), labels, label_smoothing=run.config.label_smoothing)
             )
-            share = len(labels) * distributed.world().size / num_images  # averaging divides by the processes
+            share = len(labels) / len(labels_B) * distributed.world().weight(num_images)
             (losses[-1] if share == 1 else losses[-1] * share).backward()
     if len(parts) == 1:
         return losses[0], logits[0]
@@ -238,7 +232,8 @@ def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
         sparsifier.after_step()
         run.optimizer.zero_grad(set_to_none=True)
 
-        meter.add(loss, logits, labels)
+        if world.weight(num_images):
+            meter.add(loss, logits, labels)
         dense_gradient = sparsifier.reads_gradient_at(sparsifier.step)
         flops += num_images * step_flops(sparse, run.dense.total, dense_gradient=dense_gradient)
         if sparsifier.updates_at(sparsifier.step):

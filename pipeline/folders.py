@@ -20,8 +20,10 @@ def own_folder(parent: Path, key: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             own = parent / f"{key}-{os.getpid()}"
-            yield own
-            shutil.rmtree(own, ignore_errors=True)
+            try:
+                yield own
+            finally:
+                shutil.rmtree(own, ignore_errors=True)
         else:
             yield parent / key
             Path(lock.name).unlink(missing_ok=True)

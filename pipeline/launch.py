@@ -77,7 +77,8 @@ def choose_executor(name: str, at_once: int | None, params: Params, num_stages: 
     if name == "slurm":
         from pipeline.slurm import SlurmExecutor
 
-        return SlurmExecutor(params.launch, per_run), at_once or num_stages
+        on_gpus = params.train.device != "cpu"
+        return SlurmExecutor(params.launch, per_run, on_gpus=on_gpus), at_once or num_stages
     devices = visible_devices() if params.train.device in ("auto", "cuda") else []
     if devices and per_run > len(devices):
         raise UserError(

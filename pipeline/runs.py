@@ -122,7 +122,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
     """What every training process begins with: data, run, MLflow run, and the folder of its checkpoints."""
     stage = cell.stage
     with ExitStack() as stack:
-        world = stack.enter_context(distributed.joined())
+        world = stack.enter_context(distributed.joined(params.train.device))
         tracker = stack.enter_context(Tracker(active=world.leads))
         device = pick_device(params.train.device)
         data = open_data(

@@ -107,12 +107,12 @@ class SlurmJob:
 class SlurmExecutor:
     """Submits each stage as a job of its own, with the resources of ``launch`` in params.yaml.
 
-    A run has ``num_processes`` processes, with a GPU each unless launch.gpus says otherwise. Raises UserError where
-    submitit or Slurm is missing, or there are fewer GPUs than processes.
+    A run has ``num_processes`` processes, ``on_gpus`` with one each unless launch.gpus says otherwise. Raises UserError
+    where submitit or Slurm is missing, or there are fewer GPUs than processes.
     """
 
-    def __init__(self, config: LaunchConfig, num_processes: int = 1) -> None:
-        self._gpus = num_processes if config.gpus is None else config.gpus
+    def __init__(self, config: LaunchConfig, num_processes: int = 1, *, on_gpus: bool = True) -> None:
+        self._gpus = num_processes * on_gpus if config.gpus is None else config.gpus
         if 0 < self._gpus < num_processes:
             raise UserError(
                 f"launch.gpus={self._gpus} is less than train.num_processes={num_processes}, which need one each; "

@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import settings
 
 from granet.data import prepare
 
+# A shell that starts the tests in the background ignores Ctrl-C for them, and so would all processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("shared-machine", deadline=None)  # a busy core is no slow example
 settings.load_profile("shared-machine")
 

@@ -48,11 +48,10 @@ class Augment:
     ) -> Tensor:
         """uint8 images -> float32, cropped, flipped and normalised. Draws from ``generator``, on the images' device.
 
-        Where the images are the share that ``world`` has of a batch of ``num_images``, each looks as in a run of one
-        process.
+        Where the images are what ``world`` sees of a batch of ``num_images``, each looks as in a run of one process.
         """
-        own = world.share(num_images or len(images_BCHW))
-        return self.evaluate(self._crop_and_flip(images_BCHW, generator, num_images or len(images_BCHW), own))
+        num_images = num_images or len(images_BCHW)
+        return self.evaluate(self._crop_and_flip(images_BCHW, generator, num_images, world.seen(num_images)))
 
     def evaluate(self, images_BCHW: Tensor) -> Tensor:
         """uint8 images -> float32, normalised: (pixel / 255 - mean) / std."""

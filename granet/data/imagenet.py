@@ -26,8 +26,10 @@ def imagenet(request: Request) -> Source[ImageFiles]:
         )
     test = next((name for name in ("val", "test") if _there(root, name)), "val")
     train_entries, test_entries = _entries(root, "train"), _entries(root, test)
-    classes = _classes(train_entries)
+    classes = _classes(train_entries, root)
     number = {str(index): index for index in range(len(classes))} | {c: i for i, c in enumerate(classes)}
+    written = {label for _, label in train_entries + test_entries} - set(number)
+    number |= {w: number[str(int(w))] for w in written if w.isdecimal() and str(int(w)) in number}  # as 007
     for label in sorted({label for _, label in test_entries} - set(number)):
         raise UserError(
             f"data.root={root}: class {label} is in {test} but not in train; give both splits the same classes"
@@ -52,14 +54,14 @@ def _there(root: Path, split: str) -> bool:
 def _entries(root: Path, split: str) -> Entries:
     """Raises UserError where there is neither a list nor a folder with images."""
     if (list_file := root / f"{split}.txt").is_file():
-        lines = enumerate(list_file.read_text().splitlines(), start=1)
+        try:
+            lines = enumerate(list_file.read_text("utf-8-sig").splitlines(), start=1)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{list_file} is not UTF-8 text ({error.reason}); convert it") from error
         entries = [_parse(line, list_file, number) for number, line in lines if line.strip()]
     else:
-        entries = [
-            (f"{name}/{file}", name)
-            for name in _visible(root / split, directories=True)
-            for file in _visible(root / split / name, directories=False)
-        ]
+        folders = _visible(root / split)[0] if (root / split).is_dir() else []
+        entries = [(f"{name}/{file}", name) for name in folders for file in _images(root / split / name)]
     if not entries:
         raise UserError(
             f"data.root={root}: {root / split} has no images in class folders, and there is no {list_file.name}; "
@@ -69,29 +71,46 @@ def _entries(root: Path, split: str) -> Entries:
 
 
 def _parse(line: str, list_file: Path, number: int) -> tuple[str, str]:
-    path, _, label = line.strip().rpartition(" ")
-    if not path:
+    path, *label = line.strip().rsplit(maxsplit=1)
+    if not label:
         raise UserError(f"{list_file}:{number}: {line!r} must be a path and a class, with a space between")
-    return path.strip(), label
+    return path, label[0]
 
 
-def _visible(folder: Path, *, directories: bool) -> list[str]:
-    if not folder.is_dir():
-        return []
+def _visible(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the files in a folder, in order; hidden ones left out."""
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir() == directories)
+        visible = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
+    return [name for name, is_dir in visible if is_dir], [name for name, is_dir in visible if not is_dir]
 
 
-def _classes(entries: Entries) -> list[str]:
+def _images(folder: Path) -> list[str]:
+    """The files of a class. Raises UserError where there is none, or a folder among them."""
+    folders, files = _visible(folder)
+    if folders:
+        raise UserError(
+            f"{folder / folders[0]}: a class folder holds images alone; move them up, or write a list"
+        )
+    if not files:
+        raise UserError(f"{folder} has no images; add some or remove the folder")
+    return files
+
+
+def _classes(entries: Entries, root: Path) -> list[str]:
     """Names in alphabetical order; where all labels are numbers and no folders, all numbers up to the largest.
 
-    >>> _classes([("a/x.jpg", "a"), ("b/y.jpg", "b")]), _classes([("x.jpg", "2"), ("y.jpg", "0")])
+    >>> _classes([("a/x.jpg", "a"), ("b/y.jpg", "b")], Path()), _classes([("x.jpg", "2"), ("y.jpg", "0")], Path())
     (['a', 'b'], ['0', '1', '2'])
     """
     labels = {label for _, label in entries}
-    folders = {name.partition("/")[0] for name, _ in entries if "/" in name}
-    if folders == labels or not all(label.isdigit() for label in labels):
+    folders = {name.removeprefix("./").partition("/")[0] for name, _ in entries if "/" in name}
+    if folders == labels or not all(label.isdecimal() for label in labels):
         return sorted(labels)
-    if folders and len(folders) == max(map(int, labels)) + 1:
+    numbers = set(map(int, labels))
+    if 0 not in numbers:
+        raise UserError(
+            f"data.root={root}: the classes of train.txt start at {min(numbers)}; count them from 0"
+        )
+    if len(folders) == max(numbers) + 1:
         return sorted(folders)
-    return [str(index) for index in range(max(map(int, labels)) + 1)]
+    return [str(index) for index in range(max(numbers) + 1)]

@@ -79,10 +79,11 @@ def encode(path: Path, packing: Packing, raw: bool) -> Encoded:
     return Encoded(JPEG, image.height, image.width, np.frombuffer(jpeg.getvalue(), np.uint8))
 
 
-def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, parts: Path) -> None:
+def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, parts: Path) -> list[Path]:
     """Write the images of ``files`` at ``indices``, in that order; unfinished work is kept in the folder ``parts``.
 
-    Raises UserError for unreadable images, by name, once all others are encoded, and where the disk refuses.
+    Returns the files in it that have served their purpose. Raises UserError for unreadable images, by name, once all
+    others are encoded, and where the disk refuses.
     """
     chunks = [indices[start : start + PART] for start in range(0, len(indices), PART)]
     pool = ThreadPoolExecutor(own_threads())
@@ -102,6 +103,7 @@ def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, 
     page = max(beton.MIN_PAGE, 1 << (packing.max_side**2 * 3 - 1).bit_length())
     rows = _Rows([part for part, _ in results], files.labels[indices])
     beton.write_rows(path, rows, _as_it_is, page)
+    return rows.parts
 
 
 def _pack(files: ImageFiles, chunk: np.ndarray, packing: Packing, parts: Path) -> tuple[Path, list[str]]:
@@ -114,7 +116,7 @@ def _pack(files: ImageFiles, chunk: np.ndarray, packing: Packing, parts: Path) -
     bad: list[str] = []
     for name in names:
         raw = (
-            zlib.crc32(name.encode()) < packing.raw_share * 2**32
+            zlib.crc32(os.fsencode(name)) < packing.raw_share * 2**32
         )  # the same images, whatever else is packed
         try:
             images.append(encode(files.folder / name, packing, raw))
@@ -139,9 +141,9 @@ def _key(folder: Path, names: list[str], packing: Packing) -> str:
     for name in names:
         try:
             status = (folder / name).stat()
-            digest.update(f"{folder / name}/{status.st_size}/{status.st_mtime_ns}".encode())
+            digest.update(os.fsencode(f"{folder / name}/{status.st_size}/{status.st_mtime_ns}"))
         except OSError:
-            digest.update(name.encode())  # it cannot be read either
+            digest.update(os.fsencode(name))  # it cannot be read either
     return digest.hexdigest()
 
 

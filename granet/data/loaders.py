@@ -39,9 +39,9 @@ class Loader(Protocol):
     def __len__(self) -> int: ...
 
     def epoch(self, epoch: int, world: World = ALONE) -> Iterator[Batch]:
-        """The batches of epoch 0, 1, 2, ..., or what ``world`` has as its share of each.
+        """The batches of epoch 0, 1, 2, ..., or what ``world`` sees of each.
 
-        A share without images, of a small last batch, is left out.
+        In training, a share without images, of a small batch, is one image; in evaluation it is left out.
         """
         ...
 
@@ -101,7 +101,7 @@ class ResidentLoader:
         if self._shuffle:
             order_N = torch.from_numpy(epoch_order(self._seed, epoch, self.num_images))
             order_N = order_N.to(self._labels_N.device)
-        for own in shares(self.num_images, self.batch_size, world):
+        for own in shares(self.num_images, self.batch_size, world, training=self._shuffle):
             if order_N is None:
                 images_BHWC, labels_B = self._images_NHWC[own], self._labels_N[own]
             else:
@@ -148,8 +148,7 @@ class FfcvLoader:
                     "label": [decoders.IntDecoder(), transforms.ToTensor()],
                 },
             )
-        if crop:
-            self._loader.reader.metadata = reading.with_boxes(self._loader.reader.metadata, IMAGE)
+        self._metadata = self._loader.reader.metadata
         self._reading, self._device, self._crop = reading, device, crop
         self.batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
 
@@ -161,13 +160,13 @@ class FfcvLoader:
         order_N = np.arange(self.num_images)
         if self._shuffle:
             order_N = epoch_order(self._seed, epoch, self.num_images)
-        own = [order_N[part] for part in shares(self.num_images, self.batch_size, world)]
+        parts = shares(self.num_images, self.batch_size, world, training=self._shuffle)
+        own = [order_N[part] for part in parts]
         if not own:
             return
         if self._crop:
-            metadata = self._loader.reader.metadata
-            boxes_N4 = crop_boxes(metadata[IMAGE], self._crop, self._seed, epoch, self._shuffle)
-            self._reading.set_boxes(metadata, IMAGE, boxes_N4)
+            boxes_N4 = crop_boxes(self._metadata[IMAGE], self._crop, self._seed, epoch, self._shuffle)
+            self._loader.reader.metadata = self._reading.with_boxes(self._metadata, IMAGE, boxes_N4)
         self._loader.batch_size = len(own[0])  # the first share is as large as any
         with beton.torch_threads_kept():
             batches = self._reading.Epoch(self._loader, np.concatenate(own).astype(np.uint64))
@@ -233,4 +232,4 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:.2f} GiB"
+    return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"

@@ -13,14 +13,19 @@ def order_seed(seed: int) -> int:
     return stable_seed("order", seed)
 
 
-def shares(num_images: int, batch_size: int, world: World) -> Iterator[slice]:
-    """What ``world`` takes of each batch, as places in the epoch's order; empty ones left out.
+def shares(num_images: int, batch_size: int, world: World, *, training: bool) -> Iterator[slice]:
+    """What ``world`` takes of each batch, as places in the epoch's order.
 
-    >>> list(shares(5, 2, World(1, 2)))
+    Where it has no image of a batch, it gets one all the same for ``training``; else the batch is left out.
+
+    >>> list(shares(5, 2, World(1, 2), training=False))
     [slice(1, 2, None), slice(3, 4, None)]
+    >>> list(shares(5, 2, World(1, 2), training=True))
+    [slice(1, 2, None), slice(3, 4, None), slice(4, 5, None)]
     """
     for start in range(0, num_images, batch_size):
-        own = world.share(min(batch_size, num_images - start))
+        size = min(batch_size, num_images - start)
+        own = world.seen(size) if training else world.share(size)
         if own.start < own.stop:
             yield slice(start + own.start, start + own.stop)
 

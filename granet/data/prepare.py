@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,10 @@ def prepare(
     index_json.unlink(missing_ok=True)  # it comes last: where it is, the files it describes are whole
     (out / "val.beton").unlink(missing_ok=True)
     parts = parts or out.with_name(f".{out.name}-parts")
+    served = []
     for name, (split, indices) in chosen.items():
         if isinstance(split, ImageFiles):
-            jpeg.write(out / f"{name}.beton", split, indices, packing, parts)
+            served += jpeg.write(out / f"{name}.beton", split, indices, packing, parts)
         else:
             beton.write(out / f"{name}.beton", split, indices)
 
@@ -91,7 +92,10 @@ def prepare(
     temporary = out / f".index.json.{os.getpid()}"
     temporary.write_text(json.dumps(index, indent=2) + "\n")
     temporary.replace(index_json)
-    shutil.rmtree(parts, ignore_errors=True)
+    for part in served:  # others may belong to a larger set that was interrupted
+        part.unlink(missing_ok=True)
+    with suppress(OSError):
+        parts.rmdir()
     return index
 
 

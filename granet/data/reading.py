@@ -19,8 +19,8 @@ KEPT: list[Callable[..., Any]] = []
 BOX = [("top", "<u2"), ("left", "<u2"), ("rows", "<u2"), ("columns", "<u2")]
 
 
-def with_boxes(metadata: np.ndarray, image: str) -> np.ndarray:
-    """A writable copy of a reader's ``metadata`` whose field ``image`` has room for a box per image, as in BOX."""
+def with_boxes(metadata: np.ndarray, image: str, boxes_N4: np.ndarray) -> np.ndarray:
+    """A copy of a reader's ``metadata`` whose field ``image`` has a box per image as well, as in BOX."""
     fields = [
         (name, np.dtype(metadata.dtype[name].descr + BOX) if name == image else metadata.dtype[name])
         for name in metadata.dtype.names or ()
@@ -32,13 +32,9 @@ def with_boxes(metadata: np.ndarray, image: str) -> np.ndarray:
                 wider[name] = metadata[name]
             else:
                 wider[name][part] = metadata[name][part]
-    return wider
-
-
-def set_boxes(metadata: np.ndarray, image: str, boxes_N4: np.ndarray) -> None:
-    """Write the boxes of an epoch into what `with_boxes` made."""
     for column, (name, _) in enumerate(BOX):
-        metadata[image][name] = boxes_N4[:, column]
+        wider[image][name] = boxes_N4[:, column]
+    return wider
 
 
 class BoxDecoder(ResizedCropRGBImageDecoder):

@@ -4,6 +4,7 @@ Shapes: N images, H height, W width, C = 3 channels (RGB).
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -68,7 +69,7 @@ class Source(Generic[Images]):
             if isinstance(split, Split):
                 digest.update(np.ascontiguousarray(split.images_NHWC).data)
             else:
-                digest.update("\n".join(split.names).encode())
+                digest.update(os.fsencode("\n".join(split.names)))
             digest.update(np.ascontiguousarray(split.labels).data)
         return digest.hexdigest()
 

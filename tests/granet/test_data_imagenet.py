@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,45 @@ def test_faults_of_folders_and_lists(small: Path, tmp_path: Path) -> None:
     assert "val.txt:2: 'n0000/001.JPEG' must be a path and a class" in line(lambda: imagenet(Request(small)))
 
 
+@pytest.mark.parametrize(
+    "text, labels",
+    [
+        ("\ufeffn0000/000.JPEG n0000\r\nn0001/000.JPEG\tn0001\r\nn0002/000.JPEG n0002\r\n", [0, 1, 2]),
+        ("n0002/000.JPEG 02\nn0001/000.JPEG 01\nn0000/000.JPEG 00\n", [2, 1, 0]),
+    ],
+)
+def test_lists_as_other_programs_write_them(small: Path, text: str, labels: list[int]) -> None:
+    (small / "val.txt").write_bytes(text.encode())
+    source = imagenet(Request(small))
+    assert source.test.labels.tolist() == labels
+    assert source.test.names[1] == "n0001/000.JPEG"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("n0000/000.JPEG 1\nn0001/000.JPEG 2\n", "the classes of train.txt start at 1; count them from 0"),
+        ("n0000/000.JPEG \xb2\n", "class n0000 is in val but not in train"),
+    ],
+)
+def test_a_list_whose_classes_make_no_sense(small: Path, text: str, message: str) -> None:
+    (small / "train.txt").write_text(text, encoding="utf-8")
+    assert message in line(lambda: imagenet(Request(small)))
+
+
+def test_a_list_in_another_encoding(small: Path) -> None:
+    (small / "train.txt").write_bytes(b"\xff\xe9.jpg 0\n")
+    assert "train.txt is not UTF-8 text" in line(lambda: imagenet(Request(small)))
+
+
+def test_class_folders_hold_images_alone(small: Path) -> None:
+    (small / "train" / "n0001" / "more").mkdir()
+    assert "n0001/more: a class folder holds images alone" in line(lambda: imagenet(Request(small)))
+    (small / "train" / "n0001" / "more").rmdir()
+    (small / "train" / "n0003").mkdir()
+    assert "n0003 has no images" in line(lambda: imagenet(Request(small)))
+
+
 # ---- packing
 
 
@@ -165,6 +205,23 @@ def test_interrupted_packing_goes_on(small: Path, tmp_path: Path, monkeypatch: p
     assert len(encoded) == 18 + 6 - 8
     for path in (tmp_path / "whole").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_a_small_set_leaves_the_parts_of_an_interrupted_large_one(small: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    jpeg.write(tmp_path / "large.beton", imagenet(Request(small)).train, np.arange(18), Packing(), parts)
+    left = list(parts.iterdir())
+    prepare("imagenet", tmp_path / "out", root=small, train_size=3, test_size=3, parts=parts)
+    assert list(parts.iterdir()) == left
+    prepare("imagenet", tmp_path / "out", root=small, test_size=3, parts=parts)
+    assert not parts.exists()
+
+
+def test_any_name_of_a_file_will_do(small: Path, tmp_path: Path) -> None:
+    folder = small / "train" / "n0000"
+    for old, new in (("000", b"\xff\xe9.jpg"), ("001", "\u00fc \u00e9\n.jpg".encode())):
+        (folder / f"{old}.JPEG").rename(folder / os.fsdecode(new))
+    assert prepare("imagenet", tmp_path / "out", root=small)["num_images"]["train"] == 18
 
 
 def test_a_changed_image_is_packed_anew(small: Path, tmp_path: Path) -> None:
@@ -258,6 +315,16 @@ def test_an_epoch_is_the_same_for_any_number_of_threads_and_again_after_resuming
     assert not torch.equal(straight[1][0][0], other_seed)
 
 
+def test_an_epoch_left_half_way_keeps_its_crops(prepared: Path) -> None:
+    train = opened(prepared).train
+    straight = list(train.epoch(0))
+    half = train.epoch(0)
+    next(half)
+    next(train.epoch(1))
+    for (images, _), (same_images, _) in zip(straight[1:], half, strict=True):
+        assert torch.equal(images, same_images)
+
+
 def test_a_process_decodes_its_share_alone(prepared: Path) -> None:
     data = opened(prepared)
     shares = [list(data.train.epoch(1, World(rank, 3))) for rank in range(3)]
@@ -281,7 +348,7 @@ def test_what_the_network_gets_is_flipped_and_normalised(prepared: Path) -> None
 
 def test_resident_is_refused_with_the_memory_it_would_take(prepared: Path) -> None:
     message = line(lambda: opened(prepared, loader="resident"))
-    assert "data.loader=resident" in message and "GiB" in message and "set data.loader=ffcv" in message
+    assert "data.loader=resident" in message and " MiB" in message and "set data.loader=ffcv" in message
 
 
 def test_auto_reads_with_ffcv(prepared: Path) -> None:

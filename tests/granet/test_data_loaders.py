@@ -131,7 +131,7 @@ def test_ffcv_leaves_torch_its_threads(path: Path) -> None:
 def test_resident_refuses_what_does_not_fit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaders, "free_bytes", lambda device: 70 * (8 * 8 * 3 + 8) - 1)
     with pytest.raises(
-        UserError, match=r"data\.loader=resident needs 0\.00 GiB on cpu .* set data\.loader=ffcv"
+        UserError, match=r"data\.loader=resident needs 0\.0 MiB on cpu .* set data\.loader=ffcv"
     ):
         build("resident", path)
 
@@ -195,10 +195,16 @@ def test_processes_share_every_batch(kind: str, shuffle: bool, path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["resident", "ffcv"])
-def test_who_has_no_share_of_the_last_batch_has_fewer_batches(kind: str, path: Path) -> None:
-    loader = shared(kind, path)
-    assert [len(list(loader.epoch(0, World(rank, 7)))) for rank in (5, 6)] == [3, 2]
-    assert not list(shared(kind, path, batch_size=1).epoch(0, World(1, 2)))
+def test_who_has_no_share_of_a_batch_trains_on_its_first_image_and_evaluates_none(
+    kind: str, path: Path
+) -> None:
+    """The last batch of 70 images holds 6; all processes have to take part in every step of training."""
+    train, test = shared(kind, path), shared(kind, path, shuffle=False)
+    last = list(train.epoch(0))[-1]
+    assert torch.equal(list(train.epoch(0, World(6, 7)))[-1][0], last[0][:1])
+    assert [len(list(test.epoch(0, World(rank, 7)))) for rank in (5, 6)] == [3, 2]
+    assert len(list(shared(kind, path, batch_size=1).epoch(0, World(1, 2)))) == 70
+    assert not list(shared(kind, path, batch_size=1, shuffle=False).epoch(0, World(1, 2)))
 
 
 def test_an_error_of_ffcvs_thread_arrives(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

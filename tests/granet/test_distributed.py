@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from granet import distributed
-from granet.data import prepare
+from granet import METHODS, UserError, distributed
+from granet.data import open_data, prepare
+from granet.train import backward, prepare_run
+from granet.train_config import TrainConfig
 from tests.helpers.image_folder import write_photographs
 from tests.helpers.needs import needs_ffcv
 
@@ -94,6 +96,55 @@ def test_every_image_is_evaluated_once(digits, tmp_path):
     header, _, row = (line.split(",") for line in (tmp_path / "history.csv").read_text().splitlines())
     accuracy = 100 * float(dict(zip(header, row, strict=True))["test_accuracy"])
     assert accuracy == pytest.approx(round(accuracy), abs=1e-6)
+
+
+def test_processes_without_an_image_take_part_all_the_same(digits, tmp_path):
+    """200 images in batches of 66: the last holds 2, and the third process trains on one that does not count."""
+    fit(digits, tmp_path, "epochs=2", "batch_size=66", processes=3)
+    assert masks(tmp_path, 0) == masks(tmp_path, 1) == masks(tmp_path, 2)
+    header, _, row = (line.split(",") for line in (tmp_path / "history.csv").read_text().splitlines())
+    correct = 200 * float(dict(zip(header, row, strict=True))["train_accuracy"])
+    assert correct == pytest.approx(round(correct), abs=1e-6)
+
+
+def test_an_image_that_does_not_count_has_no_gradient(digits, monkeypatch):
+    data = open_data(digits, loader="resident", batch_size=64, seed=0, device="cpu")
+    linear, config = torch.nn.Linear(3072, 10), TrainConfig(epochs=1)
+    model = torch.nn.Sequential(torch.nn.Flatten(), linear)
+    run = prepare_run("test", model, METHODS["dense"](), data, config, seed=0, device=torch.device("cpu"))
+    monkeypatch.setattr(distributed, "world", lambda: distributed.World(2, 3))
+    backward(run, torch.randn(1, 3, 32, 32), torch.zeros(1, dtype=torch.int64), num_images=2)
+    assert linear.weight.grad is not None and not linear.weight.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "message"),
+    [
+        ("auto", "3", "train.num_processes=3 needs as many GPUs, and there are 2"),
+        ("cuda:1", "2", "train.device='cuda:1' names one device for several processes"),
+    ],
+)
+def test_processes_that_cannot_have_a_gpu_each(monkeypatch, device, processes, message):
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=re.escape(message)), distributed.joined(device):
+        pass
+
+
+@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("auto", "nccl"), ("cuda", "nccl")])
+def test_processes_on_the_cpu_do_not_meet_by_nccl(monkeypatch, device, backend):
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: asked.append(index))
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda name, timeout: asked.append(name))
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
+    with distributed.joined(device):
+        assert asked == ([1, backend] if backend == "nccl" else [backend])
 
 
 def test_a_killed_process_ends_the_others_at_once(digits, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.drawing import PALETTE, Series, colors
 from pipeline.figures import MANY, curves, dynamics, rows_of_curves, run_curves
+from pipeline.params import compose
 from pipeline.wording import FAMILY_NAMES
 from tests.helpers.runs import params_of
 
@@ -37,7 +38,8 @@ def test_known_methods_keep_their_colour_whatever_else_is_there():
 
 
 def test_every_section_of_the_recipes_has_a_colour_of_its_own():
-    sections = list(params_of().methods)
+    sections = [*params_of().methods, *compose(["recipe=imagenet"]).methods]
+    sections = list(dict.fromkeys(sections))
     assert set(sections) == set(PALETTE)
     assert len({colors(sections)[name] for name in sections}) == len(sections)
 

@@ -181,6 +181,12 @@ def test_a_run_asks_for_a_gpu_per_process(monkeypatch, tmp_path, gpus, num_proce
     assert found == [[], [line] if line else [], []]
 
 
+def test_a_run_on_the_cpu_asks_for_no_gpu(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    assert SlurmExecutor(LaunchConfig(), 4, on_gpus=False)._gpus == 0
+
+
 def test_fewer_gpus_than_processes_are_refused():
     with pytest.raises(
         UserError, match=r"launch.gpus=2 is less than train.num_processes=4.*write gpus: null"

@@ -71,9 +71,9 @@ def world() -> World:
     return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
 
-def under_torchrun() -> bool:
-    """Whether torchrun has started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+def num_started() -> int:
+    """The processes that torchrun has started for this run, this one among them; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def own_threads() -> int:
@@ -88,7 +88,7 @@ def joined(device: str = "auto") -> Iterator[World]:
 
     ``device`` is train.device. Raises UserError where it cannot give every process of this machine a GPU.
     """
-    if not under_torchrun():
+    if num_started() == 1:
         yield ALONE
         return
     on_gpus = device != "cpu" and torch.cuda.is_available()

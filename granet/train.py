@@ -75,7 +75,7 @@ class Run:
 
 def pick_device(name: str) -> torch.device:
     """The torch device for ``auto | cpu | cuda | ...``. Raises UserError where it is not there."""
-    if name in ("auto", "cuda") and distributed.under_torchrun() and torch.cuda.is_available():
+    if name in ("auto", "cuda") and distributed.num_started() > 1 and torch.cuda.is_available():
         name = f"cuda:{torch.cuda.current_device()}"
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"

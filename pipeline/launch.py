@@ -7,7 +7,7 @@ What it needs is run as well. Each stage is a `dvc repro -s` of its own, and goe
 fails stops only what depends on it; the exit code is then 1. Ctrl-C ends all runs; the same command goes on with them.
 
 -j N          stages at a time; without it as many as GPUs (each run has train.num_processes of them) times
-              launch.runs_per_gpu, one on the CPU, and all that can with Slurm
+              launch.runs_per_gpu, one on the CPU, and all that can with Slurm; more than that share the GPUs
 --executor    local: processes of this machine (default); slurm: jobs, with the resources of launch in params.yaml
 """
 

@@ -96,8 +96,13 @@ class Work:
 def run_stage(stage: str, arguments: Sequence[str], start: Callable[[Start], Setup]) -> None:
     """Train one cell and write its results; ``start`` says what is trained."""
     cell, params, out = parse(stage, arguments)
-    if params.train.num_processes > 1 and not distributed.under_torchrun():
-        return spread(f"pipeline.{stage}", arguments, params.train.num_processes)
+    asked, started = params.train.num_processes, distributed.num_started()
+    if asked > 1 and started == 1:
+        return spread(f"pipeline.{stage}", arguments, asked)
+    if asked != started:  # it decides about the result, and is recorded with it
+        raise UserError(
+            f"train.num_processes={asked}, but torchrun has started {started}; write train.num_processes={started}"
+        )
     with opened(cell, params, start) as work:
         out.mkdir(parents=True, exist_ok=True)
         history = fit(

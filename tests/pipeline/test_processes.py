@@ -57,6 +57,16 @@ def test_masks_are_those_of_one_process(project):
     assert masks[0] == masks[1]
 
 
+def test_torchrun_with_another_number_is_refused(project, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    done = project.run(*COMMAND, "out=four", check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: train.num_processes=2, but torchrun has started 4; write train.num_processes=4\n"
+    )
+    assert not (project.folder / "four").exists()
+
+
 def children(pid):
     """Processes below one, whatever their depth."""
     listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)

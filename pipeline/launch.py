@@ -15,12 +15,12 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 from granet.types import UserError
-from pipeline.executors import Executor, LocalExecutor, visible_devices
+from pipeline.executors import Executor, LocalExecutor, trains, visible_devices
 from pipeline.launch_loop import TAIL_LINES, Launch
 from pipeline.launch_plan import Needs, Schedule, plan, select
 from pipeline.launch_view import clock, last_lines, summary
@@ -71,16 +71,21 @@ def read_pipeline() -> tuple[Needs, set[str]]:
         raise UserError(f"DVC: {str(error).splitlines()[0]}") from None
 
 
-def choose_executor(name: str, at_once: int | None, params: Params, num_stages: int) -> tuple[Executor, int]:
-    """The executor, and how many stages it gets at a time. Raises UserError for more processes than GPUs."""
+def choose_executor(
+    name: str, at_once: int | None, params: Params, planned: Collection[str]
+) -> tuple[Executor, int]:
+    """The executor, and how many stages it gets at a time.
+
+    Raises UserError where a stage that trains has more processes than there are GPUs.
+    """
     per_run = params.train.num_processes
     if name == "slurm":
         from pipeline.slurm import SlurmExecutor
 
         on_gpus = params.train.device != "cpu"
-        return SlurmExecutor(params.launch, per_run, on_gpus=on_gpus), at_once or num_stages
+        return SlurmExecutor(params.launch, per_run, on_gpus=on_gpus), at_once or len(planned)
     devices = visible_devices() if params.train.device in ("auto", "cuda") else []
-    if devices and per_run > len(devices):
+    if devices and per_run > len(devices) and any(map(trains, planned)):
         raise UserError(
             f"train.num_processes={per_run} needs as many GPUs, and this machine has {len(devices)}; lower it, or use "
             "--executor slurm"
@@ -114,7 +119,7 @@ def main(arguments: list[str]) -> None:
     if not planned:
         print("nothing to do: all stages are up to date")
         return
-    executor, at_once = choose_executor(parsed.executor, parsed.at_once, params, len(planned))
+    executor, at_once = choose_executor(parsed.executor, parsed.at_once, params, planned)
     print(f"{len(planned)} of {len(needs)} stages to run, {min(at_once, len(planned))} at a time", flush=True)
     schedule = Schedule(planned)
     launch = Launch(schedule, executor, at_once)

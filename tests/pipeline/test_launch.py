@@ -224,7 +224,7 @@ def test_devices_are_named_as_the_caller_sees_them(monkeypatch, visible, names):
 def test_stages_at_a_time(monkeypatch, device, asked, runs_per_gpu, at_once):
     monkeypatch.setattr(launch, "visible_devices", lambda: ["0", "1"])
     given = params.compose(["recipe=quick", f"train.device={device}", f"launch.runs_per_gpu={runs_per_gpu}"])
-    assert launch.choose_executor("local", asked, given, num_stages=9)[1] == at_once
+    assert launch.choose_executor("local", asked, given, ["report", "sparse@a"])[1] == at_once
 
 
 @pytest.mark.parametrize(
@@ -234,14 +234,15 @@ def test_runs_of_several_processes_at_a_time(monkeypatch, num_processes, runs_pe
     monkeypatch.setattr(launch, "visible_devices", lambda: ["0", "1", "2", "3"])
     changes = f"train.num_processes={num_processes}", f"launch.runs_per_gpu={runs_per_gpu}"
     given = params.compose(["recipe=quick", *changes])
-    assert launch.choose_executor("local", None, given, num_stages=9)[1] == at_once
+    assert launch.choose_executor("local", None, given, ["report", "sparse@a"])[1] == at_once
 
 
 def test_more_processes_than_devices_are_refused(monkeypatch):
     monkeypatch.setattr(launch, "visible_devices", lambda: ["0", "1"])
     given = params.compose(["recipe=quick", "train.num_processes=4"])
     with pytest.raises(UserError, match=r"train.num_processes=4 needs as many GPUs, and this machine has 2"):
-        launch.choose_executor("local", None, given, num_stages=9)
+        launch.choose_executor("local", None, given, ["report", "sparse@a"])
+    assert launch.choose_executor("local", None, given, ["prepare", "report"])[1] == 1
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from granet.data import DATASETS
 from granet.method import Method
 from granet.methods import INTERVAL, METHODS, TIME
+from granet.models import MODELS
 from granet.plasticity import PlasticityConfig
 from granet.train_config import TrainConfig
 from granet.types import UserError
@@ -25,8 +27,8 @@ def key(default: Any, text: str) -> Any:
 class GridConfig:
     """What to run: the matrices of dvc.yaml."""
 
-    datasets: list[str] = key(["cifar10"], "digits | cifar10 | cifar100 | imagefolder")
-    models: list[str] = key(["vgg19"], "resnet20 | vgg19 | resnet50_cifar | resnet50")
+    datasets: list[str] = key(["cifar10"], " | ".join(DATASETS))
+    models: list[str] = key(["vgg19"], " | ".join(MODELS))
     methods: list[str] = key(
         ["gmp", "rigl", "granet", "granet_s2s"], "sections that train from scratch; []: none"
     )

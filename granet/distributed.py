@@ -1,13 +1,13 @@
 """One run on several devices: torch's DistributedDataParallel, in processes that torchrun starts.
 
-Every process holds the whole network and trains on its share of each batch. Masks are not communicated: all processes
-see the same averaged gradients, so all compute the same masks, and `check_masks` looks whether they do. Without
-torchrun there is a world of one, and nothing here does anything.
+Every process holds the whole network and trains on its share of each batch. Masks are communicated once, at the
+start: after that all processes see the same averaged gradients, so all compute the same masks, and `check_masks` looks
+whether they do. Without torchrun there is a world of one, and nothing here does anything.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from granet.types import Masks, UserError
+from granet.types import Given, Masks, UserError
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: the first compilation and an evaluation may take their time."""
@@ -104,19 +104,36 @@ def joined(device: str = "auto") -> Iterator[World]:
             )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
-    try:
-        yield world()
-    finally:
-        dist.destroy_process_group()
+    yield world()
+    dist.destroy_process_group()  # not after an error: it would wait for the others, and they for the end of this one
 
 
-def spread(model: nn.Module) -> nn.Module:
+def agreed(init: Callable[[Given], Masks]) -> Callable[[Given], Masks]:
+    """``init``, but the first process's masks are everybody's: scores from images may differ in their last digits."""
+    if world().size == 1:
+        return init
+
+    def shared(given: Given) -> Masks:
+        masks: Masks = {}
+        for name, mask in init(given).items():
+            values = mask.to(given.weights[name].device, torch.uint8).contiguous()
+            dist.broadcast(values, src=0)
+            masks[name] = values.bool()
+        return masks
+
+    return shared
+
+
+def spread(model: nn.Module, *, sync_bn: bool = False) -> nn.Module:
     """The module whose backward averages gradients over the processes; the model itself in a world of one.
 
-    BatchNorm's running statistics stay each process's own until `share_buffers`.
+    BatchNorm's running statistics stay each process's own until `share_buffers`. ``sync_bn``: all normalise by the
+    whole batch.
     """
     if world().size == 1:
         return model
+    if sync_bn:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return DistributedDataParallel(model, forward_sync_buffers=False)
 
 

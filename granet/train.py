@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -129,12 +129,10 @@ def prepare_run(
     model.to(device)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if config.sync_bn and distributed.world().size > 1:
-        if device.type != "cuda":
-            raise UserError(
-                f"train.sync_bn=true needs GPUs, and this run is on {device}; write sync_bn: false"
-            )
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if config.sync_bn and distributed.world().size > 1 and device.type != "cuda":
+        raise UserError(f"train.sync_bn=true needs GPUs, and this run is on {device}; write sync_bn: false")
+    if method.init is not None:
+        method = replace(method, init=distributed.agreed(method.init))
     epochs = config.total_epochs * method.rounds
     round_steps = config.total_epochs * len(data.train)
     dense = inference_flops(model, data.image_shape)
@@ -148,8 +146,7 @@ def prepare_run(
         batches=lambda: ((data.augment.evaluate(x), labels) for x, labels in data.train.epoch(0)),
         rewind_to=rewind_to,
     )
-    distributed.check_masks(sparsifier.masks)
-    parallel = distributed.spread(model)
+    parallel = distributed.spread(model, sync_bn=config.sync_bn)
     if config.compile:
         _check_compiler()
         parallel.compile(

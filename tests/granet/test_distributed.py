@@ -161,6 +161,14 @@ def test_masks_that_differ_end_the_run_with_the_layers_name(digits, tmp_path):
     assert "layer1.0.conv1.weight: the 2 processes of this run have different masks" in done.stderr
 
 
+def test_first_masks_are_those_of_the_first_process(digits, tmp_path):
+    """Here they differ by their seeds; in earnest, by the last digits of scores from images on two kinds of device."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    fit(digits, one, "method=static", "epochs=1")
+    fit(digits, two, "method=static", "epochs=1", "doubt=true", processes=2)
+    assert masks(one) == masks(two, 0) == masks(two, 1)
+
+
 def test_an_interrupted_run_goes_on_with_two_processes(digits, tmp_path):
     whole, again = tmp_path / "whole", tmp_path / "again"
     fit(digits, whole, "epochs=4", processes=2)
@@ -178,6 +186,8 @@ def test_alone_there_is_nobody_to_ask():
     assert distributed.add_up(values) is values
     assert distributed.world().share(3) == slice(0, 3)
     assert distributed.told("x") == "x"
+    init = METHODS["static"](sf=0.9).init
+    assert init is not None and distributed.agreed(init) is init
     distributed.check_masks({"w": torch.tensor([True])})
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ def main(prepared: str, out: Path, options: dict) -> None:
     name = options.pop("method", "granet")
     method = METHODS[name](sf=0.9, **({"update_interval": 5} if name == "granet" else {}))
     kill, spoil = options.pop("kill", None), options.pop("spoil", None)
-    loader = options.pop("loader", "resident")
+    loader, doubt = options.pop("loader", "resident"), options.pop("doubt", False)
     config = TrainConfig(**{"epochs": 10, "batch_size": 40, "precision": "fp32", "lr": 0.05} | options)
     with distributed.joined() as world:
         data = open_data(
@@ -35,6 +36,8 @@ def main(prepared: str, out: Path, options: dict) -> None:
             seed=0,
             device=CPU,
         )
+        if doubt and (init := method.init):  # as scores would that differ among processes
+            method = replace(method, init=lambda given: init(replace(given, seed=given.seed + world.rank)))
         torch.manual_seed(0)
         model = build("resnet20", num_classes=data.num_classes, width=4)
         run = prepare_run("test", model, method, data, config, seed=0, device=CPU)

@@ -161,6 +161,15 @@ def add_up(values: Tensor) -> Tensor:
     return values
 
 
+def same(number: int, device: torch.device) -> bool:
+    """Whether all processes have the same number. They talk on ``device``."""
+    values = torch.tensor([number, -number], device=device)
+    if world().size > 1:
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    highest, minus_lowest = values.tolist()
+    return highest == -minus_lowest
+
+
 def told(text: str) -> str:
     """What the first process says."""
     box = [text]

@@ -1,7 +1,7 @@
 """What a person sees of long work: a live bar on a terminal, a line now and then elsewhere."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def follow(
     items: Iterable[T], title: str, total: int, *, step: int = 1, console: Console | None = None
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Pass ``items`` on, and show how far they are: each is ``step`` of ``total``, the last may be less."""
     console = console or Console()
     columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn()

@@ -147,11 +147,9 @@ def prepare_run(
         rewind_to=rewind_to,
     )
     parallel = distributed.spread(model, sync_bn=config.sync_bn)
-    if config.compile:
+    if config.compile:  # in place; a graph for each size of batch, and masks change within it
         _check_compiler()
-        parallel.compile(
-            dynamic=False
-        )  # in place; a graph for each size of batch, and masks change within it
+        model.compile(dynamic=False)  # what DDP wraps: of DDP itself nothing can be compiled
     lr = piecewise(config.lr, [round(d * round_steps) for d in config.lr_drops], config.lr_factor)
     return Run(
         title=title,
@@ -280,6 +278,10 @@ def fit(
     leads = distributed.world().leads  # one process writes and speaks; all of them read
     own = checkpoint.load(checkpoint_path)
     history = _resume(run, own or start)
+    if not distributed.same(len(history), run.device):
+        raise UserError(
+            f"{checkpoint_path}: the processes of this run read different states there; let all have the same folder"
+        )
     steps = run.epochs * len(run.data.train)
     with (
         TrainingProgress(run.title, steps, run.sparsifier.step, silent=not leads) as progress,

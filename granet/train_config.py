@@ -64,11 +64,18 @@ class TrainConfig:
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
             ("micro_batch", self.micro_batch is None or self.micro_batch >= 1, "at least 1, or null"),
-            ("num_processes", self.num_processes >= 1, "at least 1"),
+            ("num_processes", 1 <= self.num_processes <= self.batch_size, "1 to train.batch_size"),
+            ("sync_bn", not (self.sync_bn and self.micro_batch), "false where train.micro_batch is set"),
             ("precision", self.precision in ("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
         ):
             if not ok:
                 raise UserError(f"train.{key}={getattr(self, key)!r} must be {rule}")
+
+    @property
+    def images_per_norm(self) -> int:
+        """Images that BatchNorm's statistics are of, at most."""
+        share = self.batch_size if self.sync_bn else -(-self.batch_size // self.num_processes)
+        return min(share, self.micro_batch or share)
 
     @property
     def total_epochs(self) -> int:

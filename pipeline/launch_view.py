@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.executors import Job
+from pipeline.executors import LOGS, Job
 from pipeline.launch_plan import Schedule, State
 
 READ_BYTES = 8192
@@ -101,9 +101,9 @@ class LaunchView:
         now = self._now()
         left, complete = self._schedule.time_left(now, self._at_once)
         ahead = f", {'about' if complete else 'at least'} {clock(left)} left" if left else ""
-        lines: list[RenderableType] = [
-            Text(f"{summary(self._schedule)} - {clock(now - self._began)}{ahead}", style="bold")
-        ]
+        head = Text(f"{summary(self._schedule)} - {clock(now - self._began)}{ahead}", style="bold")
+        head.append(f"  {LOGS}/STAGE.log", style="not bold dim")
+        lines: list[RenderableType] = [head]
         for stage, job in self._jobs.items():
             row = Table.grid(padding=(0, 2), expand=True)
             row.add_column(no_wrap=True, ratio=1)

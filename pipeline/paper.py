@@ -115,6 +115,9 @@ def differences(results: Results, dataset: str) -> list[str]:
         return []
     found = _of_training(params, theirs["train"])
     found += _of_images(params, runs, theirs, dataset)
+    ours, norm = params.train.images_per_norm, theirs.get("images_per_norm")
+    if norm and ours != norm and params.train.batch_size == theirs["train"]["batch_size"]:
+        found.append(f"BatchNorm over {ours} images instead of {norm}")
     steps_per_epoch = -(-int(runs["num_train"].iloc[0]) // params.train.batch_size)
     intervals, ends = _times(params, steps_per_epoch, dataset)
     if intervals and intervals != [theirs["update_interval"]]:

@@ -1,5 +1,6 @@
 """One run in several processes: a stage starts itself again under the launcher that torchrun is made of."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ def spread(module: str, arguments: Sequence[str], num_processes: int) -> None:
 
     When one of them ends badly, the others are stopped at once. Raises UserError, which names that one.
     """
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -35,6 +37,8 @@ def spread(module: str, arguments: Sequence[str], num_processes: int) -> None:
     )
     try:
         elastic_launch(config, sys.executable)("-m", module, *arguments)
+    except SignalException:
+        raise KeyboardInterrupt from None  # the processes have been stopped
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
@@ -43,3 +47,10 @@ def spread(module: str, arguments: Sequence[str], num_processes: int) -> None:
         raise UserError(
             f"process {rank} of {num_processes} {how}, so the others were stopped; {remedy}"
         ) from None
+
+
+def end_with_parent() -> None:
+    """Have this process killed as soon as the launcher that started it is gone (Linux): it is in no group of ours."""
+    if sys.platform == "linux":
+        parent_dies = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(parent_dies, signal.SIGKILL)

@@ -21,7 +21,7 @@ from pipeline import resolve
 from pipeline.cells import Cell, parse
 from pipeline.outputs import tags_of, write
 from pipeline.params import Params
-from pipeline.processes import spread
+from pipeline.processes import end_with_parent, spread
 from pipeline.store import config_of, key_of, shared_folder
 from pipeline.tracking import Tracker, flatten, root
 
@@ -103,6 +103,8 @@ def run_stage(stage: str, arguments: Sequence[str], start: Callable[[Start], Set
         raise UserError(
             f"train.num_processes={asked}, but torchrun has started {started}; write train.num_processes={started}"
         )
+    if started > 1:
+        end_with_parent()
     with opened(cell, params, start) as work:
         out.mkdir(parents=True, exist_ok=True)
         history = fit(

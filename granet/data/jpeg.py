@@ -7,7 +7,9 @@ part; the disk holds everything twice for a while. Memory holds some parts.
 import hashlib
 import os
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -101,9 +103,10 @@ def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, 
         more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise UserError(f"{'; '.join(bad[:NAMED])}{more}; replace or remove them")
     page = max(beton.MIN_PAGE, 1 << (packing.max_side**2 * 3 - 1).bit_length())
-    rows = _Rows([part for part, _ in results], files.labels[indices])
-    beton.write_rows(path, rows, _as_it_is, page)
-    return rows.parts
+    done_parts = [part for part, _ in results]
+    with closing(follow(range(len(indices)), f"{path.stem}: writing images", len(indices))) as shown:
+        beton.write_rows(path, _Rows(done_parts, files.labels[indices], shown), _as_it_is, page)
+    return done_parts
 
 
 def _pack(files: ImageFiles, chunk: np.ndarray, packing: Packing, parts: Path) -> tuple[Path, list[str]]:
@@ -148,10 +151,13 @@ def _key(folder: Path, names: list[str], packing: Packing) -> str:
 
 
 class _Rows:
-    """Parts as FFCV's writer wants them: row i is (encoded image, label). Holds one part at a time."""
+    """Parts as FFCV's writer wants them: row i is (encoded image, label). Holds one part at a time.
 
-    def __init__(self, parts: list[Path], labels: np.ndarray) -> None:
-        self.parts, self.labels = parts, labels
+    ``shown`` is asked for its next item with every row.
+    """
+
+    def __init__(self, parts: list[Path], labels: np.ndarray, shown: Iterator[int]) -> None:
+        self.parts, self.labels, self._shown = parts, labels, shown
         self._number, self._part = -1, {}
 
     def __len__(self) -> int:
@@ -165,6 +171,7 @@ class _Rows:
         ends = self._part["ends"]
         data = self._part["data"][ends[place - 1] if place else 0 : ends[place]]
         mode, height, width = self._part["shapes"][place].tolist()
+        next(self._shown, None)
         return Encoded(mode, height, width, data), int(self.labels[index])
 
 

@@ -92,7 +92,7 @@ def prepare(
     temporary = out / f".index.json.{os.getpid()}"
     temporary.write_text(json.dumps(index, indent=2) + "\n")
     temporary.replace(index_json)
-    for part in served:  # others may belong to a larger set that was interrupted
+    for part in [*served, *parts.glob("*.tmp")]:  # others may belong to a larger set that was interrupted
         part.unlink(missing_ok=True)
     with suppress(OSError):
         parts.rmdir()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from ffcv.fields.rgb_image import IMAGE_MODES, ResizedCropRGBImageDecoder
 from ffcv.libffcv import imdecode, resize_crop
 from ffcv.loader.epoch_iterator import EpochIterator
@@ -84,6 +85,8 @@ class Epoch(EpochIterator):
 
     def run(self) -> None:
         """Decode all batches."""
+        if torch.cuda.is_available():  # a thread begins on the first GPU, whatever this process's is
+            torch.cuda.set_device(self.current_stream.device)
         try:
             super().run()
         except BaseException as error:  # whatever it is, somebody waits

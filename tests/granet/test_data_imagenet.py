@@ -211,6 +211,7 @@ def test_a_small_set_leaves_the_parts_of_an_interrupted_large_one(small: Path, t
     parts = tmp_path / "parts"
     jpeg.write(tmp_path / "large.beton", imagenet(Request(small)).train, np.arange(18), Packing(), parts)
     left = list(parts.iterdir())
+    (parts / "killed.123.tmp").touch()
     prepare("imagenet", tmp_path / "out", root=small, train_size=3, test_size=3, parts=parts)
     assert list(parts.iterdir()) == left
     prepare("imagenet", tmp_path / "out", root=small, test_size=3, parts=parts)

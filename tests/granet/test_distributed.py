@@ -179,6 +179,25 @@ def test_an_interrupted_run_goes_on_with_two_processes(digits, tmp_path):
         assert torch.equal(value, weights(again)[name]), name
 
 
+def test_processes_that_find_different_checkpoints_are_refused(digits, tmp_path):
+    fit(digits, tmp_path, "epochs=2", processes=2)
+    done = fit(digits, tmp_path, "epochs=2", "elsewhere=true", processes=2, check=False)
+    assert done.returncode != 0
+    assert "last.pt: the processes of this run read different states there" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_processes": 5, "batch_size": 4}, "train.num_processes=5 must be 1 to train.batch_size"),
+        ({"sync_bn": True, "micro_batch": 2}, "train.sync_bn=True must be false where train.micro_batch"),
+    ],
+)
+def test_what_several_processes_cannot_do(values, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        TrainConfig(**values)
+
+
 def test_alone_there_is_nobody_to_ask():
     assert distributed.world() == distributed.World(0, 1)
     model, values = torch.nn.Linear(2, 2), torch.ones(3)

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 def main(prepared: str, out: Path, options: dict) -> None:
     name = options.pop("method", "granet")
     method = METHODS[name](sf=0.9, **({"update_interval": 5} if name == "granet" else {}))
-    kill, spoil = options.pop("kill", None), options.pop("spoil", None)
+    kill, spoil, elsewhere = (options.pop(key, None) for key in ("kill", "spoil", "elsewhere"))
     loader, doubt = options.pop("loader", "resident"), options.pop("doubt", False)
     config = TrainConfig(**{"epochs": 10, "batch_size": 40, "precision": "fp32", "lr": 0.05} | options)
     with distributed.joined() as world:
@@ -56,7 +56,8 @@ def main(prepared: str, out: Path, options: dict) -> None:
 
         distributed.check_masks = record
         out.mkdir(parents=True, exist_ok=True)
-        paths = {"history_csv": out / "history.csv", "checkpoint_path": out / "last.pt"}
+        own = out / "elsewhere" if elsewhere and world.rank == 1 else out
+        paths = {"history_csv": out / "history.csv", "checkpoint_path": own / "last.pt"}
         fit(run, on_epoch=on_epoch, **paths)
         updates.append([distributed._hash(mask) for mask in sparsifier.masks.values()])
         (out / f"masks-{world.rank}.json").write_text(json.dumps(updates))

@@ -384,7 +384,7 @@ def test_the_table_fits_a_hundred_columns(tmp_path):
     now[0] = 100.0
     console.print(view.table())
     assert [line.rstrip() for line in shown.getvalue().splitlines()] == [
-        "1 done, 2 running, 1 waiting - 1:40, about 1:00 left",
+        "1 done, 2 running, 1 waiting - 1:40, about 1:00 left  logs/STAGE.log",
         f"{stages[1]:<83}  0:40  0:20 left",
         f"  {PROGRESS}  …",
         f"{stages[2]:<83}  0:40  0:20 left",

@@ -27,6 +27,7 @@ TRAIN = {
     "weight_decay": 1e-4,
     "decay_norm": False,
     "label_smoothing": 0.1,
+    "micro_batch": 64,
 }
 
 
@@ -178,6 +179,20 @@ def test_the_paper_itself_departs_from_nothing(tmp_path):
     params = imagenet(["granet", "gmp", "granet_s2s"])
     assert differences(read_of(params, tmp_path, [(DENSE, 0.77)]), "imagenet") == []
     assert seeds_missing(params) == []  # the paper has one seed
+
+
+@pytest.mark.parametrize(
+    ("train", "images"),
+    [
+        ({"micro_batch": None}, 128),
+        ({"micro_batch": None, "num_processes": 2}, None),
+        ({"num_processes": 8}, 16),
+        ({"micro_batch": None, "num_processes": 2, "sync_bn": True}, 128),
+    ],
+)
+def test_batch_norm_over_other_numbers_of_images_is_said(tmp_path, train, images):
+    found = differences(read_of(imagenet(["granet"], **train), tmp_path, [(DENSE, 0.77)]), "imagenet")
+    assert found == ([f"BatchNorm over {images} images instead of 64"] if images else [])
 
 
 def test_a_small_run_departs_and_says_in_what(tmp_path):

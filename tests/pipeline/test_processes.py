@@ -81,15 +81,29 @@ def children(pid):
     return found
 
 
-def test_a_process_that_dies_ends_the_run_with_one_line(project):
-    run = project.start(*COMMAND, "train.epochs=500", "out=killed")
-    history = project.folder / "killed/history.csv"
+def ranks_in_training(project, run, out):
+    """Process ids of the two, once they have finished an epoch."""
+    history = project.folder / out / "history.csv"
     for _ in range(600):
         if history.exists() and history.read_text().count("\n") > 2:
             break
         time.sleep(0.1)
     ranks = [pid for pid, arguments in children(run.pid) if "-m pipeline.sparse" in arguments]
     assert len(ranks) == 2
+    return ranks
+
+
+def alive(pid):
+    """Whether a process runs; one that nobody has waited for does not."""
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listed.stdout.strip()[:1] not in ("", "Z")
+
+
+def test_a_process_that_dies_ends_the_run_with_one_line(project):
+    run = project.start(*COMMAND, "train.epochs=500", "out=killed")
+    ranks = ranks_in_training(project, run, "killed")
     started = time.monotonic()
     os.kill(max(ranks), signal.SIGKILL)
     output, _ = run.communicate(timeout=30)
@@ -101,6 +115,29 @@ def test_a_process_that_dies_ends_the_run_with_one_line(project):
         last,
     ), output[-2000:]
     assert not children(run.pid)
+
+
+def test_ctrl_c_ends_all_processes_with_one_line(project):
+    run = project.start(*COMMAND, "train.epochs=500", "out=interrupted")
+    ranks = ranks_in_training(project, run, "interrupted")
+    os.killpg(run.pid, signal.SIGINT)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, output[-2000:]
+    assert output.strip().splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert not any(map(alive, ranks))
+
+
+def test_no_process_outlives_the_one_that_started_it(project):
+    """They are in no group of its own, so SIGKILL for the group, as from the launcher, does not reach them."""
+    run = project.start(*COMMAND, "train.epochs=500", "out=orphaned")
+    ranks = ranks_in_training(project, run, "orphaned")
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate(timeout=30)
+    for _ in range(100):
+        if not any(map(alive, ranks)):
+            break
+        time.sleep(0.1)
+    assert not any(map(alive, ranks))
 
 
 def test_bad_input_is_told_once(project):

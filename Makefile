@@ -26,7 +26,7 @@ repro: setup  ## run the stages that are out of date, then say where the report 
 	@echo "Runs     .venv/bin/mlflow ui, then http://127.0.0.1:5000"
 
 test: setup  ## the whole test suite on two processes, one thread each
-	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --durations 10
+	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 check: setup  ## format, lint, types, import floors
 	@$(IN_VENV) ruff format --check --output-format concise

@@ -14,6 +14,11 @@ settings.register_profile("shared-machine", deadline=None)  # a busy core is no 
 settings.load_profile("shared-machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that run whole stages come first: a long file at the end would leave one of two workers idle."""
+    items.sort(key=lambda item: item.path.parent.name not in ("pipeline", "tests"))
+
+
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared subset of the digits: 200 training, 40 validation and 100 test images. Read only."""

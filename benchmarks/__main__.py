@@ -21,10 +21,11 @@ from rich.table import Table
 
 from granet import METHODS, Sparsifier
 from granet.data import build_loader, prepare
-from granet.export import latencies, shrink
+from granet.deploy.latency import latencies
+from granet.deploy.shrink import shrink
 from granet.flops import inference_flops
 from granet.models import build
-from granet.plasticity import static
+from granet.studies.plasticity import static
 
 BATCH, REPEATS = 128, 7
 

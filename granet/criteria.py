@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from granet.seeds import stable_seed
+from granet.common.seeds import stable_seed
 from granet.types import Snapshot, Tensors, UserError
 
 Criterion = Callable[[Snapshot], Tensors]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from granet.seeds import stable_seed
+from granet.common.seeds import stable_seed
 from granet.types import Masks, Tensors, UserError
 
 

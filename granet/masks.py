@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from granet.seeds import stable_seed
+from granet.common.seeds import stable_seed
 from granet.types import Counts, Masks, Shapes, Tensors
 
 

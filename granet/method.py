@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from granet.common.steps import last_multiple
 from granet.criteria import Criterion, magnitude
 from granet.distributions import Distribution, Reallocation, global_, preserve
 from granet.drops import Drop
@@ -14,7 +15,6 @@ from granet.granularity import ELEMENT, Granularity
 from granet.langevin import Langevin
 from granet.reparam import Reparam
 from granet.schedules import cubic
-from granet.steps import last_multiple
 from granet.types import Given, Masks, Schedule, UserError
 
 Init = Callable[[Given], Masks]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from granet import saliency
+from granet.common.keys import Key
 from granet.criteria import Criterion, gradient, magnitude, momentum, over_threshold, random, sign_flip
 from granet.distributions import (
     Distribution,
@@ -29,7 +29,8 @@ from granet.distributions import (
     uniform_capped,
 )
 from granet.drops import Drop, below_threshold, below_zero, initial_signs
-from granet.inclusion import sis as inclusion_scores
+from granet.inits import saliency
+from granet.inits.sis import sis as inclusion_scores
 from granet.langevin import Langevin
 from granet.masks import random_masks, thin_masks
 from granet.method import Init, Method, Prune, Regenerate
@@ -43,28 +44,30 @@ from granet.update import prune
 TIME = "point in time"
 INTERVAL = "interval"
 InitialSparsity = Annotated[
-    float, "initial sparsity, in [0, sf]: 0 starts dense, above 0 from random ERK masks"
+    float, Key("initial sparsity, in [0, sf]: 0 starts dense, above 0 from random ERK masks")
 ]
-PruneStart = Annotated[int, TIME, "first update that may prune, in epochs (0ep) or optimizer steps (0it)"]
+PruneStart = Annotated[
+    int, TIME, Key("first update that may prune, in epochs (0ep) or optimizer steps (0it)")
+]
 PruneEnd = Annotated[
     int | None,
     TIME,
-    "last update that prunes; auto: 0.6875 of the run from dense, the first drop of lr from sparse",
+    Key("last update that prunes; auto: 0.6875 of the run from dense, the first drop of lr from sparse"),
 ]
 UpdateInterval = Annotated[
-    int, INTERVAL, "between mask updates: 1000it, 1ep; auto: the method's own, less in a short run"
+    int, INTERVAL, Key("between mask updates: 1000it, 1ep; auto: the method's own, less in a short run")
 ]
 DropFraction = Annotated[
-    float, "share of a layer's active weights dropped and regrown, at the start of the run"
+    float, Key("share of a layer's active weights dropped and regrown, at the start of the run")
 ]
-DropFractionFinal = Annotated[float, "the same at the end of the run; a cosine lies between"]
-RegenerateUntil = Annotated[Literal["end", "tf"], "end (of training) | tf (with pruning)"]
-RegenerateShare = Annotated[float, "share of the run after which nothing is regenerated, in (0, 1]"]
-InitDistribution = Annotated[str, "layer sparsities: uniform | er | erk"]
+DropFractionFinal = Annotated[float, Key("the same at the end of the run; a cosine lies between")]
+RegenerateUntil = Annotated[Literal["end", "tf"], Key("end (of training) | tf (with pruning)")]
+RegenerateShare = Annotated[float, Key("share of the run after which nothing is regenerated, in (0, 1]")]
+InitDistribution = Annotated[str, Key("layer sparsities: uniform | er | erk")]
 PruneDistribution = Annotated[
-    str, "global (one threshold) | uniform (every layer alike, the classifier never above 0.8)"
+    str, Key("global (one threshold) | uniform (every layer alike, the classifier never above 0.8)")
 ]
-NumImages = Annotated[int, "training images that decide"]
+NumImages = Annotated[int, Key("training images that decide")]
 
 LAYER_SPARSITIES: dict[str, LayerSparsity] = {"uniform": uniform, "er": er, "erk": erk}
 PRUNE_DISTRIBUTIONS: dict[str, Distribution] = {"global": global_, "uniform": by_layer(uniform_capped)}
@@ -166,8 +169,8 @@ def snip(*, sf: float, num_images: NumImages = 128) -> Method:
 def grasp(
     *,
     sf: float,
-    images_per_class: Annotated[int, "training images of every class that decide"] = 10,
-    temperature: Annotated[float, "divides the logits"] = 200.0,
+    images_per_class: Annotated[int, Key("training images of every class that decide")] = 10,
+    temperature: Annotated[float, Key("divides the logits")] = 200.0,
 ) -> Method:
     """GraSP (Wang et al. 2020): the weights that keep the gradient flowing at initialisation."""
     _check_positive("images_per_class", images_per_class)
@@ -176,7 +179,9 @@ def grasp(
     return Method("before_training", best_init(scores, sf))
 
 
-def synflow(*, sf: float, rounds: Annotated[int, "rounds of pruning, along an exponential"] = 100) -> Method:
+def synflow(
+    *, sf: float, rounds: Annotated[int, Key("rounds of pruning, along an exponential")] = 100
+) -> Method:
     """SynFlow (Tanaka et al. 2020): iterative, without data, conserving the flow of every layer."""
     _check_fraction("sparsity", sf)
     _check_positive("rounds", rounds)
@@ -204,8 +209,10 @@ def deep_r(
     *,
     sf: float,
     update_interval: UpdateInterval = 1,
-    l1: Annotated[float, "pull of active weights towards zero, per unit of lr"] = 1e-5,
-    noise: Annotated[float, "standard deviation of the random walk of active weights, per unit of lr"] = 1e-5,
+    l1: Annotated[float, Key("pull of active weights towards zero, per unit of lr")] = 1e-5,
+    noise: Annotated[
+        float, Key("standard deviation of the random walk of active weights, per unit of lr")
+    ] = 1e-5,
     distribution: InitDistribution = "uniform",
 ) -> Method:
     """Deep-R (Bellec et al. 2018): a connection whose sign flips is dropped, another grows at random."""
@@ -222,9 +229,9 @@ def dsr(
     *,
     sf: float,
     update_interval: UpdateInterval = 352,
-    drop_fraction: Annotated[float, "share of all active weights that the threshold aims to drop"] = 0.1,
-    threshold: Annotated[float, "initial threshold on the magnitude; it doubles or halves"] = 1e-3,
-    tolerance: Annotated[float, "deviation from the aim that changes the threshold, a fraction"] = 0.1,
+    drop_fraction: Annotated[float, Key("share of all active weights that the threshold aims to drop")] = 0.1,
+    threshold: Annotated[float, Key("initial threshold on the magnitude; it doubles or halves")] = 1e-3,
+    tolerance: Annotated[float, Key("deviation from the aim that changes the threshold, a fraction")] = 0.1,
     distribution: InitDistribution = "uniform",
 ) -> Method:
     """DSR (Mostafa & Wang 2019): one adaptive threshold drops, layers grow in proportion to what they keep."""
@@ -367,9 +374,9 @@ def one_shot(*, sf: float) -> Method:
 def imp(
     *,
     sf: float,
-    prune_fraction: Annotated[float, "share of the active weights pruned per round, in (0, 1)"] = 0.2,
+    prune_fraction: Annotated[float, Key("share of the active weights pruned per round, in (0, 1)")] = 0.2,
     rewind: Annotated[
-        Literal["weights", "lr"], "each round starts from: weights (initial) | lr (last)"
+        Literal["weights", "lr"], Key("each round starts from: weights (initial) | lr (last)")
     ] = "weights",
 ) -> Method:
     """IMP (Frankle & Carbin 2019): prune the trained network globally, rewind, train again, in rounds."""

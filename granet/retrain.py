@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from granet.seeds import stable_seed
+from granet.common.seeds import stable_seed
 from granet.types import Build, Tensors
 
 

@@ -11,7 +11,7 @@ else to runs/after/<run>.
 import sys
 
 from pipeline.cli import run_main
-from pipeline.runs import Setup, Start, run_stage
+from pipeline.training.run import Setup, Start, run_stage
 
 
 def start(given: Start) -> Setup:

@@ -17,19 +17,19 @@ from typing import Any
 
 import torch
 
-from granet.budget import Budget
 from granet.distributions import global_, preserve
 from granet.maskable import maskable_weights
 from granet.masks import layer_sparsity, num_active
 from granet.method import Method
 from granet.methods import LAYER_SPARSITIES
 from granet.models import build
+from granet.studies.budget import Budget
 from granet.types import Given, UserError
-from pipeline.budget_results import COLUMNS, csv_text, outline_of, outline_of_run, rows_of
-from pipeline.checks import choose
 from pipeline.cli import run_main
-from pipeline.params import load
-from pipeline.sweep import Planned, sweep
+from pipeline.params.checks import choose
+from pipeline.params.files import load
+from pipeline.report.paper.sweep import Planned, sweep
+from pipeline.report.tables.budgets import COLUMNS, csv_text, outline_of, outline_of_run, rows_of
 
 DEFAULTS = {"model": "resnet50", "image_size": "224", "num_classes": "1000", "sparsity": "0.9"}
 KEYS = (*DEFAULTS, "distribution", "method", "run", "sweep", "out")

@@ -10,7 +10,7 @@ import sys
 
 from granet.methods import METHODS
 from pipeline.cli import run_main
-from pipeline.runs import Setup, Start, run_stage
+from pipeline.training.run import Setup, Start, run_stage
 
 
 def start(given: Start) -> Setup:

@@ -22,13 +22,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from granet.export import latencies, onnx_outputs, save_packed, shrink, to_onnx
+from granet.deploy.latency import latencies
+from granet.deploy.onnx import onnx_outputs, to_onnx
+from granet.deploy.packed import save_packed
+from granet.deploy.shrink import shrink
 from granet.flops import inference_flops
 from granet.models import build
-from granet.train import pick_device
+from granet.training.run import pick_device
 from granet.types import Masks, Tensors, UserError
 from pipeline.cli import run_main
-from pipeline.outputs import git, hardware
+from pipeline.training.environment import git, hardware
 
 BATCH_SIZES = (1, 128)
 IMAGE_SIZE = 32

@@ -21,14 +21,14 @@ from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
 
-from granet import checkpoint
-from granet.plasticity import Branch, Row, branches, measure, parse_network, static
-from granet.train_config import TrainConfig
+from granet.studies.plasticity import Branch, Row, branches, measure, parse_network, static
+from granet.training import checkpoint
+from granet.training.config import TrainConfig
 from granet.types import UserError
-from pipeline.cells import Cell, parse
 from pipeline.cli import run_main
-from pipeline.outputs import environment
-from pipeline.runs import Setup, Start, Work, opened
+from pipeline.training.cell import Cell, parse
+from pipeline.training.environment import environment
+from pipeline.training.run import Setup, Start, Work, opened
 
 COLUMNS = (
     *Branch.__annotations__,

@@ -12,9 +12,8 @@ from pathlib import Path
 from granet.data import DATASETS, Packing, prepare
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.folders import own_folder
-from pipeline.params import load
-from pipeline.tracking import root
+from pipeline.params.files import load
+from pipeline.workspace import own_folder, root
 
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")

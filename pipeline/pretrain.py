@@ -10,9 +10,9 @@ scratch/pretrain/<run>, else to runs/pretrain/<run>.
 
 import sys
 
-from granet.plasticity import static
+from granet.studies.plasticity import static
 from pipeline.cli import run_main
-from pipeline.runs import Setup, Start, run_stage
+from pipeline.training.run import Setup, Start, run_stage
 
 
 def start(given: Start) -> Setup:

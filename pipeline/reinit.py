@@ -12,7 +12,7 @@ import sys
 from granet.methods import fixed
 from granet.retrain import reinit
 from pipeline.cli import run_main
-from pipeline.runs import Setup, Start, run_stage
+from pipeline.training.run import Setup, Start, run_stage
 
 
 def start(given: Start) -> Setup:

@@ -14,7 +14,7 @@ from granet.methods import fixed
 from granet.retrain import REWINDS
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.runs import Setup, Start, run_stage
+from pipeline.training.run import Setup, Start, run_stage
 
 
 def start(given: Start) -> Setup:

@@ -10,7 +10,7 @@ scratch/sparse/<run>, else to runs/sparse/<run>.
 import sys
 
 from pipeline.cli import run_main
-from pipeline.runs import Setup, Start, run_stage
+from pipeline.training.run import Setup, Start, run_stage
 
 
 def start(given: Start) -> Setup:

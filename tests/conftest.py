@@ -8,6 +8,8 @@ from hypothesis import settings
 
 from granet.data import prepare
 
+ROOT = Path(__file__).parents[1]
+
 # A shell that starts the tests in the background ignores Ctrl-C for them, and so would all processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("shared-machine", deadline=None)  # a busy core is no slow example
@@ -16,7 +18,7 @@ settings.load_profile("shared-machine")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that run whole stages come first: a long file at the end would leave one of two workers idle."""
-    items.sort(key=lambda item: item.path.parent.name not in ("pipeline", "tests"))
+    items.sort(key=lambda item: "granet" in item.path.relative_to(ROOT).parts)
 
 
 @pytest.fixture(scope="session")

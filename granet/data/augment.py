@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from granet.distributed import ALONE, World
-from granet.seeds import stable_seed
+from granet.common.distributed import ALONE, World
+from granet.common.seeds import stable_seed
 from granet.types import UserError
 
 

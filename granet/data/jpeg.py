@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from granet.common.distributed import own_threads
+from granet.common.progress import follow
 from granet.data import beton
 from granet.data.split import ImageFiles
-from granet.distributed import own_threads
-from granet.progress import follow
 from granet.types import UserError
 
 PART = 128

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from granet.common.distributed import ALONE, World, own_threads
+from granet.common.seeds import stable_seed
 from granet.data import beton
 from granet.data.crops import Crop, central_boxes, random_boxes
 from granet.data.order import epoch_order, shares
-from granet.distributed import ALONE, World, own_threads
-from granet.seeds import stable_seed
 from granet.types import UserError
 
 IMAGE = "f0"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from granet.distributed import World
-from granet.seeds import stable_seed
+from granet.common.distributed import World
+from granet.common.seeds import stable_seed
 
 
 def order_seed(seed: int) -> int:

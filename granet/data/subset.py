@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from granet.seeds import stable_seed
+from granet.common.seeds import stable_seed
 
 
 def balanced(labels: np.ndarray, size: int, *seed: object) -> np.ndarray:

@@ -13,8 +13,9 @@ import torch
 from granet import METHODS
 from granet.data import open_data, prepare
 from granet.models import build
-from granet.train import fit, prepare_run
-from granet.train_config import TrainConfig
+from granet.training.config import TrainConfig
+from granet.training.loop import fit
+from granet.training.run import prepare_run
 from tests.helpers.cifar_layout import write_cifar10
 from tests.helpers.project import ROOT
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import torch
 
-from granet import METHODS, distributed
+from granet import METHODS
+from granet.common import distributed
 from granet.data import open_data
 from granet.models import build
-from granet.train import fit, prepare_run
-from granet.train_config import TrainConfig
+from granet.training.config import TrainConfig
+from granet.training.loop import fit
+from granet.training.run import prepare_run
 
 CPU = torch.device("cpu")
 

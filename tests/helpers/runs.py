@@ -8,11 +8,11 @@ from functools import cache
 from hashlib import md5
 from pathlib import Path
 
-from granet.history import HistoryFile
-from granet.plasticity import Branch, branches, parse_network
-from pipeline.cells import STAGE_KEYS, Cell
-from pipeline.params import Params, compose, validate
+from granet.studies.plasticity import Branch, branches, parse_network
+from granet.training.history import HistoryFile
+from pipeline.params.files import Params, compose, validate
 from pipeline.plasticity import COLUMNS, mean_changes
+from pipeline.training.cell import STAGE_KEYS, Cell
 
 DENSE_FLOPS = 1_000_000
 ENVIRONMENT = {

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from granet.types import UserError
-from pipeline.budget_results import COLUMNS, budget_rows, budget_tables, outline_of
 from pipeline.budgets import main
-from pipeline.cells import Cell
-from pipeline.results import read
-from pipeline.tables import Tables
+from pipeline.report.results import read
+from pipeline.report.tables.budgets import COLUMNS, budget_rows, budget_tables, outline_of
+from pipeline.report.tables.model import Tables
+from pipeline.training.cell import Cell
 from tests.helpers.runs import params_of, write_run
 
 SMALL = ("model=resnet20", "image_size=32", "num_classes=10")

@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from granet.coupling import channel_groups
-from granet.export import latencies, load_packed, onnx_outputs
+from granet.deploy.coupling import channel_groups
+from granet.deploy.latency import latencies
+from granet.deploy.onnx import onnx_outputs
+from granet.deploy.packed import load_packed
 from granet.maskable import maskable_weights
 from granet.masks import apply_
 from granet.models import build

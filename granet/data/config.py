@@ -1,0 +1,42 @@
+"""Where images come from, and how many."""
+
+from dataclasses import dataclass
+
+from granet.common.keys import check_keys, key
+from granet.data.loaders import LOADERS
+
+
+@dataclass
+class DataConfig:
+    """Where images come from, and how many. Prepared once per dataset, but for loader and num_workers."""
+
+    root: str | None = key(None, "folder of the raw data; null: data/raw")
+    train_size: int | None = key(
+        None, "training images, class-balanced; null: all that are not held out", at_least=1
+    )
+    val_size: int | None = key(
+        None, "images held out of the training set; null: the dataset's own (cifar10: 5000)", at_least=0
+    )
+    test_size: int | None = key(None, "test images, class-balanced; null: all", at_least=1)
+    image_size: int | None = key(
+        None,
+        "height and width that the network sees, pixels, for imagefolder and imagenet (null: 224)",
+        at_least=32,
+    )
+    max_side: int = key(500, "imagenet: longer side of a stored image at most, pixels", at_least=1)
+    jpeg_quality: int = key(90, "imagenet: of stored images, 1 to 100", at_least=1, at_most=100)
+    raw_share: float = key(
+        0.0, "imagenet: share of images stored as pixels, larger but faster to read", at_least=0, at_most=1
+    )
+    seed: int = key(0, "of the subset and the held-out images")
+    verify: bool = key(True, "check the md5 of CIFAR's files")
+    loader: str = key(
+        "auto",
+        "ffcv | resident (all images on the device) | auto",
+        choices=tuple(LOADERS),
+        decides_result=False,
+    )
+    num_workers: int = key(0, "decoding threads of ffcv; 0: one per core", at_least=0, decides_result=False)
+
+    def __post_init__(self) -> None:
+        check_keys("data", self)

@@ -1,0 +1,64 @@
+"""How to train: the settings that all methods share."""
+
+from dataclasses import dataclass
+
+from granet.common.keys import check_keys, key
+from granet.types import UserError
+
+
+@dataclass
+class TrainConfig:
+    """How to train. The defaults are the paper's CIFAR settings (Tables 1 and 7)."""
+
+    epochs: int = key(160, "passes over the training set", at_least=1)
+    extend: float = key(1.0, "factor, 1 or more, on epochs and all points in time, e.g. 2.5", at_least=1)
+    batch_size: int = key(128, "images per optimizer step; the last batch may be smaller", at_least=1)
+    lr: float = key(0.1, "initial learning rate", above=0)
+    lr_drops: list[float] = key(
+        [0.5, 0.75],
+        "points of the run, in [0, 1], where lr is multiplied by lr_factor",
+        at_least=0,
+        at_most=1,
+    )
+    lr_factor: float = key(0.1, "factor of each drop", above=0, at_most=1)
+    warmup_epochs: float = key(0.0, "epochs over which lr rises linearly to its initial value", at_least=0)
+    momentum: float = key(0.9, "of SGD", at_least=0, below=1)
+    nesterov: bool = key(True, "Nesterov momentum")
+    weight_decay: float = key(5e-4, "L2, on every parameter", at_least=0)
+    decay_norm: bool = key(True, "false: no weight decay on BatchNorm")
+    label_smoothing: float = key(0.0, "in [0, 1)", at_least=0, below=1)
+    micro_batch: int | None = key(
+        None, "images per forward of one process, gradients accumulated; null: its whole share", at_least=1
+    )
+    precision: str = key(
+        "auto", "auto | fp32 | bf16; auto: bf16 where the hardware has it", choices=("auto", "fp32", "bf16")
+    )
+    channels_last: bool = key(True, "memory layout of images and weights")
+    compile: bool = key(False, "torch.compile; minutes at the start, and other rounding")
+    num_processes: int = key(
+        1, "of one run, a device each, started by torchrun; they share each batch", at_least=1
+    )
+    sync_bn: bool = key(False, "BatchNorm over all processes (GPUs only); false: each its own")
+    device: str = key("auto", "auto | cpu | cuda | cuda:1 | mps", decides_result=False)
+
+    def __post_init__(self) -> None:
+        check_keys("train", self)
+        for name, ok, rule in (
+            ("warmup_epochs", self.warmup_epochs <= self.epochs, "at most train.epochs"),
+            ("nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0"),
+            ("num_processes", self.num_processes <= self.batch_size, "at most train.batch_size"),
+            ("sync_bn", not (self.sync_bn and self.micro_batch), "false where train.micro_batch is set"),
+        ):
+            if not ok:
+                raise UserError(f"train.{name}={getattr(self, name)!r} must be {rule}")
+
+    @property
+    def images_per_norm(self) -> int:
+        """Images that BatchNorm's statistics are of, at most."""
+        share = self.batch_size if self.sync_bn else -(-self.batch_size // self.num_processes)
+        return min(share, self.micro_batch or share)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the extended run."""
+        return round(self.epochs * self.extend)

@@ -1,0 +1,1 @@
+"""Stages that are out of date, several at a time, here or as Slurm jobs."""

@@ -1,0 +1,90 @@
+"""Where the launched stages run: what an executor does, and the one that runs them on this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+LOGS = Path("logs")
+ON_THE_HOST = ("prepare", "report")
+"""Stages that use no device."""
+GRACE_S = 20.0
+"""How long an interrupted run has to end by itself."""
+
+
+class Job(Protocol):
+    """One start of one stage."""
+
+    log: Path
+
+    @property
+    def where(self) -> str:
+        """What a person needs to find it: a device, a job id and state."""
+        ...
+
+    @property
+    def queued(self) -> bool:
+        """Whether it has been handed over, but does not run yet."""
+        ...
+
+    def poll(self) -> int | None:
+        """The exit code of `dvc repro -s`; None while it has none."""
+        ...
+
+
+class Executor(Protocol):
+    """Starts stages, and ends what it has started."""
+
+    def start(self, stage: str) -> Job:
+        """Start `dvc repro -s` of a stage; all that it prints goes to the job's log."""
+        ...
+
+    def stop(self) -> None:
+        """End all jobs that still run, so that they can be resumed."""
+        ...
+
+
+def stage_command(stage: str) -> list[str]:
+    """The command that runs one stage, and nothing upstream of it.
+
+    DVC gives its lock away while the stage's command runs, and takes it again to save the outputs: a process that did
+    not wait for the lock then would lose the run.
+    """
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage]
+
+
+def stage_environment(threads: int | None) -> dict[str, str]:
+    """What a stage's environment has on top of the caller's: this Python first, and ``threads`` if nothing is set."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    extra = {"PATH": path, "PYTHONUNBUFFERED": "1"}
+    if threads is not None and "OMP_NUM_THREADS" not in os.environ:
+        extra["OMP_NUM_THREADS"] = str(threads)
+    return extra
+
+
+def run_command(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """What a job on another machine does; returns the exit code. In this module because it is light to import.
+
+    An interruption of the job reaches the command as well, which then ends in its own time.
+    """
+    process = subprocess.Popen(command, env={**os.environ, **environment})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return process.wait()
+
+
+def log_path(stage: str) -> Path:
+    """Where a stage's output goes; the folder is made."""
+    LOGS.mkdir(exist_ok=True)
+    return LOGS / f"{stage.replace('/', '_')}.log"
+
+
+def trains(stage: str) -> bool:
+    """Whether a stage uses devices.
+
+    >>> trains("sparse@digits-resnet20-granet-0.9-0"), trains("report")
+    (True, False)
+    """
+    return stage.partition("@")[0] not in ON_THE_HOST

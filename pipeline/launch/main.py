@@ -1,0 +1,135 @@
+"""Run all stages that are out of date, several at a time.
+
+    python -m pipeline.launch [-j N] [--executor local|slurm] [TARGET ...]
+
+A TARGET is a stage as `dvc stage list --name-only` shows it, or its beginning: sparse, sparse@cifar10-vgg19-granet.
+What it needs is run as well. Each stage is a `dvc repro -s` of its own, and goes to logs/<stage>.log. A stage that
+fails stops only what depends on it; the exit code is then 1. Ctrl-C ends all runs; the same command goes on with them.
+
+-j N          stages at a time; without it as many as GPUs (each run has train.num_processes of them) times
+              launch.runs_per_gpu, one on the CPU, and all that can with Slurm; more than that share the GPUs
+--executor    local: processes of this machine (default); slurm: jobs, with the resources of launch in params.yaml
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from granet.types import UserError
+from pipeline.launch.job import Executor, trains
+from pipeline.launch.local import LocalExecutor, visible_devices
+from pipeline.launch.loop import TAIL_LINES, Launch
+from pipeline.launch.plan import Needs, Schedule, plan, select
+from pipeline.launch.view import clock, last_lines, summary
+from pipeline.params.files import Params, load
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every command here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see: python -m pipeline.launch --help")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line: at_once, executor, targets."""
+    parser = _Parser(add_help=False)
+    parser.add_argument("-j", dest="at_once", metavar="N", type=int)
+    parser.add_argument("--executor", choices=["local", "slurm"], default="local")
+    parser.add_argument("targets", nargs="*")
+    parsed = parser.parse_args(arguments)
+    if parsed.at_once is not None and parsed.at_once < 1:
+        parser.error(f"argument -j: {parsed.at_once} must be at least 1")
+    return parsed
+
+
+def read_pipeline() -> tuple[Needs, set[str]]:
+    """All stages with what each needs, and those that are out of date by themselves, as DVC sees them.
+
+    Raises UserError with DVC's own first line, also where another DVC process is writing what must be compared.
+    """
+    import logging
+
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(
+        logging.ERROR
+    )  # it warns when it tidies up after a process that was killed
+    try:
+        with Repo(_wait_for_lock=True) as repo:
+            graph = repo.index.graph  # edges lead from a stage to what it needs
+            needs = {
+                stage.addressing: frozenset(needed.addressing for needed in graph.successors(stage))
+                for stage in graph
+            }
+            return needs, set(repo.status())
+    except DvcException as error:
+        raise UserError(f"DVC: {str(error).splitlines()[0]}") from None
+
+
+def choose_executor(
+    name: str, at_once: int | None, params: Params, planned: Collection[str]
+) -> tuple[Executor, int]:
+    """The executor, and how many stages it gets at a time.
+
+    Raises UserError where a stage that trains has more processes than there are GPUs.
+    """
+    per_run = params.train.num_processes
+    if name == "slurm":
+        from pipeline.launch.slurm import SlurmExecutor
+
+        on_gpus = params.train.device != "cpu"
+        return SlurmExecutor(params.launch, per_run, on_gpus=on_gpus), at_once or len(planned)
+    devices = visible_devices() if params.train.device in ("auto", "cuda") else []
+    if devices and per_run > len(devices) and any(map(trains, planned)):
+        raise UserError(
+            f"train.num_processes={per_run} needs as many GPUs, and this machine has {len(devices)}; lower it, or use "
+            "--executor slurm"
+        )
+    at_once = at_once or max(1, len(devices) // per_run * params.launch.runs_per_gpu)
+    return LocalExecutor(at_once, devices, per_run), at_once
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A closed terminal and a polite kill end a launch as Ctrl-C does: its runs are in groups of their own."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(arguments: list[str]) -> None:
+    """Launch; exits with 1 where a stage failed."""
+    parsed = parse(arguments)
+    params = load()
+    needs, stale = read_pipeline()
+    planned = plan(needs, stale, select(needs, parsed.targets))
+    if not planned:
+        print("nothing to do: all stages are up to date")
+        return
+    executor, at_once = choose_executor(parsed.executor, parsed.at_once, params, planned)
+    print(f"{len(planned)} of {len(needs)} stages to run, {min(at_once, len(planned))} at a time", flush=True)
+    schedule = Schedule(planned)
+    launch = Launch(schedule, executor, at_once)
+    began = time.monotonic()
+    with interruptible():
+        launch.run()
+    for stage, job in launch.failed.items():
+        print(f"\n{stage} failed; the end of {job.log}:")
+        print("\n".join(f"    {line}" for line in last_lines(job.log, TAIL_LINES)) or "    (it is empty)")
+    print(f"\n{summary(schedule)} in {clock(time.monotonic() - began)}")
+    if launch.failed:
+        sys.exit(1)

@@ -1,0 +1,87 @@
+"""What a method section of params.yaml means in a run of a given length: texts become optimizer steps.
+
+Unlike the rest of the schema this decides results, so that the training stages declare it in dvc.yaml.
+"""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from granet.common.steps import parse_time
+from granet.method import Method
+from granet.methods import INTERVAL, METHODS, TIME
+from granet.training.config import TrainConfig
+from granet.types import UserError
+
+Row = Callable[..., Method]
+Values = dict[str, Any]
+UPDATES = 56
+"""Mask updates that update_interval: auto leaves a short run: as many as 1000 steps make of the paper's 160 epochs."""
+
+
+def notes(row: Row) -> dict[str, tuple]:
+    """What `granet.methods` says of each parameter of a row: the metadata of its annotation."""
+    hints = typing.get_type_hints(row, include_extras=True)
+    return {key: getattr(hint, "__metadata__", ()) for key, hint in hints.items()}
+
+
+def keys(row: Row, kind: str) -> list[str]:
+    """The parameters of a row that are a TIME or an INTERVAL."""
+    return [key for key, about in notes(row).items() if kind in about]
+
+
+def train_config(train: TrainConfig, values: Values) -> TrainConfig:
+    """How a section trains: its own extension on top of the common one."""
+    return dataclasses.replace(train, extend=train.extend * values.get("extend", 1.0))
+
+
+def method(section: str, values: Values, train: TrainConfig, sparsity: float, steps_per_epoch: int) -> Method:
+    """The method of a section, with its points in time and its interval in optimizer steps.
+
+    An extended run moves its points in time by its factor, as it does the drops of lr; the interval stays, and so does
+    the "auto" of a short run. Raises UserError for values that the method cannot have.
+    """
+    row = METHODS[values["method"]]
+    epochs = train_config(train, values).total_epochs
+    given = {key: value for key, value in values.items() if key not in ("method", "extend")}
+    for key in keys(row, TIME):
+        given[key] = point(given[key], steps_per_epoch, epochs / train.epochs, f"{section}.{key}")
+    for key in keys(row, INTERVAL):
+        own = inspect.signature(row).parameters[key].default
+        auto = min(own, max(1, train.epochs * steps_per_epoch // UPDATES))
+        given[key] = interval(given[key], steps_per_epoch, auto, f"{section}.{key}")
+    if given.get("si", 0) > 0 and given["tf"] is None and train.lr_drops:
+        given["tf"] = round(min(train.lr_drops) * epochs * steps_per_epoch)
+    if "sf" in inspect.signature(row).parameters:
+        given["sf"] = sparsity
+    try:
+        return row(**given)
+    except UserError as error:
+        raise UserError(f"{section} at sparsity {sparsity}: {error}") from None
+
+
+def point(text: str, steps_per_epoch: int, factor: float, key: str) -> int | None:
+    """The optimizer step of a point in time, e.g. "110ep", in a run longer by ``factor``; None: the method's own.
+
+    >>> point("110ep", 352, 2.0, "granet.tf")
+    77440
+    """
+    return None if text == "auto" else round(factor * parse_time(text, steps_per_epoch, key=key))
+
+
+def interval(text: str, steps_per_epoch: int, auto: int, key: str) -> int:
+    """Optimizer steps between two mask updates, e.g. "1ep".
+
+    >>> interval("1ep", 352, 1000, "set.update_interval"), interval("auto", 352, 1000, "set.update_interval")
+    (352, 1000)
+    """
+    if text == "auto":
+        return auto
+    try:
+        return parse_time(text, steps_per_epoch, key=key)
+    except UserError:
+        raise UserError(
+            f'{key}={text!r} is no interval: write steps as "1000it", epochs as "1ep", or auto'
+        ) from None

@@ -1,0 +1,51 @@
+"""What the paper has in print, how our protocol departs from its own, and what it claims."""
+
+from pipeline.report.paper.numbers import (
+    FILE,
+    IMAGENET,
+    FlopsLayout,
+    FlopsRow,
+    Layout,
+    Published,
+    Row,
+    columns,
+    flops_layouts,
+    flops_rows,
+    is_imagenet,
+    layouts,
+    rows,
+)
+from pipeline.report.paper.protocol import (
+    dense_flops,
+    differences,
+    models,
+    protocol,
+    published,
+    seeds_missing,
+    settings,
+    training,
+)
+
+__all__ = [
+    "FILE",
+    "IMAGENET",
+    "FlopsLayout",
+    "FlopsRow",
+    "Layout",
+    "Published",
+    "Row",
+    "columns",
+    "dense_flops",
+    "differences",
+    "flops_layouts",
+    "flops_rows",
+    "is_imagenet",
+    "layouts",
+    "models",
+    "protocol",
+    "published",
+    "rows",
+    "seeds_missing",
+    "settings",
+    "training",
+]

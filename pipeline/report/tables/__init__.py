@@ -1,0 +1,1 @@
+"""Tables as plain values: the same for HTML and Markdown."""

@@ -1,0 +1,162 @@
+"""The program that logs a run to MLflow, and the only user of MLflow. The client starts it and tells it what to log.
+
+Usage, to make the database before several runs write to it: python -m pipeline.tracking
+"""
+
+import json
+import re
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+from pipeline.workspace import root, tracking_uri
+
+
+@contextmanager
+def _database_lock():
+    """Several processes that open a new SQLite database at once kill each other's migration."""
+    import fcntl
+
+    with (root() / "mlflow.db.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def connect() -> "MlflowClient":
+    """A client whose database is ready for use."""
+    import logging
+
+    for name in ("alembic", "mlflow.store.db.utils"):  # they tell at length how a database is made
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    uri = tracking_uri()
+    if uri.startswith("sqlite:"):
+        with _database_lock():
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
+            return client
+    return MlflowClient(uri)
+
+
+def _experiment_id(client: "MlflowClient", name: str) -> str:
+    """The experiment of that name, made where missing; artifacts of a local database lie beside it."""
+    from mlflow.exceptions import MlflowException
+
+    if (found := client.get_experiment_by_name(name)) is not None:
+        return found.experiment_id
+    local = tracking_uri().startswith("sqlite:")
+    location = (root() / "mlartifacts" / name).as_uri() if local else None
+    try:
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on the runs, not on GenAI traces
+        return client.create_experiment(name, artifact_location=location, tags=kind)
+    except MlflowException:  # another process was faster
+        if (found := client.get_experiment_by_name(name)) is not None:
+            return found.experiment_id
+        raise
+
+
+class _Run:
+    """The other end: what `Tracker`'s process does for each call."""
+
+    def __init__(self) -> None:
+        self._client = connect()
+        self._experiment: str | None = None
+        self._experiment_id: str | None = None
+        self._run_id = ""
+        self._logged: set[int] = set()
+        self._outer: list[tuple[str, set[int]]] = []
+
+    def start(self, experiment: str, name: str, params: dict, tags: dict, resume_file: str | None) -> None:
+        from mlflow.entities import Param, RunTag
+
+        self._experiment = experiment
+        if resume_file and Path(resume_file).exists() and self._reopen(Path(resume_file).read_text()):
+            return
+        self._experiment_id = _experiment_id(self._client, experiment)
+        self._run_id = self._client.create_run(self._experiment_id, run_name=name).info.run_id
+        self._client.log_batch(
+            self._run_id,
+            params=[Param(key, str(value)) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        if resume_file:
+            Path(resume_file).parent.mkdir(parents=True, exist_ok=True)
+            Path(resume_file).write_text(self._run_id)
+
+    def nest(self, name: str, params: dict, resume_file: str) -> None:
+        self._outer.append((self._run_id, self._logged))
+        self._logged = set()
+        tags = {"mlflow.parentRunId": self._run_id}
+        self.start(str(self._experiment), name, params, tags, resume_file)
+
+    def unnest(self, status: str) -> None:
+        self._client.set_terminated(self._run_id, status)
+        self._run_id, self._logged = self._outer.pop()
+
+    def _reopen(self, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.update_run(run_id, status="RUNNING")
+            self._experiment_id = self._client.get_run(run_id).info.experiment_id
+            self._logged = {m.step for m in self._client.get_metric_history(run_id, "train_loss")}
+        except MlflowException:  # the database was replaced since: start a new run
+            return False
+        self._run_id = run_id
+        return True
+
+    def metrics(self, values: dict[str, float | None], step: int) -> None:
+        from mlflow.entities import Metric
+
+        if "train_loss" in values and step in self._logged:
+            return
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step) for key, value in values.items() if value is not None]
+        self._client.log_batch(self._run_id, metrics=metrics)
+
+    def artifacts(self, paths: list[str]) -> None:
+        for path in paths:
+            self._client.log_artifact(self._run_id, path)
+
+    def where(self) -> None:
+        ids = {"experiment_id": self._experiment_id, "run_id": self._run_id}
+        print(json.dumps({"experiment": self._experiment, **ids}), flush=True)
+
+    def finish(self, status: str) -> None:
+        while self._outer:
+            self.unnest(status)
+        if self._run_id:
+            self._client.set_terminated(self._run_id, status)
+            self._run_id = ""
+
+
+def serve() -> None:
+    """Do what the lines on standard input say; the first failure ends it, with one line on stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which says how the run ends
+    replies, sys.stdout = sys.stdout, sys.stderr  # MLflow may print; only `where` answers
+    try:
+        run = _Run()
+        for line in sys.stdin:
+            call = json.loads(line)
+            name = call.pop("call")
+            if name == "where":
+                sys.stdout = replies
+            getattr(run, name)(**call)
+            sys.stdout = sys.stderr
+        run.finish("KILLED")  # the caller is gone without a word
+    except Exception as error:  # whatever a tracking server does, the training run goes on
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        line = f"warning: MLflow at {tracking_uri()} failed, this run is tracked no further: {reason}"
+        print(re.sub(r"//[^/@\s]+@", "//", line), file=sys.stderr)  # an address may hold a password
+
+
+def main(arguments: list[str]) -> None:
+    """Make the database and its tables."""
+    connect()
+    print(f"MLflow: {tracking_uri()} is ready")

@@ -1,0 +1,1 @@
+"""A cell of the grid in, a folder of results out."""

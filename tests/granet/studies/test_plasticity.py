@@ -1,0 +1,322 @@
+"""Branches of a pre-trained network, on real digits: exact counts, frozen rates, and nothing else that differs."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from granet import METHODS, UserError
+from granet.data import open_data
+from granet.models import build
+from granet.studies.plasticity import (
+    Branch,
+    PlasticityConfig,
+    branches,
+    leave,
+    measure,
+    parse_network,
+    static,
+)
+from granet.training.checkpoint import load
+from granet.training.config import TrainConfig
+from granet.training.loop import fit
+from granet.training.run import prepare_run
+
+CPU = torch.device("cpu")
+EPOCHS, STEPS = 4, 4  # 200 images in batches of 50; lr drops after epochs 2 and 3
+CONFIG = TrainConfig(epochs=EPOCHS, batch_size=50, precision="fp32")
+NETWORKS = ("element-0.0", "element-0.5", "filter-0.0", "filter-0.5")
+WAYS = [
+    ("element-0.5", "global", False),
+    ("element-0.5", "uniform", True),
+    ("filter-0.5", "uniform", False),
+    ("filter-0.5", "uniform", True),
+]
+
+
+def make_run(digits, network):
+    data = open_data(digits, loader="resident", batch_size=50, seed=0, num_workers=0, device=CPU)
+    torch.manual_seed(0)
+    model = build("resnet20", num_classes=data.num_classes, width=8)
+    return prepare_run("test", model, static(network, model), data, CONFIG, seed=0, device=CPU)
+
+
+class Pretrained:
+    """An unpruned run: its checkpoints after epochs 1 to 3, and its end."""
+
+    def __init__(self, digits, network, folder):
+        self.run = make_run(digits, network)
+        paths = {"history_csv": folder / "history.csv", "checkpoint_path": folder / "last.pt"}
+        self.history = fit(self.run, keep=(1, 2, 3), **paths)
+        self.end = copy.deepcopy(self.run.model.state_dict())
+        self.states = {epoch: load(folder / f"epoch-{epoch}.pt") for epoch in (1, 2, 3)}
+
+    def measure(self, branch, folder, continued=1, **options):
+        return measure(
+            self.run,
+            branch,
+            self.states[branch.epoch],
+            self.history[-1]["test_accuracy"],
+            continued,
+            title="branch",
+            folder=folder,
+            **options,
+        )
+
+
+@pytest.fixture(scope="module")
+def pretrained(digits, tmp_path_factory):
+    return {name: Pretrained(digits, name, tmp_path_factory.mktemp(name)) for name in NETWORKS}
+
+
+def same(weights, others):
+    return all(torch.equal(value, others[name]) for name, value in weights.items())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.parametrize("scope", ["global", "uniform"])
+@pytest.mark.parametrize("regenerated", [False, True])
+def test_a_branch_with_rate_0_is_the_unpruned_run_bit_for_bit(
+    pretrained, tmp_path, network, epoch, scope, regenerated
+):
+    source = pretrained[network]
+    row = source.measure(Branch(epoch, "final", scope, 0.0, regenerated), tmp_path)
+    assert same(source.run.model.state_dict(), source.end)
+    assert row["change"] == 0
+    assert row["after"] == source.history[-1]["test_accuracy"]
+    assert row["steps"] == source.history[-1]["step"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_frozen_branch_with_rate_0_is_the_unpruned_run_until_the_rate_would_drop(
+    pretrained, tmp_path, network
+):
+    source = pretrained[network]
+    row = source.measure(Branch(1, "plasticity", "uniform", 0.0, True), tmp_path)
+    assert same(source.run.model.state_dict(), source.states[2]["model"])
+    assert row["after"] == source.history[1]["test_accuracy"]
+    assert row["before"] == source.history[0]["test_accuracy"]
+
+
+@pytest.mark.parametrize(("epoch", "lr"), [(1, 0.1), (2, 0.01), (3, 0.001)])
+def test_the_learning_rate_is_frozen_at_that_of_the_branching_epoch(pretrained, tmp_path, epoch, lr):
+    """Epochs count from 0 there, as in the schedule: after two epochs the rate has dropped."""
+    rows = []
+    branch = Branch(epoch, "plasticity", "global", 0.5, False)
+    row = pretrained["element-0.5"].measure(branch, tmp_path, continued=3, on_epoch=rows.append)
+    assert row["lr"] == pytest.approx(lr)
+    assert [r["epoch"] for r in rows] == [epoch + 1, epoch + 2, epoch + 3]
+    assert [r["lr"] for r in rows] == pytest.approx([lr] * 3)
+    assert row["steps"] == (epoch + 3) * STEPS
+
+
+def test_a_final_branch_follows_the_remaining_schedule_to_the_same_step(pretrained, tmp_path):
+    rows = []
+    source = pretrained["element-0.0"]
+    row = source.measure(Branch(1, "final", "global", 0.5, True), tmp_path, on_epoch=rows.append)
+    assert [r["lr"] for r in rows] == [r["lr"] for r in source.history[1:]]
+    assert row["steps"] == source.history[-1]["step"] == EPOCHS * STEPS
+    assert row["before"] == source.history[-1]["test_accuracy"]
+
+
+def updated(pretrained, branch):
+    """The sparsifier of a branch before and right after its one update, with the weights before it."""
+    state = copy.deepcopy(pretrained.states[branch.epoch])
+    run = leave(pretrained.run, branch, 1)
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.sparsifier.load_state_dict(state["sparsifier"])
+    before = {name: mask.clone() for name, mask in run.sparsifier.masks.items()}
+    images, labels = next(iter(run.data.train.epoch(branch.epoch)))
+    loss = torch.nn.functional.cross_entropy(run.model(run.data.augment.evaluate(images)), labels)
+    loss.backward()
+    run.sparsifier.after_backward()
+    run.optimizer.step()
+    moved = {name: value.detach().clone() for name, value in run.model.named_parameters()}
+    run.sparsifier.after_step()
+    return run, before, moved
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.9, 0.98])
+@pytest.mark.parametrize("network", ["element-0.0", "element-0.5"])
+def test_global_pruning_drops_the_smallest_weights_wherever_they_are(pretrained, network, rate):
+    run, before, moved = updated(pretrained[network], Branch(2, "final", "global", rate, False))
+    active = sum(int(mask.sum()) for mask in before.values())
+    masks = run.sparsifier.masks
+    assert sum(run.sparsifier.num_active.values()) == active - math.ceil(rate * active - 1e-9)
+    kept = torch.cat([moved[name][mask].abs() for name, mask in masks.items()])
+    dropped = torch.cat([moved[name][before[name] & ~mask].abs() for name, mask in masks.items()])
+    assert kept.min() >= dropped.max()
+
+
+def test_uniform_pruning_drops_the_same_share_of_every_layer(pretrained):
+    run, before, _ = updated(pretrained["element-0.5"], Branch(2, "final", "uniform", 0.9, False))
+    for name, mask in before.items():
+        num = int(mask.sum())
+        assert run.sparsifier.num_active[name] == num - math.ceil(0.9 * num - 1e-9)
+
+
+@pytest.mark.parametrize("scope", ["global", "uniform"])
+def test_regeneration_brings_the_pruned_count_back_layer_by_layer_at_zero(pretrained, scope):
+    run, before, moved = updated(pretrained["element-0.5"], Branch(2, "final", scope, 0.9, True))
+    for name, mask in run.sparsifier.masks.items():
+        assert int(mask.sum()) == int(before[name].sum())
+        weight = run.model.get_parameter(name).detach()
+        survived = weight != 0
+        assert torch.equal(weight[survived], moved[name][survived])
+        assert (~survived & mask).any()  # regrown, from zero
+    optimizer = run.optimizer.state[run.model.get_parameter("conv1.weight")]["momentum_buffer"]
+    assert ((optimizer != 0) <= (run.model.get_parameter("conv1.weight") != 0)).all()
+
+
+@pytest.mark.parametrize("regenerated", [False, True])
+def test_whole_filters_go_with_their_batchnorm_and_their_readers(pretrained, regenerated):
+    source = pretrained["filter-0.5"]
+    run, before, moved = updated(source, Branch(2, "final", "uniform", 0.5, regenerated))
+    unit = run.sparsifier.method.granularity
+    old, new = unit.group(before), unit.group(run.sparsifier.masks)
+    for name, channels in old.items():
+        num = int(channels.sum())
+        assert num == {8: 4, 16: 8, 32: 16}[len(channels)]
+        assert int(new[name].sum()) == (num if regenerated else num - math.ceil(num / 2))
+    # block layer2.0: conv1 -> bn1 -> conv2
+    gone = ~new["layer2.0.conv1.weight"]
+    block: Any = run.model.get_submodule("layer2.0")
+    assert gone.any() and not gone.all()
+    assert (block.conv1.weight[gone] == 0).all()
+    assert (block.bn1.weight[gone] == 0).all() and (block.bn1.bias[gone] == 0).all()
+    assert (block.conv2.weight[:, gone] == 0).all()
+    if (
+        regenerated
+    ):  # a filter that comes back starts at zero, but BatchNorm and the next layer still let it through
+        zero = (block.conv1.weight.flatten(1) == 0).all(1) & ~gone
+        assert zero.any()
+        assert torch.equal(block.bn1.weight[zero], moved["layer2.0.bn1.weight"][zero])
+        assert (block.conv2.weight[:, zero] != 0).any()
+
+
+def test_channels_of_pruned_filters_stay_exactly_zero(pretrained, tmp_path):
+    source = pretrained["filter-0.5"]
+    source.measure(Branch(1, "final", "uniform", 0.5, False), tmp_path)
+    block: Any = source.run.model.get_submodule("layer2.0")
+    outputs = []
+    handle = block.bn1.register_forward_hook(lambda module, args, output: outputs.append(output))
+    try:
+        for training in (True, False):
+            source.run.model.train(training)
+            source.run.model(torch.randn(8, 3, 32, 32))
+    finally:
+        handle.remove()
+    gone = (block.conv1.weight.flatten(1) == 0).all(1)
+    assert int(gone.sum()) == 12  # 16 filters, 8 pre-trained, half of them pruned
+    for output in outputs:
+        assert (output[:, gone] == 0).all()
+        assert (output[:, ~gone] != 0).any()
+
+
+def test_the_last_filter_of_a_layer_stays(pretrained):
+    run, _, _ = updated(pretrained["filter-0.5"], Branch(2, "final", "uniform", 0.99, False))
+    units = run.sparsifier.method.granularity.group(run.sparsifier.masks)
+    assert {int(channels.sum()) for channels in units.values()} == {1}
+
+
+class StopError(Exception):
+    """Stands for Ctrl-C at an inconvenient moment."""
+
+
+@pytest.mark.parametrize(("network", "scope", "regenerated"), WAYS)
+def test_an_interrupted_branch_goes_on_to_a_bit_identical_end(
+    pretrained, tmp_path, network, scope, regenerated
+):
+    source, branch = pretrained[network], Branch(1, "final", scope, 0.5, regenerated)
+    whole = source.measure(branch, tmp_path / "whole")
+    end = copy.deepcopy(source.run.model.state_dict())
+
+    def interrupt(row):
+        if row["epoch"] == 2:
+            raise StopError
+
+    with pytest.raises(StopError):
+        source.measure(branch, tmp_path / "again", on_epoch=interrupt)
+    again = source.measure(branch, tmp_path / "again")
+    assert same(source.run.model.state_dict(), end)
+    assert again | {"time_s": 0} == whole | {"time_s": 0}
+
+
+def test_branches_leave_the_checkpoint_as_it_was(pretrained, tmp_path):
+    source = pretrained["element-0.5"]
+    before = copy.deepcopy(source.states[2])
+    source.measure(Branch(2, "final", "global", 0.9, True), tmp_path)
+    after = source.states[2]
+    assert same(before["model"], after["model"]) and before["history"] == after["history"]
+    for key, state in before["optimizer"]["state"].items():
+        assert torch.equal(state["momentum_buffer"], after["optimizer"]["state"][key]["momentum_buffer"])
+
+
+def test_a_branch_that_diverges_is_a_row_without_a_result(pretrained, tmp_path):
+    broken = copy.copy(pretrained["element-0.0"])
+    broken.states = {1: copy.deepcopy(broken.states[1])}
+    broken.states[1]["model"]["fc.bias"][0] = math.nan
+    row = broken.measure(Branch(1, "plasticity", "global", 0.5, False), tmp_path)
+    assert row["after"] is None and row["change"] is None
+
+
+def test_only_the_last_epoch_of_a_branch_is_evaluated(pretrained, tmp_path):
+    rows = []
+    pretrained["element-0.0"].measure(
+        Branch(1, "final", "global", 0.5, False), tmp_path, on_epoch=rows.append
+    )
+    assert ["test_accuracy" in row for row in rows] == [False, False, True]
+
+
+def test_a_network_without_sparsity_is_the_dense_run(digits, pretrained, tmp_path):
+    data = open_data(digits, loader="resident", batch_size=50, seed=0, num_workers=0, device=CPU)
+    torch.manual_seed(0)
+    model = build("resnet20", num_classes=data.num_classes, width=8)
+    run = prepare_run("dense", model, METHODS["dense"](), data, CONFIG, seed=0, device=CPU)
+    fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    for network in ("element-0.0", "filter-0.0"):
+        assert same(run.model.state_dict(), pretrained[network].end)
+
+
+def test_the_grid_goes_epoch_by_epoch():
+    config = PlasticityConfig(epochs=[3, 1], rates=[0.2, 0.9], filter_rates=[0.1])
+    elements = branches(config, "element")
+    assert len(elements) == 2 * 2 * 2 * 2 * 2  # epochs, outcomes, scopes, rates, with and without
+    assert [branch.epoch for branch in elements] == [1] * 16 + [3] * 16
+    assert elements[0].name == "plasticity-1-global-0.2-pruned"
+    assert {(b.scope, b.rate) for b in branches(config, "filter")} == {("uniform", 0.1)}
+
+
+@pytest.mark.parametrize(("epochs", "continued"), [(160, 30), (100, 19), (12, 2), (1, 1)])
+def test_plasticity_is_measured_over_the_papers_share_of_the_run(epochs, continued):
+    assert PlasticityConfig().continued(TrainConfig(epochs=epochs)) == continued
+    assert PlasticityConfig(continued_epochs=7).continued(TrainConfig(epochs=epochs)) == 7
+
+
+@pytest.mark.parametrize("text", ["element", "row-0.5", "element-1.0", "element-x", "filter--0.1", "0.5"])
+def test_a_text_that_is_no_network_is_refused(text):
+    with pytest.raises(UserError, match=r"granularity-sparsity, e\.g\. element-0\.9") as error:
+        parse_network(text, key="grid.pretrain")
+    assert str(error.value).startswith(f"grid.pretrain='{text}'")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": []}, r"plasticity\.epochs=\[\] must name at least one"),
+        ({"epochs": [0, 5]}, r"plasticity\.epochs=\[0, 5\] must be 1 or more"),
+        ({"rates": [0.5, 1.0]}, r"plasticity\.rates=\[0\.5, 1\.0\] must lie in \[0, 1\)"),
+        ({"rates": [0.5, 0.5]}, "none twice"),
+        ({"scopes": ["local"]}, r"plasticity\.scopes=\['local'\] must be of global, uniform"),
+        ({"outcomes": ["middle"]}, "must be of plasticity, final"),
+        ({"continued_epochs": 0}, "continued_epochs=0 must be 1 or more, or null"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(values, message):
+    with pytest.raises(UserError, match=message) as error:
+        PlasticityConfig(**values)
+    assert "\n" not in str(error.value)

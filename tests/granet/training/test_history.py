@@ -1,0 +1,33 @@
+from granet.training.history import HistoryFile, accuracies, describe
+
+
+def row(epoch, test, val=None):
+    return {"epoch": epoch, "test_accuracy": test} | ({} if val is None else {"val_accuracy": val})
+
+
+def test_the_three_accuracies():
+    history = [row(1, 0.95, 0.2), row(2, 0.8, 0.9), row(3, 0.85, 0.7), row(4, 0.7, 0.8)]
+    assert accuracies(history, first_final_epoch=3) == {
+        "test_accuracy_last": 0.7,
+        "test_accuracy_best_val": 0.8,  # epoch 2
+        "test_accuracy_best_test": 0.85,  # epoch 3; 0.95 came before the final sparsity
+    }
+
+
+def test_nothing_held_out_is_an_empty_cell():
+    assert accuracies([row(1, 0.5)], 1)["test_accuracy_best_val"] is None
+
+
+def test_rows_are_on_disk_as_soon_as_they_are_written(tmp_path):
+    path = tmp_path / "history.csv"
+    with HistoryFile(path) as file:
+        file.write({"epoch": 1, "loss": 0.1 + 0.2})
+        assert path.read_text() == "epoch,loss\n1,0.30000000000000004\n"
+
+
+def test_a_line_shows_what_matters():
+    values = {"train_loss": 0.5, "train_accuracy": 0.9, "sparsity": 0.98, "images_per_s": 1234.5}
+    text = describe(row(3, 0.8765) | values, epochs=20)
+    assert "epoch   3/20" in text
+    assert "test 87.65%" in text
+    assert "sparsity 98.00%" in text

@@ -1,0 +1,386 @@
+"""The report, read back as a reader gets it: HTML parsed, numbers checked by eye against the runs written here."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+
+from granet.types import UserError
+from pipeline.report import page as report
+from pipeline.report.results import cells, read
+from pipeline.training.cell import Cell
+from tests.helpers.runs import params_of, write_run
+
+DENSE = Cell("dense", "cifar10", "vgg19", 0)
+GRANET = Cell("sparse", "cifar10", "vgg19", 0, "granet", 0.95)
+IMAGES = {"train": 5000, "val": 500, "test": 1000}
+SEEDS = range(3)
+
+
+class Page(HTMLParser):
+    """Ids, links, what the page would fetch, and table rows as lists of texts (headings included)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.tags: set[str] = set()
+        self.rows: list[list[str]] = []
+        self._in_cell = False
+        self.feed(text)
+        self.rows = [[" ".join(field.split()) for field in row] for row in self.rows]
+
+    def handle_starttag(self, tag, attrs):
+        values = {key: value or "" for key, value in attrs}
+        self.tags.add(tag)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values["href"]] if tag == "a" else []
+        self.fetched += [values[key] for key in ("src", "srcset", "data") if key in values]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data):
+        if self._in_cell:
+            self.rows[-1][-1] += data
+
+    def row(self, label: str) -> list[str]:
+        """The fields of the first row with that label."""
+        return next(row[1:] for row in self.rows if row[0] == label)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return params_of(
+        datasets=["cifar10"],
+        models=["vgg19"],
+        methods=["gmp", "granet", "granet_s2s", "static"],
+        sparsities=[0.95, 0.98],
+        seeds=list(SEEDS),
+    )
+
+
+@pytest.fixture(scope="module")
+def made(params, tmp_path_factory):
+    """A report whose 98 % column is empty but for one seed of GMP; RigL is not in the grid, Static never ran."""
+    root = tmp_path_factory.mktemp("report")
+    accuracies = {
+        DENSE: (0.93, 0.94, 0.95),
+        GRANET: (0.90, 0.92, 0.94),
+        replace(GRANET, method="granet_s2s"): (0.89, 0.90, 0.91),
+        replace(GRANET, method="gmp"): (0.90, 0.91, 0.92),
+        replace(GRANET, stage="reinit"): (0.88, 0.88, 0.88),
+        replace(GRANET, stage="retrain", rewind="lth"): (0.91, 0.91, 0.91),
+    }
+    for cell, values in accuracies.items():
+        for seed, value in zip(SEEDS, values, strict=True):
+            write_run(
+                root / "runs",
+                params,
+                replace(cell, seed=seed),
+                [value - 0.3, value - 0.1, value],
+                best_val=value - 0.01,
+                best_test=value + 0.01,
+                num_images=IMAGES,
+                experiment_id="4",
+            )
+    gmp = replace(GRANET, method="gmp", sparsity=0.98, seed=1)
+    write_run(root / "runs", params, gmp, [0.85], num_images=IMAGES, run_id=None)
+    out = root / "reports"
+    metrics = report.write(read(params, root / "runs"), out)
+    return out, metrics
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    return Page((made[0] / "report.html").read_text())
+
+
+def test_ours_the_paper_and_the_difference(page):
+    # Table 2, VGG-19, CIFAR-10, 95 %: GraNet (si = 0) 93.72 ± 0.11; ours 90, 92, 94: mean 92, std 2
+    ours_paper_difference = "92.00 ± 2.00 n = 3 93.72 ± 0.11 −1.72"
+    cifar10 = ["93.80 ± 0.10", ours_paper_difference, "93.63 ± 0.08"]
+    assert page.row("GraNet (si = 0)") == [*cifar10, "73.74 ± 0.30", "73.10 ± 0.04", "72.35 ± 0.26"]
+    assert page.row("GraNet (si = 0.5)")[1] == "90.00 ± 1.00 n = 3 93.66 ± 0.07 −3.66"
+
+
+def test_the_dense_model_stands_over_all_sparsities(page):
+    # Table 1, VGG-19: 93.85 ± 0.05 on CIFAR-10, 73.43 ± 0.08 on CIFAR-100
+    assert page.row("VGG-19 (Dense)") == ["94.00 ± 1.00 n = 3 93.85 ± 0.05 +0.15", "73.43 ± 0.08"]
+    assert page.row("VGG-19 on CIFAR-10")[-1] == "94.00 ± 1.00 n = 3 93.85 ± 0.05 +0.15"
+
+
+def test_a_single_seed_shows_no_std_and_how_many_were_asked_for(page):
+    assert page.row("GMP")[2] == "85.00 n = 1 of 3 93.52 ± 0.03 −8.52"
+
+
+def test_a_missing_cell_is_empty(page):
+    assert page.row("Static (ERK)") == ["", ""]
+    assert page.row("SNIP")[0] == "93.63 quoted"
+
+
+def test_reinit_and_retrain_rows(page):
+    texts = [row for row in page.rows if row[0] == "GraNet (si = 0)"]
+    assert ["92.00 ± 2.00 n = 3", "88.00 ± 0.00 n = 3", "−4.00", "", "", ""] in [row[1:] for row in texts]
+    # Table 6, VGG-19, CIFAR-10: LTH at 95 % 93.29 ± 0.05, at 98 % 92.46 ± 0.08
+    assert page.row("+ LTH")[1:3] == ["91.00 ± 0.00 n = 3 93.29 ± 0.05 −2.29", "92.46 ± 0.08"]
+    assert page.row("+ LRR")[1] == "93.72 ± 0.06"
+
+
+def test_the_claims_come_first_with_a_verdict_each(page, made):
+    text = unescape((made[0] / "report.html").read_text())
+    assert text.index('id="claims"') < text.index('id="table1"') < text.index('id="table2"')
+    # the runs are too short for the paper's settings: 20 epochs, 5,000 images
+    assert "None of 15 claims about the CIFAR experiments is tested in the paper's settings" in text
+    assert "VGG-19 on CIFAR-10 (20 of 160 epochs" in text
+    place = next(row for row in page.rows if row[0] == "VGG-19 on CIFAR-10, 95 %")
+    # GraNet (si = 0.5) against RigL has no run; the first claim at 95 % is GraNet against its reinitialised networks
+    assert place[1:4] == ["92.00 ± 2.00 n = 3", "88.00 ± 0.00 n = 3", "+4.00"]
+
+
+def test_differences_are_tested_where_there_are_three_seeds(page):
+    tested = [row[1:] for row in page.rows if row[0] == "GraNet (si = 0.5)" and len(row) == 7]
+    # 90, 1 against 92, 2: t = -2 / sqrt(5/3) = -1.55 with 2.9 degrees of freedom
+    assert ["", "−2.00 p = 0.221", "", "", "", ""] in tested
+
+
+def test_three_accuracies_and_like_beside_like(page):
+    rows = [row[1:] for row in page.rows if row[0] == "GraNet (si = 0)" and len(row) == 6 and row[2]]
+    # last 92, at the best validation epoch 91, best test epoch 93: 93 - 93.72
+    assert rows[0] == [
+        "92.00 ± 2.00 n = 3",
+        "91.00 ± 2.00 n = 3",
+        "93.00 ± 2.00 n = 3",
+        "93.72 ± 0.11",
+        "−0.72",
+    ]
+
+
+def test_flops_are_ratios_to_dense_and_called_theoretical(page, made):
+    rows = [row[1:] for row in page.rows if row[0] == "GraNet (si = 0)"]
+    assert ["0.200 ± 0.000", "0.100 ± 0.000", "", ""] in rows
+    text = " ".join((made[0] / "report.html").read_text().split())
+    assert "Masks only simulate sparsity, so these FLOPs are theoretical, not measured." in text
+
+
+def test_departures_from_the_paper_stand_beside_its_numbers(made):
+    for name in ("report.html", "report.md"):
+        text = " ".join((made[0] / name).read_text().split())
+        assert "20 of 160 epochs, 5,000 of 45,000 training images, 1,000 of 10,000 test images" in text
+        assert "best test epoch" in text
+
+
+def test_every_link_leads_somewhere(page):
+    anchors = [link.removeprefix("#") for link in page.links if link.startswith("#")]
+    assert len(anchors) > 50
+    assert set(anchors) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_every_run_is_named_with_stage_and_mlflow_run(page, params, made):
+    rows = {row[0]: row for row in page.rows}
+    runs = read(params, made[0].parent / "runs").runs
+    for stage, run_id in zip(runs["dvc_stage"], runs["run_id"], strict=True):
+        assert rows[stage][-1] == (run_id or "not tracked")
+
+
+def test_mlflow_links_name_experiment_and_run(page, params, made):
+    run = read(params, made[0].parent / "runs").runs.iloc[0]
+    assert f"http://127.0.0.1:5000/#/experiments/4/runs/{run.run_id}" in page.links
+
+
+def test_html_is_one_file_without_script(page, made):
+    assert page.fetched
+    assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
+    assert not page.tags & {"script", "link", "iframe", "object"}
+    style = re.search(r"<style>.*?</style>", (made[0] / "report.html").read_text(), re.DOTALL)
+    assert style and not re.search(r"@import|url\(", style.group())
+
+
+def test_markdown_has_the_same_numbers_and_its_pictures(made):
+    out = made[0]
+    text = (out / "report.md").read_text()
+    ours = "[92.00 ± 2.00](#sparse-cifar10-vgg19-granet-0.95) (n = 3)<br>paper 93.72 ± 0.11, −1.72"
+    assert f"| GraNet (si = 0) | paper 93.80 ± 0.10 | {ours} | paper 93.63 ± 0.08 |" in text
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert len(pictures) == 4
+    assert all((out / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    assert set(re.findall(r"\]\(#(.*?)\)", text)) <= set(re.findall(r'<a id="(.*?)">', text))
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert tables
+    for table in tables:
+        assert len({len(re.sub(r"\\\|", "", line).split("|")) for line in table.splitlines()}) == 1, table
+
+
+def test_metrics_are_fractions_for_dvc(made):
+    out, metrics = made
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert metrics["cifar10-vgg19"]["granet-0.95"] == 0.92
+    assert metrics["cifar10-vgg19"]["gmp-0.98"] == 0.85
+
+
+def test_missing_runs_are_counted_and_named(made):
+    text = (made[0] / "report.html").read_text()
+    # of 3 dense, 24 sparse, 12 reinitialised and 12 retrained runs: 3, 10, 3 and 3 are there
+    assert "19 of 51 runs of the grid are in this report" in text
+    assert "<code>sparse@cifar10-vgg19-static-0.95-0</code>" in text
+
+
+def test_two_reports_of_the_same_runs_are_the_same_bytes(params, made, tmp_path):
+    report.write(read(params, made[0].parent / "runs"), tmp_path)
+    for path in sorted(made[0].rglob("*.*")):
+        assert (tmp_path / path.relative_to(made[0])).read_bytes() == path.read_bytes(), path
+
+
+def test_an_experiment_name_cannot_inject_html(params, tmp_path):
+    odd = replace(params, tracking=replace(params.tracking, experiment="<script>x</script>"))
+    write_run(tmp_path / "runs", odd, DENSE, [0.9], num_images=IMAGES)
+    report.write(read(odd, tmp_path / "runs"), tmp_path / "reports")
+    assert "script" not in Page((tmp_path / "reports/report.html").read_text()).tags
+
+
+def test_a_data_set_that_is_not_in_the_paper_has_no_paper_columns(tmp_path):
+    params = params_of(methods=["granet"], reinit=["granet"])
+    write_run(tmp_path / "runs", params, Cell("sparse", "digits", "resnet20", 0, "granet", 0.98), [0.9])
+    report.write(read(params, tmp_path / "runs"), tmp_path / "reports")
+    text = (tmp_path / "reports/report.html").read_text()
+    assert Page(text).row("GraNet (si = 0)") == ["90.00 n = 1"]
+    assert "ResNet-20 is not in the paper's table, so nothing stands beside these numbers." in text
+    assert "Paper: arXiv" not in text
+
+
+@pytest.mark.parametrize(
+    ("grid", "sections"),
+    [
+        ({}, ["claims", "table1", "three", "protocol", "runs"]),
+        (
+            {"methods": ["gmp", "dsr"], "after": ["imp"]},
+            [
+                "claims",
+                "table2",
+                "further",
+                "accuracy",
+                "flops",
+                "curves",
+                "layers",
+                "three",
+                "protocol",
+                "runs",
+            ],
+        ),
+        (
+            {"methods": ["gmp"], "reinit": ["gmp"]},
+            [
+                "claims",
+                "table2",
+                "figure4",
+                "accuracy",
+                "flops",
+                "curves",
+                "layers",
+                "three",
+                "protocol",
+                "runs",
+            ],
+        ),
+    ],
+)
+def test_sections_without_content_are_left_out(tmp_path, grid, sections):
+    params = params_of(**{"methods": [], "after": [], "reinit": [], "retrain": [], "rewinds": []} | grid)
+    for cell in cells(params):
+        write_run(tmp_path / "runs", params, cell, [0.8, 0.9])
+    report.write(read(params, tmp_path / "runs"), tmp_path / "reports")
+    text = (tmp_path / "reports/report.html").read_text()
+    nav = re.findall(r'<a href="#(\w+)">', text[text.index("<nav") : text.index("</nav>")])
+    assert nav == re.findall(r'<h2 id="(\w+)">', text) == sections
+    headings = re.findall(r"^## (.*)", (tmp_path / "reports/report.md").read_text(), re.MULTILINE)
+    assert len(headings) == len(sections)
+    assert (tmp_path / "reports/figures").is_dir()  # DVC asks for it, also where nothing is drawn
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """Table 4 on a small ImageNet: the dense network and two of GraNet's three initial sparsities have run."""
+    root = tmp_path_factory.mktemp("imagenet")
+    params = params_of(seeds=[0], methods=["granet", "granet_s2s"], reinit=[], retrain=[], rewinds=[])
+    own = {
+        "granet": params.methods["granet"] | {"tf": "1ep"},
+        "granet_si06": params.methods["granet"] | {"si": 0.6},
+    }
+    grid = {"datasets": ["imagenet"], "models": ["resnet50"], "sparsities": [0.9]}
+    params = replace(
+        params,
+        grid=replace(params.grid, **grid, methods=["granet", "granet_s2s", "granet_si06"]),
+        methods=params.methods | own,
+        train=replace(
+            params.train, lr_drops=[0.3, 0.6], warmup_epochs=1.0, weight_decay=1e-4, decay_norm=False
+        ),
+    )
+    for method in (None, "granet", "granet_s2s"):
+        cell = Cell(
+            "sparse" if method else "dense", "imagenet", "resnet50", 0, method, 0.9 if method else None
+        )
+        write_run(root / "runs", params, cell, [0.3, 0.5], num_images=IMAGES)
+    metrics = report.write(read(params, root / "runs"), root / "reports")
+    return root / "reports", metrics
+
+
+def test_table_4_and_figure_15(imagenet):
+    out, metrics = imagenet
+    text = (out / "report.html").read_text()
+    page = Page(text)
+    # Table 4: GraNet from 0.5 reaches 74.5 with 0.25 and 0.20 of the FLOPs; ours 50.0, 0.2 and 0.1
+    row = ["0.5", "0.9", "50.00 n = 1 74.50 −24.50", "0.20× 0.25×", "0.10× 0.20×"]
+    assert page.row("GraNet (si = 0.5)") == row
+    assert page.row("GraNet (si = 0.6)")[2:] == ["74.40", "0.25×", "0.22×"]
+    assert re.findall(r'<h2 id="(\w+)">', text)[:3] == ["table4", "figure15", "accuracy"]
+    assert "RigL (own settings)" in [row[0] for row in page.rows]  # in print only
+    assert metrics == {"imagenet-resnet50": {"dense": 0.5, "granet-0.9": 0.5, "granet_s2s-0.9": 0.5}}
+    assert (out / "figures/dynamics-imagenet-resnet50.png").exists()
+    for name in ("report.html", "report.md"):
+        found = " ".join((out / name).read_text().split())
+        assert "20 of 100 epochs" in found
+        assert "5,000 of 1,281,167 training images" in found
+
+
+def test_the_protocol_on_imagenet_is_told(imagenet):
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", (imagenet[0] / "report.html").read_text()))
+    assert facts["Learning rate"] == "0.1, × 0.1 at 30 % and 60 % of the run, 1 warm-up epochs"
+    assert facts["Weight decay"] == "0.0001, not on BatchNorm"
+
+
+def test_the_report_on_imagenet_judges_no_claim_about_cifar(imagenet):
+    page = Page((imagenet[0] / "report.html").read_text())
+    assert not {"claims", "table1", "table2"} & set(page.ids)
+    anchors = {link.removeprefix("#") for link in page.links if link.startswith("#")}
+    assert anchors <= set(page.ids)
+
+
+def test_budgets_lie_beside_the_report(made):
+    # runs of this module have no weights, so no budget
+    assert (made[0] / "budgets.csv").read_text().startswith("group,layer,shape,parameters,active,sparsity")
+
+
+def test_methods_after_training_pay_for_the_dense_run(tmp_path):
+    params = params_of(methods=[], after=["sis"], reinit=[], retrain=[], rewinds=[])
+    sis = Cell("after", "digits", "resnet20", 0, "sis", 0.98)
+    write_run(tmp_path / "runs", params, sis, [0.9], training_ratio=1.1)
+    metrics = report.write(read(params, tmp_path / "runs"), tmp_path / "reports")
+    page = Page((tmp_path / "reports/report.html").read_text())
+    assert ["SIS", "1.100", "0.100"] in page.rows
+    assert metrics == {"digits-resnet20": {"sis-0.98": 0.9}}
+
+
+def test_the_report_takes_no_arguments():
+    with pytest.raises(UserError, match=r"'train.epochs=3': the report takes no arguments"):
+        report.main(["train.epochs=3"])

@@ -1,0 +1,90 @@
+"""Names that a reader sees."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.report.words import by_family, labels, stage_of, title
+from tests.helpers.runs import params_of
+
+
+def with_sections(**sections):
+    params = params_of()
+    return replace(params, methods=params.methods | sections)
+
+
+def test_sections_of_the_recipes_by_their_names():
+    assert labels(params_of()) == {
+        "dense": "Dense",
+        "static_uniform": "Static (uniform)",
+        "static_er": "Static (ER)",
+        "static": "Static (ERK)",
+        "small_dense": "Small-Dense",
+        "snip": "SNIP",
+        "grasp": "GraSP",
+        "synflow": "SynFlow",
+        "set": "SET",
+        "deep_r": "Deep-R",
+        "dsr": "DSR",
+        "snfs": "SNFS",
+        "rigl": "RigL",
+        "rigl_2020": "RigL (own settings)",
+        "rigl_itop": "RigL-ITOP",
+        "granet_s2s": "GraNet (si = 0.5)",
+        "gmp": "GMP",
+        "gmp_uniform": "GMP (uniform)",
+        "gmp_original": "GMP (original)",
+        "str": "STR",
+        "dpf": "DPF",
+        "granet": "GraNet (si = 0)",
+        "granet_uniform": "GraNet (uniform)",
+        "granet_2x": "GraNet 2x",
+        "one_shot": "One-shot",
+        "imp": "IMP",
+        "sis": "SIS",
+    }
+
+
+def test_names_come_from_the_values():
+    params = params_of()
+    moved = with_sections(granet_s2s=params.methods["granet_s2s"] | {"si": 0.8})
+    assert labels(moved)["granet_s2s"] == "GraNet (si = 0.8)"
+    longer = with_sections(granet_2x=params.methods["granet_2x"] | {"extend": 2.5})
+    assert labels(longer)["granet_2x"] == "GraNet 2.5x"
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        (
+            {"method": "granet", "drop_fraction": 0.3, "tf": "30ep"},
+            "GraNet (si = 0, tf 30ep, drop_fraction 0.3)",
+        ),
+        ({"method": "granet", "si": 0.5, "distribution": "uniform"}, "GraNet (si = 0.5, uniform)"),
+        ({"method": "gmp_original", "distribution": "global"}, "GMP (original, global)"),
+        ({"method": "snip", "num_images": 500}, "SNIP (num_images 500)"),
+        ({"method": "granet", "update_interval": "40it"}, "GraNet (si = 0)"),
+    ],
+)
+def test_what_departs_from_the_defaults_is_in_the_name(values, name):
+    assert title(values) == name
+
+
+def test_two_sections_never_share_a_name():
+    section = params_of().methods["granet"]
+    named = labels(with_sections(granet_s2s=section, mine=section | {"si": 0.6}))
+    assert named["granet"] == "GraNet (si = 0)"
+    assert named["granet_s2s"] == "GraNet (si = 0), granet_s2s"
+    assert named["mine"] == "GraNet (si = 0.6), mine"
+    assert len(set(named.values())) == len(named)
+
+
+def test_a_method_without_a_display_name_shows_its_section():
+    assert labels(with_sections(odd={"method": "odd"}))["odd"] == "odd"
+
+
+def test_methods_stand_in_the_order_of_table_2():
+    params = params_of(methods=["granet", "gmp", "static", "granet_s2s", "rigl"], after=["sis"])
+    # before training; sparse to sparse; dense to sparse; after: as the grid has them within a family
+    assert by_family(params) == ["static", "granet_s2s", "rigl", "granet", "gmp", "sis"]
+    assert [stage_of(params, section) for section in ("gmp", "sis")] == ["sparse", "after"]

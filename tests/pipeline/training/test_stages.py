@@ -1,0 +1,175 @@
+"""The stage modules as commands: alone, with bad input, and killed."""
+
+import csv
+import json
+import shutil
+import signal
+import time
+
+import pytest
+
+from granet.training.history import TIME_COLUMNS
+from tests.helpers.project import SMALL, Project
+
+pytestmark = pytest.mark.xdist_group("stages")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone with the small recipe and its digits prepared."""
+    project = Project(tmp_path_factory.mktemp("stages"))
+    project.python("pipeline.params", *SMALL)
+    project.python("pipeline.prepare")
+    return project
+
+
+def history(path):
+    with path.open() as file:
+        return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(file)]
+
+
+def test_a_killed_run_goes_on_and_ends_bit_identical(project):
+    """SIGKILL after the first checkpoint of eight epochs."""
+    command = ["python", "-m", "pipeline.sparse", "method=granet", "train.epochs=8", "train.precision=fp32"]
+    project.run(*command, "out=whole")
+    killed = project.start(*command, "out=killed")
+    for _ in range(600):
+        if list((project.folder / ".checkpoints").glob("*/last.pt")):
+            break
+        time.sleep(0.1)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    resumed = project.run(*command, "out=killed")
+    assert "goes on after epoch" in resumed.stdout
+    whole, again = (project.folder / name for name in ("whole", "killed"))
+    assert history(again / "history.csv") == history(whole / "history.csv")
+    for file in ("model.safetensors", "masks.safetensors", "metrics.json"):
+        assert (again / file).read_bytes() == (whole / file).read_bytes(), file
+    assert not list((project.folder / ".checkpoints").iterdir())
+
+
+def test_two_runs_of_one_configuration_at_once_do_not_meet(project):
+    command = [
+        "python",
+        "-m",
+        "pipeline.sparse",
+        "method=set",
+        "set.update_interval=1",
+        "train.precision=fp32",
+    ]
+    both = [project.start(*command, f"out=twin{i}") for i in (1, 2)]
+    printed = [run.communicate()[0] for run in both]
+    assert [run.returncode for run in both] == [0, 0], printed
+    weights = [(project.folder / f"twin{i}/model.safetensors").read_bytes() for i in (1, 2)]
+    assert weights[0] == weights[1]
+    ids = [
+        json.loads((project.folder / f"twin{i}/summary.json").read_text())["tracking"]["run_id"]
+        for i in (1, 2)
+    ]
+    assert len(set(ids)) == 2
+    assert not list((project.folder / ".checkpoints").iterdir())
+
+
+def test_overrides_do_not_touch_the_results_of_the_pipeline(project):
+    project.python("pipeline.dense", "train.epochs=1", "seed=5")
+    assert (project.folder / "scratch/dense/digits-resnet20-5/metrics.json").exists()
+    assert not (project.folder / "runs").exists()
+
+
+def test_a_summary_says_what_was_run_and_what_came_out(project):
+    project.python("pipeline.dense", "out=summary")
+    summary = json.loads((project.folder / "summary/summary.json").read_text())
+    assert summary["config"]["train"]["epochs"] == 2
+    assert summary["num_images"] == {"train": 120, "val": 40, "test": 80}
+    assert set(summary["accuracy"]) == {
+        "test_accuracy_last",
+        "test_accuracy_best_val",
+        "test_accuracy_best_test",
+    }
+    assert summary["flops"]["training"] == summary["flops"]["training_dense"]
+    assert len(summary["environment"]["git_revision"]) == 40
+    assert summary["tracking"]["run_id"]
+
+
+def test_an_extended_method_trains_longer_and_is_compared_with_one_dense_run(project):
+    project.python("pipeline.sparse", "method=granet_2x", "out=longer")
+    summary = json.loads((project.folder / "longer/summary.json").read_text())
+    assert (summary["epochs"], len(history(project.folder / "longer/history.csv"))) == (4, 4)
+    assert summary["config"]["train"]["epochs"] == 2
+    assert summary["config"]["hyperparameters"]["extend"] == 2.0
+    forward = summary["flops"]["inference_dense"]
+    assert (
+        summary["flops"]["training_dense"] == 3 * forward * 120 * 2
+    )  # 120 images, the 2 epochs of a dense run
+
+
+def test_after_training_starts_from_the_dense_run_and_counts_its_cost(project):
+    """Two rounds of IMP, from a dense run that lies where DVC puts it."""
+    project.python("pipeline.dense", "seed=3")
+    try:
+        project.python("pipeline.after", "method=imp", "seed=3", "imp.prune_fraction=0.86", "out=imp")
+    finally:
+        shutil.rmtree(project.folder / "runs")
+    metrics = json.loads((project.folder / "imp/metrics.json").read_text())
+    summary = json.loads((project.folder / "imp/summary.json").read_text())
+    assert summary["epochs"] == 4
+    assert metrics["sparsity"] == pytest.approx(0.98, abs=1e-5)
+    assert metrics["train_flops_ratio"] > 1  # the dense run alone is 1
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("after", [], "the grid of params.yaml has no method for the after stage; add method=..."),
+        ("after", ["method=sis"], "dvc repro dense@digits-resnet20-0"),
+        ("after", ["method=gmp"], "method='gmp' belongs to the sparse stage"),
+        ("sparse", ["method=sis"], "method='sis' belongs to the after stage"),
+        ("sparse", ["granet.update_interval=often"], "granet.update_interval='often' is no interval"),
+        ("sparse", ["gmp.extend=0"], "gmp.extend=0.0 must be at least 1"),
+        ("sparse", ["method=magic"], "method='magic' is no section of params.yaml"),
+        ("sparse", ["sparsity=dense"], "sparsity='dense' is not valid"),
+        ("sparse", ["sparsity=1.5"], "sf=1.5 must lie in [0, 1)"),
+        ("sparse", ["train.epoch=3"], "train.epoch is an unknown key; did you mean epochs?"),
+        ("sparse", ["granet.si=0.99"], "si=0.99"),
+        ("sparse", ["model=resnet21"], "resnet21"),
+        ("sparse", ["dataset=cifar10"], "data/prepared/cifar10/index.json is missing"),
+        ("sparse", ["data.loader=dali"], "data.loader='dali' is unknown"),
+        ("dense", ["sparsity=0.9"], "sparsity is an unknown key of the dense stage"),
+        ("reinit", ["seed=77"], "dvc repro sparse@digits-resnet20-gmp-0.98-77"),
+        ("retrain", ["rewind=later"], "rewind='later' is unknown"),
+        ("sparse", ["data.train_size=50"], "data.train_size=50: the data are prepared already"),
+        ("sparse", ["out=/proc/x"], "/proc/x"),
+        ("prepare", ["dataset=mnist"], "dataset='mnist' is unknown"),
+        ("prepare", ["data.train_size=99999"], "data.train_size=99999"),
+        ("prepare", ["dataset=cifar10", "data.root=nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_gets_one_line_before_any_work(project, module, arguments, message):
+    before = sorted(project.folder.rglob("*.safetensors"))
+    done = project.python(f"pipeline.{module}", *arguments, check=False)
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert sorted(project.folder.rglob("*.safetensors")) == before
+
+
+def test_a_beton_cut_short_is_refused_by_name(project):
+    path = project.folder / "data/prepared/digits/train.beton"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[: len(whole) // 2])
+        done = project.python("pipeline.dense", check=False)
+    finally:
+        path.write_bytes(whole)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "train.beton" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "module", ["params", "prepare", "dense", "sparse", "after", "reinit", "retrain", "report"]
+)
+def test_help_names_the_command_and_its_keys(project, module):
+    shown = project.python(f"pipeline.{module}", "--help").stdout
+    assert f"python -m pipeline.{module}" in shown

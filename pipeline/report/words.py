@@ -7,8 +7,8 @@ from typing import Any
 
 from granet.methods import METHODS
 from granet.studies.plasticity import parse_network
-from pipeline.params.files import Params
-from pipeline.params.schema import ABOUT, section_schema
+from pipeline.params.files import Params, section_texts
+from pipeline.params.schema import section_schema
 from pipeline.training.cell import Cell
 
 METHOD_NAMES = {
@@ -129,7 +129,7 @@ def labels(params: Params) -> dict[str, str]:
     first = sorted(params.methods, key=lambda section: section not in METHODS)
     for section in first:
         name = title(params.methods[section], unknown=section)
-        known = section in METHODS or section in ABOUT or section in IMAGENET_SECTIONS
+        known = section in METHODS or section in section_texts() or section in IMAGENET_SECTIONS
         taken = name in found.values() and section != "dense"
         found[section] = name if name == section or (known and not taken) else f"{name}, {section}"
     return found

@@ -11,8 +11,8 @@ retrain    dataset model method sparsity seed rewind  the mask from initial (rew
 pretrain   dataset model network seed                 a network of the plasticity study: element-0.9, filter-0.5
 
 A method is a section of params.yaml. Keys left out are the first entries of the grid there. After, reinit and retrain
-need the finished run that they start from, in runs/. With section.key=value overrides the results go to scratch/STAGE/<run>,
-else to runs/STAGE/<run>. An interrupted run goes on from its last finished epoch.
+need the finished run that they start from, in runs/. With section.key=value overrides the results go to
+scratch/STAGE/<run>, else to runs/STAGE/<run>. An interrupted run goes on from its last finished epoch.
 """
 
 import sys

@@ -133,8 +133,8 @@ class RunFolder:
                 f"{self.path / SUMMARY} has no {missing[0]}: it is of no network, or of another version; "
                 f"{self.remedy}"
             )
-        shape = tuple(values["image_shape"])
-        return Summary(**{name: values[name] for name in names} | {"image_shape": shape})
+        values["image_shape"] = tuple(values["image_shape"])
+        return Summary(**{name: values[name] for name in names})
 
     def weights(self) -> Tensors:
         """Final weights and buffers by name, on the CPU."""

@@ -49,7 +49,9 @@ def test_comments_docstrings_and_formatting_change_nothing(source, file):
     before, path = digests(), source / "granet" / file
     tree = ast.parse(path.read_text())
     tree.body[0] = ast.Expr(ast.Constant("Another docstring."))
-    path.write_text(f"# a comment\n\n\n{ast.unparse(tree)}")  # which drops all comments and breaks lines elsewhere
+    path.write_text(
+        f"# a comment\n\n\n{ast.unparse(tree)}"
+    )  # which drops all comments and breaks lines elsewhere
     assert changed(before) == set()
 
 
@@ -79,7 +81,9 @@ def test_a_module_changes_the_sections_that_import_it(source, file, expected):
     assert changed(before) == expected
 
 
-@pytest.mark.parametrize("file", ["report/page.py", "launch/plan.py", "tracking/client.py", "params/checks.py"])
+@pytest.mark.parametrize(
+    "file", ["report/page.py", "launch/plan.py", "tracking/client.py", "params/checks.py"]
+)
 def test_report_launcher_tracking_and_checks_change_nothing(source, file):
     before = digests()
     append(source / "pipeline" / file, "ANOTHER_VALUE = 1")
@@ -88,7 +92,9 @@ def test_report_launcher_tracking_and_checks_change_nothing(source, file):
 
 def test_a_new_method_leaves_the_others_alone(source):
     before = digests()
-    (source / "granet/methods/another.py").write_text('"""Another method."""\n\n\ndef another():\n    return 1\n')
+    (source / "granet/methods/another.py").write_text(
+        '"""Another method."""\n\n\ndef another():\n    return 1\n'
+    )
     append(source / "granet/methods/__init__.py", "from granet.methods.another import another")
     assert changed(before) == set()
 

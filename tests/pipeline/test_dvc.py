@@ -10,8 +10,6 @@ import yaml
 
 from tests.helpers.project import ROOT, SMALL, Project
 
-pytestmark = pytest.mark.xdist_group("dvc")
-
 RECIPE = (*SMALL, "grid.after=[one_shot]")
 CELL = "digits-resnet20"
 GRANET = f"{CELL}-granet-0.98-0"

@@ -10,8 +10,6 @@ import pytest
 
 from tests.helpers.project import Project
 
-pytestmark = pytest.mark.xdist_group("plasticity")
-
 TINY = (
     "recipe=plasticity_quick",
     "data.train_size=120",

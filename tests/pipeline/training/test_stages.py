@@ -11,8 +11,6 @@ import pytest
 from granet.training.history import TIME_COLUMNS
 from tests.helpers.project import SMALL, Project
 
-pytestmark = pytest.mark.xdist_group("stages")
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):

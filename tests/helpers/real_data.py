@@ -1,7 +1,7 @@
 """Real images for tests, where the environment variable GRANET_TEST_DATA names a folder that has them.
 
-It may hold imagenette/ (photographs in the ImageNet layout) and cifar10/ (all of CIFAR-10 as sheets of 50 x 50 images in
-WebP, with labels and file names). Without it the tests use digits and generated photographs in the same layouts.
+It may hold imagenette/ (photographs in the ImageNet layout) and cifar10/ (all of CIFAR-10 as sheets of 50 x 50 images
+in WebP, with labels and file names). Without it the tests use digits and generated photographs in the same layouts.
 """
 
 import os

@@ -14,6 +14,7 @@ import pytest
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.server import connect
 from pipeline.workspace import tracking_uri
+from tests.helpers.project import ROOT
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_a_failed_run_is_marked(workspace):
 
 def test_six_processes_open_a_new_database_at_once(workspace):
     def initialise(_):
-        command = [sys.executable, "-c", "from pipeline.tracking import connect; connect()"]
+        command = [sys.executable, "-c", "from pipeline.tracking.server import connect; connect()"]
         return subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
 
     with ThreadPoolExecutor(6) as pool:
@@ -141,7 +142,7 @@ def test_flatten():
 def test_a_caller_that_is_killed_leaves_a_killed_run(workspace):
     code = """
 import os, signal
-from pipeline.tracking import Tracker
+from pipeline.tracking.client import Tracker
 tracker = Tracker()
 tracker.start("exp", "run", params={}, tags={})
 tracker.metrics({"train_loss": 1.0}, step=1)

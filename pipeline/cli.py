@@ -1,9 +1,35 @@
-"""What every ``python -m pipeline.X`` does around its work: help, one line for bad input, a clean Ctrl-C."""
+"""What every ``python -m pipeline.X`` does around its work: arguments, help, one line for bad input, a clean Ctrl-C."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from granet.types import UserError
+
+
+def parse(
+    arguments: Sequence[str], keys: Collection[str], command: str, *, overrides: bool = False
+) -> tuple[dict[str, str], list[str]]:
+    """Arguments key=value as a dict, and the ``overrides`` section.key=value as they are written.
+
+    Raises UserError for a key that the ``command`` does not have, one that comes twice or without a value, and for
+    overrides where it takes none.
+    """
+    values: dict[str, str] = {}
+    others: list[str] = []
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if overrides and "." in key:
+            others.append(text)
+        elif not equals or key not in keys:
+            takes = ", ".join(keys) + (" and section.key=value" if overrides else "")
+            raise UserError(f"{text!r} is no argument of {command}; write key=value: it takes {takes}")
+        elif not value:
+            raise UserError(f"{key}= is empty; write a value behind it, or leave it out")
+        elif key in values:
+            raise UserError(f"{key}={value} comes twice; leave one out")
+        else:
+            values[key] = value
+    return values, others
 
 
 def run_main(main: Callable[[list[str]], object], help_text: str | None, arguments: list[str]) -> None:

@@ -8,18 +8,14 @@ FLOPs, latency and bytes before and after. DIR is runs/export/<run> for a run of
 exports/<stage>/<run>. Needs the packages of requirements-export.txt, which `make setup` installs.
 """
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from granet.deploy.latency import latencies
@@ -27,109 +23,51 @@ from granet.deploy.onnx import onnx_outputs, to_onnx
 from granet.deploy.packed import save_packed
 from granet.deploy.shrink import shrink
 from granet.flops import inference_flops
-from granet.models import build
 from granet.training.run import pick_device
-from granet.types import Masks, Tensors, UserError
-from pipeline.cli import run_main
-from pipeline.training.environment import git, hardware
+from granet.types import UserError
+from pipeline import cli, code
+from pipeline.training.cell import RUNS
+from pipeline.training.environment import hardware, provenance, versions
+from pipeline.training.folder import MODEL, SUMMARY, RunFolder
 
+EXPORTS = Path("exports")
 BATCH_SIZES = (1, 128)
-IMAGE_SIZE = 32
-"""Height and width of every dataset's images but an imagefolder's, whose size the run's configuration states."""
 COMPARED = 16
 """Random images on which outputs are compared."""
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A finished run: its summary, weights and buffers, and masks."""
-
-    summary: dict[str, Any]
-    weights: Tensors
-    masks: Masks
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The configuration it was trained by."""
-        return self.summary["config"]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of its images."""
-        size = self.config["data"]["image_size"] or IMAGE_SIZE
-        return (3, size, size)
-
-    def model(self) -> nn.Module:
-        """The trained network, on the CPU and in eval mode."""
-        model = build(self.config["model"], num_classes=len(self.weights["fc.weight"]))
-        model.load_state_dict(self.weights)
-        return model.eval()
-
-
 def main(arguments: Sequence[str]) -> None:
     """Export one run."""
-    folder, out = parse(arguments)
-    run = read(folder)
-    if out is None:
-        stage, name = run.config["stage"], run.summary["name"]
-        out = Path("runs/export" if stage == "pretrain" else f"exports/{stage}") / name
-    model = run.model()
-    shrunk = shrink(model, run.masks)
-    out.mkdir(parents=True, exist_ok=True)
-    to_onnx(shrunk, out / "model.onnx", run.image_shape)
-    packed = save_packed(out / "packed.safetensors", run.weights, run.masks)
-    plain = (folder / "model.safetensors").stat().st_size
-    summary = {
-        "name": run.summary["name"],
-        "run": str(folder),
-        "dataset": run.config["dataset"],
-        "model": run.config["model"],
-        "network": run.config.get("network"),
-        "seed": run.config["seed"],
-        **compare(model, shrunk, out / "model.onnx", run.image_shape),
+    values, _ = cli.parse(arguments, ("run", "out"), "the export stage")
+    if "run" not in values:
+        raise UserError("run=FOLDER is missing: the folder of a finished run, e.g. run=runs/sparse/<run>")
+    run = RunFolder(Path(values["run"]))
+    summary = run.summary
+    stage = summary.config["stage"]
+    home = RUNS / "export" if stage == "pretrain" else EXPORTS / stage
+    out = RunFolder(Path(values.get("out", home / summary.name)))
+    model, masks = run.model(), run.masks()
+    shrunk = shrink(model, masks)
+    to_onnx(shrunk, out.path / "model.onnx", summary.image_shape)
+    packed = save_packed(out.path / "packed.safetensors", run.weights(), masks)
+    plain = run.file(MODEL).stat().st_size
+    exported = {
+        "name": summary.name,
+        "run": str(run.path),
+        **{key: summary.config.get(key) for key in ("dataset", "model", "network", "seed")},
+        **compare(model, shrunk, out.path / "model.onnx", summary.image_shape),
+        "image_shape": summary.image_shape,
+        "num_classes": summary.num_classes,
         "bytes": {"dense": plain, "packed": packed},
         "compression": plain / packed,
         "environment": {
             "hardware": hardware(pick_device("auto")),
-            "torch": torch.__version__,
-            "git_revision": git("rev-parse", "HEAD") or "none",
-            "git_dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
+            **versions(),
+            **provenance(code.digest("export", None), summary.environment["data_md5"]),
         },
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    show(summary, out)
-
-
-def parse(arguments: Sequence[str]) -> tuple[Path, Path | None]:
-    """The run's folder, and where the results go; None: where they go by default."""
-    given = {key: value for key, _, value in (text.partition("=") for text in arguments)}
-    if unknown := sorted(set(given) - {"run", "out"}):
-        raise UserError(f"{unknown[0]} is an unknown key of the export stage; it has run, out")
-    if empty := [key for key, value in given.items() if not value]:
-        raise UserError(f"{empty[0]} is empty; write {empty[0]}=FOLDER")
-    if "run" not in given:
-        raise UserError("run=FOLDER is missing: the folder of a finished run, e.g. run=runs/sparse/<run>")
-    return Path(given["run"]), Path(given["out"]) if "out" in given else None
-
-
-def read(folder: Path) -> Finished:
-    """A finished run's files. Raises UserError where the folder is not one of a run."""
-    if not folder.is_dir():
-        raise UserError(f"run={folder} is no folder; name the folder of a finished run")
-    for file in ("summary.json", "model.safetensors", "masks.safetensors"):
-        if not (folder / file).exists():
-            raise UserError(f"run={folder} is no finished run: it has no {file}")
-    try:
-        run = Finished(
-            json.loads((folder / "summary.json").read_text()),
-            load_file(folder / "model.safetensors"),
-            load_file(folder / "masks.safetensors"),
-        )
-        run.model()
-    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"run={folder} cannot be read: {reason}; train it again") from None
-    return run
+    out.write_json(SUMMARY, exported)
+    show(exported, out.path)
 
 
 def compare(
@@ -195,4 +133,4 @@ def show(summary: dict[str, Any], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main, __doc__, sys.argv[1:])
+    cli.run_main(main, __doc__, sys.argv[1:])

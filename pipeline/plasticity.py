@@ -11,25 +11,28 @@ else to runs/plasticity/<run>.
 """
 
 import csv
-import dataclasses
 import json
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
+from io import StringIO
 from statistics import fmean
 
-from granet.studies.plasticity import Branch, Row, branches, measure, parse_network, static
-from granet.training import checkpoint
+from granet.common.files import atomic
+from granet.studies.plasticity import Branch, Row, branches, measure, parse_network
 from granet.training.config import TrainConfig
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.training.cell import Cell, parse
-from pipeline.training.environment import environment
-from pipeline.training.run import Setup, Start, Work, opened
+from pipeline.training.arguments import run_of
+from pipeline.training.cell import Cell
+from pipeline.training.checkpoints import deciding
+from pipeline.training.folder import METRICS, SUMMARY, RunFolder
+from pipeline.training.run import Work, opened
+from pipeline.training.stages import pretrain
 
+BRANCHES = "branches.csv"
 COLUMNS = (
     *Branch.__annotations__,
     "lr",
@@ -43,36 +46,26 @@ COLUMNS = (
 )
 
 
-def start(given: Start) -> Setup:
-    """The model and the masks of the pre-trained network."""
-    assert given.cell.network is not None
-    model = given.build(given.cell.seed)
-    return Setup(model, static(given.cell.network, model))
-
-
 def main(arguments: Sequence[str]) -> None:
     """Measure the branches that are not there yet, and write all of them."""
-    cell, params, out = parse("plasticity", arguments)
-    config = params.plasticity
+    cell, params, folder = run_of("plasticity", arguments)
+    out, config = RunFolder(folder), params.plasticity
     assert cell.network is not None and cell.source is not None
+    source = RunFolder(cell.source.folder)
     wanted = branches(config, parse_network(cell.network)[0])
     if params.train.num_processes > 1:
         raise UserError(
             f"train.num_processes={params.train.num_processes}: the plasticity stage is one process, which branches "
             "through all of its grid; write 1"
         )
-    _check_training(cell.source, params.train)
-    with opened(cell, params, start) as work:
+    _check_training(source, params.train)
+    with opened(cell, params, pretrain) as work:
         continued = config.continued(work.run.config)
-        rows = _measured(work, cell, wanted, continued)
+        rows = _measured(work, cell, source, wanted, continued)
         shown = [rows[branch.name] for branch in wanted]
-        out.mkdir(parents=True, exist_ok=True)
-        with (out / "branches.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(shown)
+        atomic(out.path / BRANCHES, csv_of(shown).encode())
         metrics = mean_changes(shown)
-        (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        out.write_json(METRICS, metrics)
         work.tracker.metrics(metrics, step=0)
         summary = {
             "name": cell.name,
@@ -82,26 +75,38 @@ def main(arguments: Sequence[str]) -> None:
             "continued_epochs": continued,
             "num_branches": len(shown),
             "time_s": sum(row["time_s"] or 0.0 for row in shown),
-            "environment": environment(work.run, work.tags),
+            "image_shape": work.run.data.image_shape,
+            "num_classes": work.run.data.num_classes,
+            "environment": work.environment,
             "tracking": work.tracker.wait(),
         }
-        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-        work.tracker.artifacts(out / "branches.csv", out / "summary.json")
+        out.write_json(SUMMARY, summary)
+        work.tracker.artifacts(out.path / BRANCHES, out.path / SUMMARY)
 
 
-def _measured(work: Work, cell: Cell, wanted: list[Branch], continued: int) -> dict[str, Row]:
+def csv_of(rows: Sequence[Row]) -> str:
+    """branches.csv: a row per branch."""
+    text = StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _measured(
+    work: Work, cell: Cell, source: RunFolder, wanted: list[Branch], continued: int
+) -> dict[str, Row]:
     """Rows by the branch's name, the wanted ones and maybe more."""
-    assert cell.source is not None
     record = work.store / "branches.json"
     rows: dict[str, Row] = json.loads(record.read_text()) if record.exists() else {}
     missing = [branch for branch in wanted if branch.name not in rows]
-    final = _final_accuracy(cell.source)
+    final = source.json(METRICS)["test_accuracy_last"]
     began, epoch, state = time.monotonic(), 0, {}
     if wanted and len(missing) < len(wanted):
         print(f"{cell.name}: {len(wanted) - len(missing)} of {len(wanted)} branches are there already")
     for done, branch in enumerate(missing):
         if branch.epoch != epoch:
-            epoch, state = branch.epoch, _checkpoint(cell.source, branch.epoch)
+            epoch, state = branch.epoch, source.checkpoint(branch.epoch)
         seconds = (time.monotonic() - began) / max(done, 1) * (len(missing) - done)
         left = f", {timedelta(seconds=round(seconds))} left" if done else ""
         title = f"[{done + 1}/{len(missing)}{left}] {branch.name}"
@@ -121,45 +126,20 @@ def _measured(work: Work, cell: Cell, wanted: list[Branch], continued: int) -> d
                 {key: row[key] for key in ("before", "after", "change")}, step=work.run.epochs
             )
             rows[branch.name] = row | {"run_id": work.tracker.wait()["run_id"]}
-        _write(record, rows)
+        atomic(record, json.dumps(rows, indent=1).encode())
         shutil.rmtree(own)
     return rows
 
 
-def _write(path: Path, rows: dict[str, Row]) -> None:
-    """Whole or not at all: a kill must not cost what was measured before."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(rows, indent=1))
-    temporary.replace(path)
-
-
-def _check_training(source: Cell, train: TrainConfig) -> None:
+def _check_training(source: RunFolder, train: TrainConfig) -> None:
     """Raise UserError where the network was trained otherwise: its branches would follow another schedule."""
-    before = json.loads(_existing(source, "summary.json").read_text())["config"]["train"]
-    for key, value in dataclasses.asdict(train).items():
-        if key != "device" and before[key] != value:
+    before = source.summary.config["train"]
+    for key, value in deciding(train).items():
+        if before[key] != value:
             raise UserError(
-                f"train.{key}={value!r}, but {source.folder} was trained with {before[key]!r}; "
-                f"write that, or run the stage again: dvc repro pretrain@{source.name}"
+                f"train.{key}={value!r}, but {source.path} was trained with {before[key]!r}; "
+                f"write that, or {source.remedy}"
             )
-
-
-def _final_accuracy(source: Cell) -> float:
-    """Test accuracy of the unpruned run at its last epoch."""
-    return json.loads(_existing(source, "metrics.json").read_text())["test_accuracy_last"]
-
-
-def _checkpoint(source: Cell, epoch: int) -> dict:
-    """The unpruned run's state after an epoch."""
-    state = checkpoint.load(_existing(source, f"checkpoints/epoch-{epoch}.pt"))
-    assert state is not None
-    return state
-
-
-def _existing(source: Cell, file: str) -> Path:
-    if not (path := source.folder / file).exists():
-        raise UserError(f"{path} is missing; run the pretrain stage first: dvc repro pretrain@{source.name}")
-    return path
 
 
 def mean_changes(rows: Sequence[Row]) -> dict[str, float]:

@@ -13,10 +13,7 @@ from granet.data import DATASETS, Packing, prepare
 from granet.types import UserError
 from pipeline.cli import run_main
 from pipeline.params.files import load
-from pipeline.workspace import own_folder, root
-
-RAW = Path("data/raw")
-PREPARED = Path("data/prepared")
+from pipeline.workspace import PREPARED, RAW, own_folder, root
 
 
 def main(arguments: list[str]) -> None:

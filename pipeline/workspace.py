@@ -1,32 +1,14 @@
-"""Where things lie: the user's workspace, the tracking database, folders for unfinished work."""
+"""Where things lie: the user's workspace, prepared data, the tracking database, folders for unfinished work."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 
-@contextmanager
-def own_folder(parent: Path, key: str) -> Iterator[Path]:
-    """The folder parent/key, which a killed process with the same work may have left.
-
-    Two queued experiments may do the same work at once: then the second one gets a folder of its own.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    with (parent / f"{key}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            own = parent / f"{key}-{os.getpid()}"
-            try:
-                yield own
-            finally:
-                shutil.rmtree(own, ignore_errors=True)
-        else:
-            yield parent / key
-            Path(lock.name).unlink(missing_ok=True)
+RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 
 
 def root() -> Path:
@@ -37,3 +19,32 @@ def root() -> Path:
 def tracking_uri() -> str:
     """$MLFLOW_TRACKING_URI where set, else the workspace's own SQLite database."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+
+
+def checkpoints() -> Path:
+    """The folder of all unfinished work."""
+    return root() / ".checkpoints"
+
+
+@contextmanager
+def own_folder(parent: Path, key: str) -> Iterator[Path]:
+    """The folder parent/key, which a killed process with the same work may have left.
+
+    Two queued experiments may do the same work at once: then the second one gets a folder of its own. The file of the
+    lock stays: whoever takes it away while another process waits for it would let two into one folder.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(parent / f"{key}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        folder = parent / f"{key}-{os.getpid()}"
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    else:
+        try:
+            yield parent / key
+        finally:
+            lock.release()

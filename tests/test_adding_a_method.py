@@ -7,8 +7,6 @@ import pytest
 
 from tests.helpers.project import ROOT, Project
 
-pytestmark = pytest.mark.xdist_group("adding")
-
 PAGE = (ROOT / "docs/adding-a-method.md").read_text()
 SIZES = (
     "data.train_size=120",

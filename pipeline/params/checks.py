@@ -10,11 +10,11 @@ from granet.clock import Clock
 from granet.data import DATASETS, LOADERS, Packing
 from granet.method import Method
 from granet.models import MODELS
-from granet.retrain import REWINDS
 from granet.studies.plasticity import parse_network
 from granet.types import UserError
 from pipeline.params.schema import DataConfig, Params
 
+REWINDS = ("lth", "lrr")
 MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds", "pretrain", "export")
 """Lists of the grid without which there is still a dense run; their stages are then none."""
 

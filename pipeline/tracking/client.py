@@ -14,11 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-# A server that is down must not hold up training: without these, MLflow retries every call for minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
 
 class Tracker:
     """One MLflow run. Made early, so that MLflow is imported while the caller still gets ready; then `start`ed.

@@ -4,27 +4,25 @@ Usage, to make the database before several runs write to it: python -m pipeline.
 """
 
 import json
+import os
 import re
 import signal
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from filelock import FileLock
+
 from pipeline.workspace import root, tracking_uri
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-@contextmanager
-def _database_lock():
-    """Several processes that open a new SQLite database at once kill each other's migration."""
-    import fcntl
-
-    with (root() / "mlflow.db.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+# A server that is down must not hold up training: without these, MLflow retries every call for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def connect() -> "MlflowClient":
@@ -37,7 +35,8 @@ def connect() -> "MlflowClient":
 
     uri = tracking_uri()
     if uri.startswith("sqlite:"):
-        with _database_lock():
+        # Several processes that open a new SQLite database at once kill each other's migration.
+        with FileLock(root() / "mlflow.db.lock"):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             return client

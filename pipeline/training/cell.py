@@ -1,46 +1,49 @@
-"""One cell of the grid: what a training process is asked for, by DVC or on a command line."""
+"""One run of the grid, and the group of runs behind one mean: what DVC or a command line asks for."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from granet.types import UserError
-from pipeline.params.files import Params, load
+from pipeline.params.schema import Params
+from pipeline.training.stages import STAGES
 
-STAGE_KEYS = {
-    "dense": ("dataset", "model", "seed"),
-    "pretrain": ("dataset", "model", "network", "seed"),
-    "sparse": ("dataset", "model", "method", "sparsity", "seed"),
-    "after": ("dataset", "model", "method", "sparsity", "seed"),
-    "reinit": ("dataset", "model", "method", "sparsity", "seed"),
-    "retrain": ("dataset", "model", "method", "sparsity", "seed", "rewind"),
-    "plasticity": ("dataset", "model", "network", "seed"),
-    "export": ("dataset", "model", "network", "seed"),
-}
-SOURCES = {
-    "after": "dense",
-    "reinit": "sparse",
-    "retrain": "sparse",
-    "plasticity": "pretrain",
-    "export": "pretrain",
-}
-"""Stages that start from a finished run, and the stage of that run."""
-KEY_TYPES = {
-    "dataset": str,
-    "model": str,
-    "seed": int,
-    "method": str,
-    "sparsity": float,
-    "rewind": str,
-    "network": str,
-}
+RUNS, SCRATCH = Path("runs"), Path("scratch")
+
+
+@dataclass(frozen=True)
+class Group:
+    """A cell of the grid without its seed: the runs behind one mean. Keys that the stage does not have are None."""
+
+    stage: str
+    dataset: str
+    model: str
+    method: str | None = None
+    sparsity: float | None = None
+    rewind: str | None = None
+    network: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Unique among all groups.
+
+        >>> Group("sparse", "digits", "resnet20", method="gmp", sparsity=0.98).name
+        'sparse-digits-resnet20-gmp-0.98'
+        """
+        keys = [key for key in STAGES[self.stage].keys if key != "seed"]
+        return "-".join([self.stage, *(str(getattr(self, key)) for key in keys)])
+
+    def cell(self, seed: int) -> "Cell":
+        """The run of one seed."""
+        return Cell(**dataclasses.asdict(self), seed=seed)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run of a stage: a cell of the grid. Keys that the stage does not have are None."""
+    """One run of a stage: a cell of the grid. Keys that the stage does not have are None."""
 
     stage: str
     dataset: str
@@ -54,69 +57,85 @@ class Cell:
     @property
     def name(self) -> str:
         """The run's name: its folder under runs/<stage> and its item in DVC's matrix."""
-        return "-".join(str(getattr(self, key)) for key in STAGE_KEYS[self.stage])
+        return "-".join(str(getattr(self, key)) for key in STAGES[self.stage].keys)
+
+    @property
+    def dvc_stage(self) -> str:
+        """What DVC calls it, e.g. dense@digits-resnet20-0."""
+        return f"{self.stage}@{self.name}"
+
+    @property
+    def group(self) -> Group:
+        """All runs that differ from this one in the seed alone."""
+        values = dataclasses.asdict(self)
+        del values["seed"]
+        return Group(**values)
 
     @property
     def source(self) -> "Cell | None":
         """The finished run that this one starts from; None: it starts from scratch."""
-        stage = SOURCES.get(self.stage)
+        stage = STAGES[self.stage].source
         return dataclasses.replace(self, stage=stage) if stage else None
 
     @property
     def folder(self) -> Path:
         """Where DVC expects the results."""
-        return Path("runs") / self.stage / self.name
+        return RUNS / self.stage / self.name
 
     @property
     def schedule(self) -> str | None:
         """The section that says how long this run trains; None: the common schedule, as the dense run's."""
-        return self.method if self.stage in ("sparse", "after") else None
+        return self.method if STAGES[self.stage].own_schedule else None
+
+    @property
+    def code(self) -> str:
+        """The section whose code decides the result; training a fixed mask is dense training but for the mask."""
+        return "plasticity" if self.network is not None else self.schedule or "dense"
 
 
-def parse(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
-    """A stage's command line: cell keys (default: the grid's first entries), out=DIR, section.key=value overrides.
-
-    Without overrides the results go to runs/<stage>/<name>, where DVC expects them; with overrides, to scratch/.
-    """
-    own = dict(text.split("=", 1) for text in arguments if "=" in text and "." not in text.split("=", 1)[0])
-    overrides = [text for text in arguments if text.partition("=")[0] not in own]
-    for text in overrides:
-        if text.startswith("data.") and text.partition("=")[0] not in ("data.loader", "data.num_workers"):
-            raise UserError(
-                f"{text}: the data are prepared already; change params.yaml, then: dvc repro prepare"
-            )
-    params = load(overrides)
-    grid = params.grid
-    choices = {
+def choices(stage: str, params: Params) -> dict[str, list[Any]]:
+    """What the grid has for each key of a stage's cells, in the order of the run's name."""
+    grid, row = params.grid, STAGES[stage]
+    values = {
         "dataset": grid.datasets,
         "model": grid.models,
-        "seed": grid.seeds,
-        "method": {"after": grid.after, "reinit": grid.reinit, "retrain": grid.retrain}.get(
-            stage, grid.methods
-        ),
+        "method": getattr(grid, row.methods) if row.methods else [],
         "sparsity": grid.sparsities,
         "rewind": grid.rewinds,
-        "network": grid.pretrain,
+        "network": getattr(grid, row.networks) if row.networks else [],
+        "seed": grid.seeds,
     }
-    keys = STAGE_KEYS[stage]
-    if unknown := sorted(set(own) - {*keys, "out"}):
-        raise UserError(f"{unknown[0]} is an unknown key of the {stage} stage; it has {', '.join(keys)}, out")
-    for key in keys:
-        if key not in own and not choices[key]:
+    return {key: values[key] for key in row.keys}
+
+
+def cells(params: Params) -> Iterator[Cell]:
+    """Every cell of the grid, in the order of the stages and of the grid's lists; the runs of a group stay together."""
+    for stage in STAGES:
+        lists = choices(stage, params)
+        seeds = lists.pop("seed")
+        for combination in product(*lists.values()):
+            for seed in seeds:
+                yield Cell(stage, seed=seed, **dict(zip(lists, combination, strict=True)))
+
+
+def cell_of(stage: str, values: dict[str, str], params: Params) -> Cell:
+    """The cell that a command line names; keys left out are the first entries of the grid.
+
+    Raises UserError for a value of the wrong type, an unknown section, and a key of which the grid has none.
+    """
+    kinds = {"seed": int, "sparsity": float}
+    cell: dict[str, Any] = {}
+    for key, entries in choices(stage, params).items():
+        if key not in values and not entries:
             raise UserError(f"the grid of params.yaml has no {key} for the {stage} stage; add {key}=...")
-    values = {key: _typed(key, own[key]) if key in own else choices[key][0] for key in keys}
-    if "method" in values and values["method"] not in params.methods:
-        raise UserError(
-            f"method={values['method']!r} is no section of params.yaml: {', '.join(params.methods)}"
-        )
-    cell = Cell(stage, **values)
-    folder = Path("scratch", stage, cell.name) if overrides else cell.folder
-    return cell, params, Path(own.get("out", folder))
-
-
-def _typed(key: str, text: str) -> Any:
-    kind = KEY_TYPES[key]
-    try:
-        return kind(text)
-    except ValueError:
-        raise UserError(f"{key}={text!r} is not valid: it must be of type {kind.__name__}") from None
+        kind = kinds.get(key, str)
+        try:
+            cell[key] = kind(values[key]) if key in values else entries[0]
+        except ValueError:
+            raise UserError(
+                f"{key}={values[key]!r} is not valid: it must be of type {kind.__name__}"
+            ) from None
+    method = cell.get("method")
+    if method is not None and method not in params.methods:
+        raise UserError(f"method={method!r} is no section of params.yaml: {', '.join(params.methods)}")
+    return Cell(stage, **cell)

@@ -6,16 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
-import granet
 from granet.common.distributed import told, world
-from granet.data import Data
+from granet.common.keys import keys_of
 from granet.training.run import Run
-from pipeline.params import sections as resolve
-from pipeline.params.files import Params
-from pipeline.training.cell import STAGE_KEYS, Cell
+from pipeline.params.schema import Params
+from pipeline.training.cell import Cell
+from pipeline.training.folder import CHECKPOINTS, RunFolder
+from pipeline.training.stages import STAGES
 from pipeline.workspace import own_folder
 
 
@@ -26,33 +27,47 @@ def shared_folder(parent: Path, key: str) -> Iterator[Path]:
         yield Path(told(str(folder)))
 
 
-def config_of(cell: Cell, params: Params) -> dict:
-    """The resolved configuration of a run."""
-    section = params.methods[cell.method or "dense"]
+def config_of(cell: Cell, params: Params) -> dict[str, Any]:
+    """The configuration of a run: its cell's keys, and the sections of params.yaml that it reads."""
     return {
-        **{key: getattr(cell, key) for key in STAGE_KEYS[cell.stage]},
+        **{key: getattr(cell, key) for key in STAGES[cell.stage].keys},
         "stage": cell.stage,
         "data": dataclasses.asdict(params.data),
         "train": dataclasses.asdict(params.train),
-        "hyperparameters": section,
+        "hyperparameters": params.methods[cell.method or "dense"],
         **({"plasticity": dataclasses.asdict(params.plasticity)} if cell.stage == "plasticity" else {}),
     }
 
 
-def _without_grid(config: dict) -> dict:
-    """A configuration without the list of branches, so that another list goes on with those that are there."""
-    continued = config.get("plasticity", {}).get("continued_epochs")
-    return {key: value for key, value in config.items() if key != "plasticity"} | {"continued": continued}
+def deciding(section: Any) -> dict[str, Any]:
+    """The keys of a section that decide results, with their values."""
+    return {name: getattr(section, name) for name, key in keys_of(section).items() if key.decides_result}
 
 
-def key_of(config: dict, data: Data, run: Run, cell: Cell) -> str:
-    """Names the checkpoint: a hash of all that a run's result depends on, the code included."""
-    digest = hashlib.blake2b(digest_size=12)
-    parts = [_without_grid(config), data.md5, str(run.device), run.precision, torch.__version__]
-    digest.update(json.dumps(parts, sort_keys=True).encode())
-    for file in (*sorted(Path(granet.__file__).parent.rglob("*.py")), Path(resolve.__file__)):
-        digest.update(file.read_bytes())
+def key_of(cell: Cell, params: Params, run: Run, made_from: dict[str, str], keep: list[int]) -> str:
+    """Names the checkpoint: a hash of the parameters, the data, the code, and the results that the run starts from.
+
+    Not of the lists of branches of a plasticity run: another list goes on with those that are there. ``keep``: the
+    epochs whose checkpoints are results as well.
+    """
+    study = {"continued": params.plasticity.continued_epochs} if cell.stage == "plasticity" else {}
+    parts = [
+        dataclasses.asdict(cell),
+        deciding(params.data),
+        deciding(params.train),
+        params.methods[cell.method or "dense"],
+        study,
+        keep,
+        made_from["data_md5"],
+        made_from["code"],
+        str(run.device),
+        run.precision,
+        torch.__version__,
+    ]
+    digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12)
     if cell.source is not None:
-        for file in ("masks.safetensors", "model.safetensors"):
-            digest.update((cell.source.folder / file).read_bytes())
+        source = RunFolder(cell.source.folder)
+        for name in STAGES[cell.stage].reads:
+            if name != CHECKPOINTS:
+                digest.update(source.file(name).read_bytes())
     return digest.hexdigest()

@@ -1,17 +1,12 @@
 """One training run as a picture."""
 
-
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false
 # (pandas' types are wider than the values of a frame whose columns are known)
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from granet.training.history import Row
 from pipeline.drawing import INK, drawn
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_curves(history: list[Row], title: str, path: Path) -> None:

@@ -1,12 +1,13 @@
-"""What a run was made on and from: hardware, versions, git revision."""
+"""What a run was made on and from: hardware, versions, git revision, data and code."""
 
 import os
 import platform
 import subprocess
+from importlib.metadata import version
 
 import torch
 
-from granet.data import Data
+import granet
 from granet.training.run import Run
 
 
@@ -16,25 +17,35 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def tags_of(dvc_stage: str, data: Data) -> dict[str, str]:
-    """What a run was made from and by: MLflow's tags."""
-    tags = {
+def provenance(code: str, data_md5: str = "") -> dict[str, str]:
+    """What a result is made from: git revision, digest of the code, md5 of the data."""
+    return {
         "git_revision": git("rev-parse", "HEAD") or "none",
         "git_dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
-        "dvc_stage": dvc_stage,
-        "data_md5": data.md5,
+        "code": code,
+        "data_md5": data_md5,
     }
-    dvc = {"dvc_exp_name": "DVC_EXP_NAME", "dvc_exp_baseline_rev": "DVC_EXP_BASELINE_REV"}
-    return tags | {tag: os.environ[name] for tag, name in dvc.items() if name in os.environ}
 
 
-def environment(run: Run, tags: dict[str, str]) -> dict[str, str]:
+def tags_of(dvc_stage: str, made_from: dict[str, str]) -> dict[str, str]:
+    """MLflow's tags of a run, those of DVC's experiment included where it is part of one."""
+    experiment = {"dvc_exp_name": "DVC_EXP_NAME", "dvc_exp_baseline_rev": "DVC_EXP_BASELINE_REV"}
+    named = {tag: os.environ[name] for tag, name in experiment.items() if name in os.environ}
+    return {**made_from, "dvc_stage": dvc_stage, **named}
+
+
+def environment(run: Run, made_from: dict[str, str]) -> dict[str, str]:
     """What a run was made on and from."""
+    return {"hardware": hardware(run.device), "precision": run.precision, **versions(), **made_from}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that compute."""
     return {
-        "hardware": hardware(run.device),
-        "precision": run.precision,
+        "python": platform.python_version(),
         "torch": torch.__version__,
-        **{key: tags[key] for key in ("git_revision", "git_dirty", "data_md5")},
+        "torchvision": version("torchvision"),
+        "granet": granet.__version__,
     }
 
 

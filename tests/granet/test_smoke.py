@@ -19,8 +19,6 @@ from granet.training.run import prepare_run
 from tests.helpers.cifar_layout import write_cifar10
 from tests.helpers.project import ROOT
 
-pytestmark = pytest.mark.xdist_group("smoke")
-
 CPU = torch.device("cpu")
 UNPACK = ROOT.parent / "shared/data/unpack_cifar10.py"
 INEXACT = {"small_dense": 0.01, "gmp_original": 0.005}  # whole channels; the classifier capped at 0.8

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import real_data
 
 
 def photographs(folder: Path) -> Path:
     """The folder of train/<class>/* and val/<class>/* to test with: ten classes, 40 and 20 images of each."""
-    real = ROOT.parent / "shared/data/imagenette"
-    return real if real.is_dir() else write_photographs(folder, num_classes=10, num_train=40, num_val=20)
+    return real_data.folder("imagenette") or write_photographs(
+        folder, num_classes=10, num_train=40, num_val=20
+    )
 
 
 def write_photographs(folder: Path, *, num_classes: int = 3, num_train: int = 6, num_val: int = 2) -> Path:

@@ -1,18 +1,19 @@
-"""Run folders with numbers chosen by a test, in the files and shapes that pipeline.runs writes. For tests only."""
+"""Run folders with numbers chosen by a test, by the types that write and read them. For tests only."""
 
-import csv
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import md5
 from pathlib import Path
 
+from granet.common.files import atomic
 from granet.studies.plasticity import Branch, branches, parse_network
 from granet.training.history import HistoryFile
 from pipeline.params.files import Params, compose, validate
-from pipeline.plasticity import COLUMNS, mean_changes
-from pipeline.training.cell import STAGE_KEYS, Cell
+from pipeline.plasticity import csv_of, mean_changes
+from pipeline.training.cell import Cell
+from pipeline.training.checkpoints import config_of
+from pipeline.training.folder import RunFolder, Summary
 
 DENSE_FLOPS = 1_000_000
 ENVIRONMENT = {
@@ -21,6 +22,7 @@ ENVIRONMENT = {
     "torch": "2.15.0",
     "git_revision": "0123456789abcdef0123456789abcdef01234567",
     "git_dirty": "false",
+    "code": "0123456789abcdef0123456789abcdef",
     "data_md5": "d41d8cd98f00b204e9800998ecf8427e",
 }
 LAYERS = {"conv1.weight": 0.5, "layer1.conv.weight": 0.9, "fc.weight": 0.7}
@@ -59,11 +61,11 @@ def write_run(
     experiment_id: str | None = None,
 ) -> Path:
     """A finished run with these test accuracies by epoch; the last one is the headline."""
-    folder = root / cell.stage / cell.name
+    folder = RunFolder(root / cell.stage / cell.name)
     target = cell.sparsity or 0.0
     layer_sparsity = (LAYERS if layers is None else layers) if cell.method or cell.network else {}
     inference = DENSE_FLOPS * (inference_ratio if cell.method else 1)
-    with HistoryFile(folder / "history.csv") as file:
+    with HistoryFile(folder.path / "history.csv") as file:
         for epoch, accuracy in enumerate(accuracies, start=1):
             share = epoch / len(accuracies)
             file.write(
@@ -82,51 +84,49 @@ def write_run(
                     "time_s": 2.0 * epoch,
                 }
             )
-    scores = {
-        "test_accuracy_last": accuracies[-1],
-        "test_accuracy_best_val": best_val,
-        "test_accuracy_best_test": max(accuracies) if best_test is None else best_test,
-    }
     training_dense = 3 * DENSE_FLOPS * len(accuracies)
-    summary = {
-        "name": cell.name,
-        "config": {
-            **{key: getattr(cell, key) for key in STAGE_KEYS[cell.stage]},
-            "stage": cell.stage,
-            "data": dataclasses.asdict(params.data),
-            "train": dataclasses.asdict(params.train),
-            "hyperparameters": params.methods[cell.method or "dense"],
+    summary = Summary(
+        name=cell.name,
+        config=config_of(cell, params),
+        accuracy={
+            "test_accuracy_last": accuracies[-1],
+            "test_accuracy_best_val": best_val,
+            "test_accuracy_best_test": max(accuracies) if best_test is None else best_test,
         },
-        "accuracy": scores,
-        "sparsity": target,
-        "layer_sparsity": layer_sparsity,
-        "flops": {
+        sparsity=target,
+        layer_sparsity=layer_sparsity,
+        flops={
             "inference": round(inference),
             "inference_dense": DENSE_FLOPS,
             "training": round(training_dense * (training_ratio if cell.method else 1)),
             "training_dense": training_dense,
         },
-        "num_images": num_images or {"train": 1437, "test": 360},
-        "epochs": len(accuracies),
-        "final_sparsity_epoch": 1,
-        "time_s": 2.0 * len(accuracies),
-        "environment": ENVIRONMENT,
-        "tracking": {
+        num_images=num_images or {"train": 1437, "test": 360},
+        image_shape=(3, 32, 32),
+        num_classes=10,
+        epochs=len(accuracies),
+        final_sparsity_epoch=1,
+        time_s=2.0 * len(accuracies),
+        environment=ENVIRONMENT,
+        tracking={
             "experiment": params.tracking.experiment,
-            "run_id": md5(f"{cell.stage}@{cell.name}".encode()).hexdigest() if run_id == "auto" else run_id,
-        }
-        | ({"experiment_id": experiment_id} if experiment_id else {}),
-    }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    return folder
+            "experiment_id": experiment_id,
+            "run_id": _run_id(cell) if run_id == "auto" else run_id,
+        },
+    )
+    folder.write_json("summary.json", dataclasses.asdict(summary))
+    return folder.path
+
+
+def _run_id(cell: Cell) -> str:
+    return md5(f"{cell.stage}@{cell.name}".encode()).hexdigest()
 
 
 def write_branches(
     root: Path, params: Params, cell: Cell, change: Callable[[Branch], float | None], *, before: float = 0.8
 ) -> Path:
     """A finished plasticity run, each branch with the change that the test gives it; None: it diverged."""
-    folder = root / cell.stage / cell.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(root / cell.stage / cell.name)
     train, study = params.train, params.plasticity
     drops = [drop * train.total_epochs for drop in train.lr_drops]
     rows = []
@@ -144,20 +144,11 @@ def write_branches(
             "run_id": "",
         }
         rows.append(row)
-    with (folder / "branches.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    (folder / "metrics.json").write_text(json.dumps(mean_changes(rows)))
+    atomic(folder.path / "branches.csv", csv_of(rows).encode())
+    folder.write_json("metrics.json", mean_changes(rows))
     summary = {
         "name": cell.name,
-        "config": {
-            **{key: getattr(cell, key) for key in STAGE_KEYS[cell.stage]},
-            "stage": cell.stage,
-            "data": dataclasses.asdict(params.data),
-            "train": dataclasses.asdict(train),
-            "plasticity": dataclasses.asdict(study),
-        },
+        "config": config_of(cell, params),
         "epochs": train.total_epochs,
         "lr_drop_epochs": drops,
         "continued_epochs": study.continued(train),
@@ -167,17 +158,16 @@ def write_branches(
         "tracking": {
             "experiment": params.tracking.experiment,
             "experiment_id": "4",
-            "run_id": md5(f"{cell.stage}@{cell.name}".encode()).hexdigest(),
+            "run_id": _run_id(cell),
         },
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    return folder
+    folder.write_json("summary.json", summary)
+    return folder.path
 
 
 def write_export(root: Path, cell: Cell, *, times_smaller: float = 2.0) -> Path:
     """A finished export run of a network of a million parameters; 1.0 times smaller: nothing was cut out."""
-    folder = root / cell.stage / cell.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(root / cell.stage / cell.name)
     cut = times_smaller > 1
     summary = {
         "name": cell.name,
@@ -197,5 +187,5 @@ def write_export(root: Path, cell: Cell, *, times_smaller: float = 2.0) -> Path:
         "compression": 4.0,
         "environment": {key: ENVIRONMENT[key] for key in ("hardware", "torch", "git_revision", "git_dirty")},
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    return folder
+    folder.write_json("summary.json", summary)
+    return folder.path

@@ -1,18 +1,14 @@
-"""The `ci` recipe through DVC on CIFAR-10's official files: the real ones where they lie beside the checkout, else
+"""The `ci` recipe through DVC on CIFAR-10's official files: the real ones where they are at hand, else
 digits written in the same layout, so that the reader is exercised all the same."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from tests.helpers import real_data
 from tests.helpers.cifar_layout import write_cifar10
-from tests.helpers.project import ROOT, Project
+from tests.helpers.project import Project
 
-pytestmark = pytest.mark.xdist_group("cifar")
-
-UNPACK = ROOT.parent / "shared/data/unpack_cifar10.py"
 SIZES = ("data.train_size=1000", "data.val_size=200", "data.test_size=300")
 SHORT = ("train.epochs=8", *(f"{m}.update_interval=8" for m in ("gmp", "rigl", "granet", "granet_s2s")))
 
@@ -20,10 +16,8 @@ SHORT = ("train.epochs=8", *(f"{m}.update_interval=8" for m in ("gmp", "rigl", "
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("raw")
-    real = UNPACK.exists()
-    if real:
-        subprocess.run([sys.executable, str(UNPACK), str(root)], check=True)
-    else:
+    real = real_data.write_cifar10(root)
+    if not real:
         write_cifar10(root)
     project = Project(tmp_path_factory.mktemp("cifar"))
     project.python(

@@ -4,18 +4,20 @@ import json
 import re
 import time
 
-import grimp
 import pytest
 import yaml
 
+from granet.common.keys import keys_of
+from granet.data.config import DataConfig
+from granet.training.config import TrainConfig
+from pipeline.training.stages import STAGES as TABLE
 from tests.helpers.project import ROOT, SMALL, Project
-
-pytestmark = pytest.mark.xdist_group("dvc")
 
 RECIPE = (*SMALL, "grid.after=[one_shot]")
 CELL = "digits-resnet20"
 GRANET = f"{CELL}-granet-0.98-0"
 STAGES = {
+    "code",
     "prepare@digits",
     f"dense@{CELL}-0",
     *(f"sparse@{CELL}-{method}-0.98-0" for method in ("gmp", "rigl", "granet", "granet_s2s")),
@@ -105,19 +107,22 @@ def test_changing_granets_si_touches_granet_and_what_follows_from_it_only(projec
     finally:
         (project.folder / "params.yaml").write_text(text)
     # dvc status names what is stale by itself; reinit and retrain follow from sparse@granet's new outputs
-    assert stale == {f"sparse@{GRANET}", "report"}
+    assert stale == {f"sparse@{GRANET}"}
 
 
 @pytest.mark.parametrize(
     ("key", "stale"),
     [
         ("tracking.experiment=other", {"report"}),
-        ("rigl.drop_fraction=0.3", {f"sparse@{CELL}-rigl-0.98-0", "report"}),
-        ("granet.extend=2.0", {f"sparse@{GRANET}", "report"}),
-        ("one_shot.extend=2.0", {f"after@{CELL}-one_shot-0.98-0", "report"}),
+        ("launch.minutes=60", set()),
+        ("rigl.drop_fraction=0.3", {f"sparse@{CELL}-rigl-0.98-0"}),
+        ("granet.extend=2.0", {f"sparse@{GRANET}"}),
+        ("one_shot.extend=2.0", {f"after@{CELL}-one_shot-0.98-0"}),
         ("data.seed=1", {"prepare@digits", "report"}),
-        ("train.lr=0.05", STAGES - {"prepare@digits"}),
-        ("data.loader=ffcv", STAGES - {"prepare@digits"}),
+        ("train.lr=0.05", STAGES - {"prepare@digits", "code"}),
+        ("train.device=cpu", set()),
+        ("data.loader=ffcv", set()),
+        ("data.num_workers=1", set()),
     ],
 )
 def test_a_stage_is_stale_for_the_parameters_it_reads_and_no_others(project, key, stale):
@@ -137,7 +142,7 @@ def test_lists_of_the_grid_that_are_empty_make_no_stages(project):
         listed = project.run("dvc", "stage", "list", "--name-only").stdout.split()
     finally:
         (project.folder / "params.yaml").write_text(before)
-    assert set(listed) == {"prepare@digits", f"dense@{CELL}-0", "report"}
+    assert set(listed) == {"code", "prepare@digits", f"dense@{CELL}-0", "report"}
 
 
 def test_after_training_goes_on_from_the_dense_run(project):
@@ -168,7 +173,7 @@ def test_metrics_and_plots_are_declared(project):
 
 def test_mlflow_has_a_run_per_training_run_and_one_for_the_report(project):
     runs = {run.data.tags["mlflow.runName"]: run for run in mlflow_runs(project)}
-    assert set(runs) == STAGES - {"prepare@digits"}
+    assert set(runs) == STAGES - {"code", "prepare@digits"}
     granet = runs[f"sparse@{GRANET}"]
     assert granet.info.status == "FINISHED"
     assert granet.data.params["hyperparameters.si"] == "0.0"
@@ -248,50 +253,79 @@ def logs(project, status):
     return "".join(project.run("dvc", "queue", "logs", name, check=False).stdout for name in names)
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        "prepare",
-        "dense",
-        "sparse",
-        "after",
-        "reinit",
-        "retrain",
-        "pretrain",
-        "plasticity",
-        "export",
-        "report",
-    ],
-)
-def test_declared_code_is_what_is_imported(stage):
-    """dvc.yaml's lists against the import graph, without what cannot change a result (see dvc.yaml's first lines)."""
-    graph = grimp.build_graph("granet", "pipeline")
-    without = {
-        "granet",
-        "pipeline",
-        "pipeline.params",
-        "pipeline.schema",
-        "pipeline.checks",
-        "pipeline.tracking",
-        "pipeline.cli",
-    }
-    if stage != "report":  # a run's curves are drawn beside its results
-        without.add("pipeline.figures")
-    for module in without - {"granet", "pipeline"}:
-        for imported in list(graph.find_modules_directly_imported_by(module)):
-            graph.remove_import(importer=module, imported=imported)
-    needed = (graph.find_upstream_modules(f"pipeline.{stage}") | {f"pipeline.{stage}"}) - without
-    if stage == "report":  # it reads results; how they were made is in them
-        needed = {module for module in needed if module.startswith("pipeline.")}
-    files = {_file(module) for module in needed}
-    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
-    code = {path for path in declared if path.startswith(("granet/", "pipeline/")) and (ROOT / path).is_dir()}
-    modules = {
-        path for path in declared if path.startswith(("granet/", "pipeline/")) and path.endswith(".py")
-    }
-    assert modules == {file for file in files if not any(file.startswith(f"{folder}/") for folder in code)}
+@pytest.fixture
+def edited(project):
+    """Files of the clone that a test may change; they are as before afterwards."""
+    before = {}
+
+    def edit(name, change):
+        path = project.folder / name
+        before.setdefault(path, path.read_text() if path.exists() else None)
+        path.write_text(change(before[path] or ""))
+
+    yield edit
+    for path, text in before.items():
+        path.unlink() if text is None else path.write_text(text)
+    project.run("dvc", "repro", "-s", "code")
 
 
-def _file(module):
-    path = module.replace(".", "/")
-    return f"{path}/__init__.py" if (ROOT / path).is_dir() else f"{path}.py"
+def stale(project):
+    return set(project.json("dvc", "status", "--json"))
+
+
+def test_what_decides_no_result_makes_no_training_stale(project, edited):
+    """A comment, a new method, the report and the launcher: only the digests are made anew, and come out the same."""
+    edited("granet/update.py", lambda text: f"# a comment\n{text}")
+    edited("granet/methods/another.py", lambda text: '"""A method that nobody uses."""\n\nVALUE = 1\n')
+    edited("granet/methods/__init__.py", lambda text: f"{text}\nfrom granet.methods import another\n")
+    edited("pipeline/report/page.py", lambda text: f"{text}\nVALUE = 1\n")
+    edited("pipeline/launch/plan.py", lambda text: f"{text}\nVALUE = 1\n")
+    assert stale(project) == {"code", "report"}
+    project.run("dvc", "repro", "-s", "code")
+    assert stale(project) == {"report"}
+
+
+def test_a_changed_line_of_the_update_makes_all_training_stale(project, edited):
+    edited("granet/update.py", lambda text: text.replace("1e-9", "1e-8"))
+    project.run("dvc", "repro", "-s", "code")
+    trained = {name for name in STAGES if name not in ("code", "prepare@digits", "report")}
+    assert stale(project) == trained
+
+
+def declared():
+    return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def test_dvc_yaml_has_a_stage_per_row_with_its_keys_and_lists():
+    stages = declared()
+    assert set(stages) == {"code", "prepare", "report", *TABLE}
+    lists = {"dataset": "datasets", "model": "models", "sparsity": "sparsities", "rewind": "rewinds"}
+    for name, row in TABLE.items():
+        own = lists | {"seed": "seeds", "method": row.methods, "network": row.networks}
+        assert stages[name]["matrix"] == {key: f"${{grid.{own[key]}}}" for key in row.keys}
+        assert tuple(stages[name]["matrix"]) == row.keys  # ${key} is the run's name
+
+
+def test_stages_declare_the_files_that_they_read_of_the_run_they_start_from():
+    for name, row in TABLE.items():
+        if row.source is not None:
+            deps = [path for path in declared()[name]["deps"] if path.startswith(f"runs/{row.source}/")]
+            assert {path.rpartition("/")[2] for path in deps} == set(row.reads), name
+
+
+def test_stages_declare_the_keys_that_decide_results_and_no_others():
+    stages = declared()
+
+    def deciding(section, config):
+        return [f"{section}.{name}" for name, key in keys_of(config).items() if key.decides_result]
+
+    assert stages["prepare"]["params"] == deciding("data", DataConfig)
+    for name in TABLE:
+        if name != "export":
+            assert stages[name]["params"][0] == {"params.yaml": deciding("train", TrainConfig)}, name
+
+
+def test_no_stage_but_code_and_report_depends_on_a_source_file():
+    for name, stage in declared().items():
+        code = [path for path in stage["deps"] if path.startswith(("granet", "pipeline"))]
+        assert not code or name in ("code", "report")

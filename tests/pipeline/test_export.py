@@ -1,5 +1,6 @@
 """The export stage on run folders that the test makes: filters that can be cut out, and single weights that cannot."""
 
+import dataclasses
 import json
 import sys
 from functools import partial
@@ -14,15 +15,17 @@ from granet.deploy.coupling import channel_groups
 from granet.deploy.latency import latencies
 from granet.deploy.onnx import onnx_outputs
 from granet.deploy.packed import load_packed
+from granet.flops import inference_flops
 from granet.maskable import maskable_weights
 from granet.masks import apply_
 from granet.models import build
 from granet.types import UserError
 from pipeline import export
 from pipeline.cli import run_main
+from pipeline.training.folder import RunFolder, Summary
 
 
-def write_run(folder: Path, stage: str, network: str | None) -> Path:
+def write_run(folder: Path, stage: str, network: str | None, size: int = 32) -> Path:
     """A run of the small resnet20 on 7 classes: half of every group's filters pruned, or half of the weights."""
     torch.manual_seed(0)
     model = build("resnet20", num_classes=7)
@@ -42,10 +45,25 @@ def write_run(folder: Path, stage: str, network: str | None) -> Path:
     name = f"digits-resnet20-{network or 'granet-0.5'}-3"
     config: dict[str, Any] = {"dataset": "digits", "model": "resnet20", "seed": 3, "stage": stage}
     config |= {"network": network} if network else {"method": "granet", "sparsity": 0.5}
-    summary = {"name": name, "config": config | {"data": {"image_size": None}}}
+    summary = Summary(
+        name=name,
+        config=config,
+        accuracy={},
+        sparsity=0.5,
+        layer_sparsity={},
+        flops={},
+        num_images={},
+        image_shape=(3, size, size),
+        num_classes=7,
+        epochs=1,
+        final_sparsity_epoch=1,
+        time_s=1.0,
+        environment={"data_md5": "d41d8cd98f00b204e9800998ecf8427e"},
+        tracking={},
+    )
     run = folder / stage / name
     run.mkdir(parents=True)
-    (run / "summary.json").write_text(json.dumps(summary))
+    RunFolder(run).write_json("summary.json", dataclasses.asdict(summary))
     save_file(model.state_dict(), run / "model.safetensors")
     save_file(masks, run / "masks.safetensors")
     return run
@@ -93,7 +111,18 @@ def test_pruned_filters_are_cut_out(filters):
         "packed": (out / "packed.safetensors").stat().st_size,
     }
     assert summary["compression"] == summary["bytes"]["dense"] / summary["bytes"]["packed"] > 3
-    assert summary["environment"].keys() == {"hardware", "torch", "git_revision", "git_dirty"}
+    assert {"hardware", "torch", "git_revision", "git_dirty", "code"} <= summary["environment"].keys()
+
+
+def test_the_run_says_how_large_its_images_are(tmp_path, monkeypatch):
+    """FLOPs and ONNX input of a run on 64 x 64 images, whatever its data set is called."""
+    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0])
+    run = write_run(tmp_path, "pretrain", "filter-0.5", size=64)
+    export.main([f"run={run}", f"out={tmp_path / 'out'}"])
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["image_shape"] == [3, 64, 64]
+    assert summary["flops"]["dense"] == inference_flops(build("resnet20", num_classes=7), (3, 64, 64)).total
+    assert onnx_outputs(tmp_path / "out/model.onnx", torch.randn(2, 3, 64, 64)).shape == (2, 7)
 
 
 def test_its_files_give_the_run_back(filters):
@@ -150,12 +179,12 @@ def test_a_run_of_the_pretrain_stage_goes_where_dvc_expects_it(tmp_path, monkeyp
     "arguments, words",
     [
         ([], "run=FOLDER is missing"),
-        (["run="], "run is empty"),
-        (["folder=x"], "folder is an unknown key of the export stage; it has run, out"),
-        (["run=nowhere"], "run=nowhere is no folder"),
-        (["run=empty"], "run=empty is no finished run: it has no summary.json"),
-        (["run=broken"], "run=broken cannot be read"),
-        (["run=other"], "run=other cannot be read: Error(s) in loading state_dict"),
+        (["run="], "run= is empty"),
+        (["folder=x"], "'folder=x' is no argument of the export stage; write key=value: it takes run, out"),
+        (["run=nowhere"], "nowhere/summary.json is missing; train this run again"),
+        (["run=empty"], "empty/summary.json is missing; train this run again"),
+        (["run=broken"], "broken/masks.safetensors cannot be read"),
+        (["run=other"], "other/model.safetensors is not of this summary's network"),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):

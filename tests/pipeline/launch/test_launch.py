@@ -23,8 +23,6 @@ from pipeline.launch.view import LaunchView, last_lines
 from pipeline.params import files as params
 from tests.helpers.project import SMALL, Project
 
-pytestmark = pytest.mark.xdist_group("launch")
-
 CELL = "digits-resnet20"
 GMP, GRANET = f"sparse@{CELL}-gmp-0.98-0", f"sparse@{CELL}-granet-0.98-0"
 REINIT = f"reinit@{CELL}-gmp-0.98-0"

@@ -18,8 +18,6 @@ from pipeline.params.schema import LaunchConfig
 from tests.helpers.project import ROOT, SMALL, Project
 from tests.helpers.slurm import slurm as running_slurm
 
-pytestmark = pytest.mark.xdist_group("slurm")
-
 RECIPE = (*SMALL, "launch.gpus=0", "launch.cpus=1", "launch.minutes=10")
 STAGES = 11  # prepare, dense, 4 sparse, 2 reinit, 2 retrain, report
 DENSE = "dense@digits-resnet20-0"

@@ -18,8 +18,6 @@ from pipeline.report.tables.printed import further
 from tests.helpers.cifar_layout import write_cifar10
 from tests.helpers.project import ROOT, Project
 
-pytestmark = pytest.mark.xdist_group("recipes")
-
 TABLES = ("table1", "table2", "table6", "table9", "figure4", "cifar")
 ELEMENTS = ("element-0.0", "element-0.5", "element-0.9", "element-0.98")
 FILTERS = ("filter-0.0", "filter-0.1", "filter-0.5", "filter-0.7")

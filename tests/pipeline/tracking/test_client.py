@@ -8,13 +8,13 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from pipeline.tracking import client as tracking
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.server import connect
+from pipeline.workspace import tracking_uri
+from tests.helpers.project import ROOT
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def test_a_queued_experiment_writes_to_the_parents_database(workspace, monkeypat
     parent = workspace / "parent"
     parent.mkdir()
     monkeypatch.setenv("DVC_ROOT", str(parent))
-    assert tracking.tracking_uri() == f"sqlite:///{parent / 'mlflow.db'}"
+    assert tracking_uri() == f"sqlite:///{parent / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert tracking.tracking_uri() == "http://127.0.0.1:9"
+    assert tracking_uri() == "http://127.0.0.1:9"
 
 
 def test_an_interrupted_run_goes_on_in_the_same_mlflow_run(workspace):
@@ -87,7 +87,7 @@ def test_a_failed_run_is_marked(workspace):
 
 def test_six_processes_open_a_new_database_at_once(workspace):
     def initialise(_):
-        command = [sys.executable, "-c", "from pipeline.tracking import connect; connect()"]
+        command = [sys.executable, "-c", "from pipeline.tracking.server import connect; connect()"]
         return subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
 
     with ThreadPoolExecutor(6) as pool:
@@ -96,7 +96,7 @@ def test_six_processes_open_a_new_database_at_once(workspace):
 
 
 def _environment():
-    return os.environ | {"PYTHONPATH": str(Path(tracking.__file__).parents[1])}
+    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def test_a_server_that_dies_costs_a_warning_and_little_time(workspace, monkeypatch, capfd):
@@ -142,7 +142,7 @@ def test_flatten():
 def test_a_caller_that_is_killed_leaves_a_killed_run(workspace):
     code = """
 import os, signal
-from pipeline.tracking import Tracker
+from pipeline.tracking.client import Tracker
 tracker = Tracker()
 tracker.start("exp", "run", params={}, tags={})
 tracker.metrics({"train_loss": 1.0}, step=1)

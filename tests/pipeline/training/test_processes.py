@@ -14,7 +14,8 @@ from tests.helpers.project import SMALL, Project
 COMMAND = [
     "python",
     "-m",
-    "pipeline.sparse",
+    "pipeline.train",
+    "sparse",
     "method=granet",
     "train.num_processes=2",
     "train.precision=fp32",
@@ -88,7 +89,7 @@ def ranks_in_training(project, run, out):
         if history.exists() and history.read_text().count("\n") > 2:
             break
         time.sleep(0.1)
-    ranks = [pid for pid, arguments in children(run.pid) if "-m pipeline.sparse" in arguments]
+    ranks = [pid for pid, arguments in children(run.pid) if "-m pipeline.train sparse" in arguments]
     assert len(ranks) == 2
     return ranks
 

@@ -1,0 +1,146 @@
+"""The stages that are made of the grid, a row each: what names a run, what it starts from, and how it starts.
+
+Those with a ``start`` are trained by `python -m pipeline.train STAGE`; plasticity and export are commands of their own.
+dvc.yaml says the same of files and lists; a test compares the two.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from granet.common.seeds import stable_seed
+from granet.method import Method
+from granet.methods import METHODS, fixed
+from granet.models import build
+from granet.studies.plasticity import static
+from granet.types import Build, Tensors, UserError
+from pipeline.training.folder import CHECKPOINTS, MASKS, METRICS, MODEL, SUMMARY, RunFolder
+
+if TYPE_CHECKING:
+    from pipeline.training.cell import Cell
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a stage may use to decide where its run starts. ``method`` is that of the cell's section, if it has one."""
+
+    cell: "Cell"
+    build: Build
+    method: Callable[[], Method]
+    keep: Sequence[int] = ()
+
+    @property
+    def source(self) -> RunFolder:
+        """The finished run that this one starts from."""
+        assert self.cell.source is not None
+        return RunFolder(self.cell.source.folder)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a stage trains. ``rewind_to``: the state_dict that a method with rounds goes back to.
+
+    ``keep``: epochs whose checkpoints are results as well.
+    """
+
+    model: nn.Module
+    method: Method
+    rewind_to: Tensors | None = None
+    keep: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. ``keys`` name its runs, in this order. ``methods`` and ``networks``: the grid's lists of its runs.
+
+    ``source``: the stage whose finished run of the same cell it starts from, and ``reads`` what it reads there.
+    """
+
+    keys: tuple[str, ...]
+    start: Callable[[Start], Setup] | None = None
+    methods: str | None = None
+    networks: str | None = None
+    own_schedule: bool = False
+    """Whether its method's section says how long it trains; else it is the common schedule, as the dense run's."""
+    source: str | None = None
+    reads: tuple[str, ...] = ()
+
+
+def dense(start: Start) -> Setup:
+    """Train the dense baseline."""
+    return Setup(start.build(start.cell.seed), METHODS["dense"]())
+
+
+def sparse(start: Start) -> Setup:
+    """Train with one sparse-training method, from new weights."""
+    return Setup(start.build(start.cell.seed), start.method())
+
+
+def after(start: Start) -> Setup:
+    """Prune the trained dense network, and train on (one-shot, IMP, SIS); a rewind goes to its initial weights."""
+    model = start.build(start.cell.seed)
+    initial = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(start.source.weights())
+    return Setup(model, start.method(), rewind_to=initial)
+
+
+def reinit(start: Start) -> Setup:
+    """Keep a sparse run's final mask, draw new random weights, train again: does the mask alone explain the accuracy?
+
+    Section 4.6 and Figure 4 of GraNet.
+    """
+    return Setup(start.build(stable_seed("reinit", start.cell.seed)), fixed(start.source.masks()))
+
+
+def retrain(start: Start) -> Setup:
+    """Keep a sparse run's final mask and train again from rewound weights (Section 4.7 and Table 6 of GraNet).
+
+    lth: the run's own initial weights, the lottery ticket hypothesis (Frankle & Carbin 2019); lrr: its final weights,
+    so that only the learning rate is rewound (Renda et al. 2020).
+    """
+    model = start.build(start.cell.seed)
+    if start.cell.rewind == "lrr":
+        model.load_state_dict(start.source.weights())
+    elif start.cell.rewind != "lth":
+        raise UserError(f"rewind={start.cell.rewind!r} is unknown; choose from lth, lrr")
+    return Setup(model, fixed(start.source.masks()))
+
+
+def pretrain(start: Start) -> Setup:
+    """Train a network of the plasticity study under static masks, and keep its checkpoints of plasticity.epochs.
+
+    network: element-0.9 has random masks over single weights, filter-0.5 over whole filters; every layer alike.
+    """
+    assert start.cell.network is not None
+    model = start.build(start.cell.seed)
+    return Setup(model, static(start.cell.network, model), keep=start.keep)
+
+
+def builder(model: str, num_classes: int) -> Build:
+    """Seed -> a new model of that name; the same seed gives the same weights, whatever was drawn before."""
+
+    def build_from_seed(seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stable_seed("init", seed))
+            return build(model, num_classes=num_classes)
+
+    return build_from_seed
+
+
+CELL = ("dataset", "model", "method", "sparsity", "seed")
+NETWORK = ("dataset", "model", "network", "seed")
+STAGES: dict[str, Stage] = {
+    "dense": Stage(("dataset", "model", "seed"), dense),
+    "pretrain": Stage(NETWORK, pretrain, networks="pretrain"),
+    "sparse": Stage(CELL, sparse, methods="methods", own_schedule=True),
+    "after": Stage(CELL, after, methods="after", own_schedule=True, source="dense", reads=(MODEL,)),
+    "reinit": Stage(CELL, reinit, methods="reinit", source="sparse", reads=(MASKS,)),
+    "retrain": Stage((*CELL, "rewind"), retrain, methods="retrain", source="sparse", reads=(MASKS, MODEL)),
+    "plasticity": Stage(
+        NETWORK, networks="pretrain", source="pretrain", reads=(MODEL, MASKS, METRICS, SUMMARY, CHECKPOINTS)
+    ),
+    "export": Stage(NETWORK, networks="export", source="pretrain", reads=(MODEL, MASKS, SUMMARY)),
+}

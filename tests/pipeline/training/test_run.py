@@ -32,7 +32,7 @@ def contents() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("cut_at", ["_copy", "summary_of", "run_curves"])
 def test_a_run_cut_off_while_it_writes_its_results_can_be_started_again(project, monkeypatch, cut_at):
-    """Between the copies of two checkpoints, before the summary, and after it. DVC deletes the outputs at each start."""
+    """Between two checkpoints, before the summary, and after it. DVC deletes the outputs at each start."""
     command = ["pretrain", "network=element-0.5"]
     train.main(command)
     whole = contents()

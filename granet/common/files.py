@@ -1,15 +1,23 @@
 """Files that are whole or not there."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
-def atomic(path: Path, content: bytes) -> None:
-    """Write a file or leave the old one untouched."""
+def atomic(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    """Write a file whole, or leave the old one untouched; its folder is made where it is missing.
+
+    ``content`` is what the file holds, or a function that writes it to the path that it is called with: a temporary
+    file beside ``path``, which is gone afterwards, whatever happens.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            content(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

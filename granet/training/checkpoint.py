@@ -1,20 +1,16 @@
 """Checkpoints: written atomically, so a file that exists is whole."""
 
-import os
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from granet.common.files import atomic
+
 
 def save(path: Path, state: dict) -> None:
     """Write ``state`` (tensors, numbers, strings, dicts and lists of them) or leave the old file untouched."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(state, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic(path, partial(torch.save, state))
 
 
 def load(path: Path) -> dict | None:

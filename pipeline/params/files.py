@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import inspect
 import typing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from granet.common.keys import keys_of
 from granet.methods import METHODS
 from granet.types import UserError
 from pipeline.params.checks import check_data, check_grid, choose, suggest
-from pipeline.params.schema import ABOUT, SECTIONS, Params, complete, section_schema
+from pipeline.params.schema import SECTIONS, Params, complete, section_schema
 
 FILE = Path("params.yaml")
 CONF = Path(__file__).parents[1] / "conf"
@@ -88,6 +89,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
+@cache
+def section_texts() -> dict[str, dict[str, str]]:
+    """What conf/sections.yaml says of the recipes' sections: section -> key -> text."""
+    return read_yaml(CONF / "sections.yaml")
+
+
 def load(overrides: typing.Sequence[str] = (), path: Path = FILE) -> Params:
     """params.yaml with ``section.key=value`` overrides, checked."""
     return validate(_override(read_yaml(path), overrides))
@@ -138,7 +145,10 @@ def to_yaml(params: Params) -> str:
     for name, values in params.sections().items():
         schema = SECTIONS.get(name) or section_schema(values["method"])
         about = inspect.getdoc(SECTIONS.get(name) or METHODS[values["method"]]) or ""
-        about = [*about.split("\n\n")[0].splitlines(), *ABOUT.get(name, "").splitlines()]
+        about = [
+            *about.split("\n\n")[0].splitlines(),
+            *section_texts().get(name, {}).get("about", "").splitlines(),
+        ]
         lines += ["", *(f"# {line}" for line in about), f"{name}:"]
         helps = {key: about.text for key, about in keys_of(schema).items()}
         for key, value in values.items():

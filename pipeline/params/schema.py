@@ -78,18 +78,6 @@ SECTIONS: dict[str, type] = {
     "launch": LaunchConfig,
 }
 
-ABOUT = {
-    "static_uniform": "With the same sparsity in every layer.",
-    "static_er": "With Erdos-Renyi layer sparsities, kernel left out.",
-    "rigl_2020": "With the settings of its own paper: interval 100, drop fraction 0.3 to 0, until 75 % of the run.",
-    "rigl_itop": "RigL-ITOP (Liu et al. 2021, In-Time Over-Parameterization): an interval of 4000 steps at batch 128.",
-    "granet_s2s": "Here from sparse to sparse: si = 0.5 (Table 7).",
-    "gmp_uniform": "Here with every layer pruned alike (Table 9).",
-    "granet_uniform": "Here with every layer pruned alike (Table 9).",
-    "granet_2x": "Here trained twice as long (Table 6).",
-}
-"""What sets a section of the recipes apart from the row it is a variant of: a comment in params.yaml."""
-
 
 @dataclass
 class Params:

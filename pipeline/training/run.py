@@ -118,7 +118,17 @@ def opened(cell: Cell, params: Params, start: StartStage) -> Iterator[Work]:
         )
         method = partial(_method, cell, params, len(data.train))
         keep = params.plasticity.epochs if cell.stage == "pretrain" else ()
-        setup = start(Start(cell, builder(cell.model, data.num_classes), method, keep))
+        setup = start(
+            Start(
+                seed=cell.seed,
+                build=builder(cell.model, data.num_classes),
+                method=method,
+                source=RunFolder((cell.source or cell).folder),
+                rewind=cell.rewind,
+                network=cell.network,
+                keep=keep,
+            )
+        )
         run = prepare_run(
             cell.name,
             setup.model,

@@ -6,7 +6,6 @@ dvc.yaml says the same of files and lists; a test compares the two.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,24 +18,22 @@ from granet.studies.plasticity import static
 from granet.types import Build, Tensors, UserError
 from pipeline.training.folder import CHECKPOINTS, MASKS, METRICS, MODEL, SUMMARY, RunFolder
 
-if TYPE_CHECKING:
-    from pipeline.training.cell import Cell
-
 
 @dataclass(frozen=True)
 class Start:
-    """What a stage may use to decide where its run starts. ``method`` is that of the cell's section, if it has one."""
+    """What a stage may use to decide where its run starts: the keys of its cell, and what they lead to.
 
-    cell: "Cell"
+    ``method`` is that of the cell's section, if it has one, and ``source`` the finished run that this one starts from.
+    """
+
+    seed: int
     build: Build
     method: Callable[[], Method]
+    source: RunFolder
+    rewind: str | None = None
+    network: str | None = None
     keep: Sequence[int] = ()
-
-    @property
-    def source(self) -> RunFolder:
-        """The finished run that this one starts from."""
-        assert self.cell.source is not None
-        return RunFolder(self.cell.source.folder)
+    """Epochs whose checkpoints are wanted as results."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +68,17 @@ class Stage:
 
 def dense(start: Start) -> Setup:
     """Train the dense baseline."""
-    return Setup(start.build(start.cell.seed), METHODS["dense"]())
+    return Setup(start.build(start.seed), METHODS["dense"]())
 
 
 def sparse(start: Start) -> Setup:
     """Train with one sparse-training method, from new weights."""
-    return Setup(start.build(start.cell.seed), start.method())
+    return Setup(start.build(start.seed), start.method())
 
 
 def after(start: Start) -> Setup:
     """Prune the trained dense network, and train on (one-shot, IMP, SIS); a rewind goes to its initial weights."""
-    model = start.build(start.cell.seed)
+    model = start.build(start.seed)
     initial = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(start.source.weights())
     return Setup(model, start.method(), rewind_to=initial)
@@ -92,7 +89,7 @@ def reinit(start: Start) -> Setup:
 
     Section 4.6 and Figure 4 of GraNet.
     """
-    return Setup(start.build(stable_seed("reinit", start.cell.seed)), fixed(start.source.masks()))
+    return Setup(start.build(stable_seed("reinit", start.seed)), fixed(start.source.masks()))
 
 
 def retrain(start: Start) -> Setup:
@@ -101,11 +98,11 @@ def retrain(start: Start) -> Setup:
     lth: the run's own initial weights, the lottery ticket hypothesis (Frankle & Carbin 2019); lrr: its final weights,
     so that only the learning rate is rewound (Renda et al. 2020).
     """
-    model = start.build(start.cell.seed)
-    if start.cell.rewind == "lrr":
+    model = start.build(start.seed)
+    if start.rewind == "lrr":
         model.load_state_dict(start.source.weights())
-    elif start.cell.rewind != "lth":
-        raise UserError(f"rewind={start.cell.rewind!r} is unknown; choose from lth, lrr")
+    elif start.rewind != "lth":
+        raise UserError(f"rewind={start.rewind!r} is unknown; choose from lth, lrr")
     return Setup(model, fixed(start.source.masks()))
 
 
@@ -114,9 +111,9 @@ def pretrain(start: Start) -> Setup:
 
     network: element-0.9 has random masks over single weights, filter-0.5 over whole filters; every layer alike.
     """
-    assert start.cell.network is not None
-    model = start.build(start.cell.seed)
-    return Setup(model, static(start.cell.network, model), keep=start.keep)
+    assert start.network is not None
+    model = start.build(start.seed)
+    return Setup(model, static(start.network, model), keep=start.keep)
 
 
 def builder(model: str, num_classes: int) -> Build:

@@ -112,6 +112,7 @@ def test_all_that_the_training_process_imports_of_granet_counts():
         "granet.methods": "the table of all methods; a section's own counts",
         "granet.common.keys": "declares and checks",
         "granet": "passes names on",
+        "granet.common.files": "writes what it is told",
     }
     imports = set().union(
         *(code.imports_of(f"pipeline.training.{name}") for name in ("run", "stages", "folder", "checkpoints"))

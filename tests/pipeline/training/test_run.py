@@ -1,0 +1,56 @@
+"""pipeline.training.run: whatever moment a run is cut off at while it finishes, the same command ends it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import train
+from pipeline.params.files import main as write_params
+from pipeline.training import run
+from tests.helpers.project import SMALL
+
+STUDY = ("grid.pretrain=[element-0.5]", "plasticity.epochs=[1,2]", "train.epochs=3", "train.precision=fp32")
+FOLDER = Path("runs/pretrain/digits-resnet20-element-0.5-0")
+
+
+@pytest.fixture
+def project(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with parameters and prepared digits, in which stages run."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    shutil.copytree(digits, tmp_path / "data/prepared/digits")
+    write_params([*SMALL, *STUDY])
+    return tmp_path
+
+
+def contents() -> dict[str, bytes]:
+    names = ("model.safetensors", "masks.safetensors", "metrics.json", "checkpoints/epoch-1.pt")
+    return {name: (FOLDER / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize("cut_at", ["_copy", "summary_of", "run_curves"])
+def test_a_run_cut_off_while_it_writes_its_results_can_be_started_again(project, monkeypatch, cut_at):
+    """Between two checkpoints, before the summary, and after it. DVC deletes the outputs at each start."""
+    command = ["pretrain", "network=element-0.5"]
+    train.main(command)
+    whole = contents()
+    shutil.rmtree("runs")
+    original, calls = getattr(run, cut_at), []
+
+    def cut(*arguments, **options):
+        calls.append(cut_at)
+        if cut_at != "_copy" or len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, cut_at, cut)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(command)
+    shutil.rmtree("runs")
+    train.main(command)
+    assert contents() == whole
+    assert (FOLDER / "checkpoints/epoch-2.pt").exists()
+    assert not [path for path in Path(".checkpoints").iterdir() if path.is_dir()]

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,12 @@ def inline(text: str) -> Any:
     >>> str(inline("**a < b** in `c`, [there](#d)"))
     '<strong>a &lt; b</strong> in <code>c</code>, <a href="#d">there</a>'
     """
-    from markupsafe import Markup, escape
+    from markupsafe import Markup
 
-    html = str(escape(text))
+    html = escape(text, quote=False)
     for mark, tag in MARKS.items():
         html = re.sub(mark, tag, html)
-    return Markup(html)  # escaped above
+    return Markup(html)
 
 
 def kind(block: Any) -> str:

@@ -10,7 +10,6 @@ refuses such a section, and the sweep counts under two assumptions on them, erk 
 """
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,25 +28,25 @@ from pipeline.cli import run_main
 from pipeline.params.checks import choose
 from pipeline.params.files import load
 from pipeline.report.paper.sweep import Planned, sweep
-from pipeline.report.tables.budgets import COLUMNS, csv_text, outline_of, outline_of_run, rows_of
+from pipeline.report.tables.budgets import COLUMNS, csv_text, outline_of, rows_of
+from pipeline.training.folder import RunFolder
 
 DEFAULTS = {"model": "resnet50", "image_size": "224", "num_classes": "1000", "sparsity": "0.9"}
 KEYS = (*DEFAULTS, "distribution", "method", "run", "sweep", "out")
 
 
-def budget_of_run(folder: Path) -> Budget:
+def budget_of_run(folder: RunFolder) -> Budget:
     """The budget of a finished run. Raises UserError where its files are missing or do not belong together."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text())
-    except (FileNotFoundError, ValueError):
+    if not folder.is_finished:
+        raise UserError(f"run={folder.path} holds no finished run; give a folder such as runs/sparse/NAME")
+    summary = folder.summary
+    network = outline_of(summary.config["model"], summary.num_classes, summary.image_shape)
+    if network.dense.total != summary.flops["inference_dense"]:
         raise UserError(
-            f"run={folder} holds no finished run; give a folder such as runs/sparse/NAME"
-        ) from None
-    if (found := outline_of_run(folder, summary) if "layer_sparsity" in summary else None) is None:
-        raise UserError(
-            f"run={folder} has no network of its own, or not that of its summary.json; run: dvc repro"
+            f"run={folder.path} has other dense FLOPs than its network: it is of another version; "
+            f"{folder.remedy}"
         )
-    return found.at(summary["layer_sparsity"])
+    return network.at(summary.layer_sparsity)
 
 
 def fixed_layers(section: str, method: Method, model: str, num_classes: int) -> dict[str, float]:
@@ -104,56 +103,56 @@ def _numbers(kind: type, key: str, text: str) -> list[Any]:
 
 
 def _parsed(arguments: list[str]) -> dict[str, str]:
-    given = {}
+    request = {}
     for text in arguments:
         key, equals, value = text.partition("=")
         if not equals or key not in KEYS:
             raise UserError(f"{text!r} is no argument; write key=value with one of {', '.join(KEYS)}")
-        given[key] = value
-    chosen = [key for key in ("distribution", "method", "run", "sweep") if key in given]
+        request[key] = value
+    chosen = [key for key in ("distribution", "method", "run", "sweep") if key in request]
     if len(chosen) > 1:
         raise UserError(f"{chosen[0]}= and {chosen[1]}= exclude each other; give one of them")
-    if "run" in given and (others := [key for key in DEFAULTS if key in given]):
+    if "run" in request and (others := [key for key in DEFAULTS if key in request]):
         raise UserError(f"{others[0]}= does not go with run=: the run says it itself; leave it out")
-    return given
+    return request
 
 
 def _single(kind: type, key: str, values: dict[str, str], lowest: float) -> Any:
     """One number, not below ``lowest``."""
-    found = _numbers(kind, key, values[key])
-    if len(found) > 1 or found[0] < lowest:
+    first, *others = _numbers(kind, key, values[key])
+    if others or first < lowest:
         raise UserError(f"{key}={values[key]!r} must be one number of at least {lowest}")
-    return found[0]
+    return first
 
 
-def made(given: dict[str, str]) -> str:
+def csv_for(request: dict[str, str]) -> str:
     """The CSV that a command line asks for."""
-    if "run" in given:
-        return csv_of(budget_of_run(Path(given["run"])))
-    values = DEFAULTS | given
+    if "run" in request:
+        return csv_of(budget_of_run(RunFolder(Path(request["run"]))))
+    values = DEFAULTS | request
     model, sparsity = values["model"], _single(float, "sparsity", values, 0)
     num_classes, size = _single(int, "num_classes", values, 1), _single(int, "image_size", values, 32)
-    network = outline_of(model, num_classes, size)
-    if "sweep" in given:
-        return _sweep_csv(sweep(network, _numbers(float, "sweep", given["sweep"]), sparsity))
-    if "method" in given:
-        section, params = given["method"], load()
+    network = outline_of(model, num_classes, (3, size, size))
+    if "sweep" in request:
+        return _sweep_csv(sweep(network, _numbers(float, "sweep", request["sweep"]), sparsity))
+    if "method" in request:
+        section, params = request["method"], load()
         choose("method", section, params.methods)
         method = params.method(section, sparsity, steps_per_epoch=1000)
         return csv_of(network.at(fixed_layers(section, method, model, num_classes)))
-    distribution = given.get("distribution", "erk")
+    distribution = request.get("distribution", "erk")
     choose("distribution", distribution, LAYER_SPARSITIES)
     return csv_of(network.at(LAYER_SPARSITIES[distribution](network.shapes, sparsity)))
 
 
 def main(arguments: list[str]) -> None:
     """Write or print the CSV."""
-    given = _parsed(arguments)
-    text = made(given)
-    if "out" not in given:
+    request = _parsed(arguments)
+    text = csv_for(request)
+    if "out" not in request:
         print(text, end="")
         return
-    out = Path(given["out"])
+    out = Path(request["out"])
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text)
     print(f"{out}: {len(text.splitlines()) - 1} rows")

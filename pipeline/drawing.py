@@ -1,4 +1,4 @@
-"""What the pictures of the report and of a training run share: style, colours, series. matplotlib without pyplot.
+"""What the pictures of the report and of a training run share: style, series. matplotlib without pyplot.
 
 So there is no global figure and no display. Accuracies and sparsities come in as fractions and are drawn in percent.
 """
@@ -15,49 +15,6 @@ if TYPE_CHECKING:
 
 DPI = 180
 GREY, INK = "#6b7280", "#1f2937"
-PALETTE = {  # a colour per known section, apart within a family; the first of each family are Okabe and Ito's
-    "dense": "#1f2937",
-    "static": "#cc79a7",
-    "static_er": "#b07aa1",
-    "static_uniform": "#e8a6c8",
-    "small_dense": "#999933",
-    "snip": "#332288",
-    "grasp": "#117733",
-    "synflow": "#c2661a",
-    "set": "#009e73",
-    "rigl": "#56b4e9",
-    "granet_s2s": "#0072b2",
-    "deep_r": "#aa4499",
-    "dsr": "#882255",
-    "snfs": "#bba02f",
-    "rigl_2020": "#7d8fa8",
-    "rigl_itop": "#44aa99",
-    "gmp": "#e69f00",
-    "granet": "#d55e00",
-    "str": "#2e7d52",
-    "dpf": "#7a7a1f",
-    "gmp_uniform": "#f0c75e",
-    "gmp_original": "#9c6b00",
-    "granet_uniform": "#ee9a77",
-    "granet_2x": "#8c1c13",
-    "sis": "#6a3d9a",
-    "granet_si06": "#3f8fd0",
-    "granet_si07": "#6aa9dd",
-    "granet_si08": "#9cc6ea",
-    "granet_s2s_2_5x": "#003f6b",
-    "rigl_itop_2x": "#2c7a70",
-    "rigl_2020_5x": "#4d5d6c",
-    "small_dense_5x": "#66661f",
-    "imp": "#1b9e9e",
-    "one_shot": "#a6611a",
-}
-SPARE = (  # for sections of the user's own
-    "#4c566a",
-    "#c44e8b",
-    "#5b8c2a",
-    "#3f7fbf",
-    "#b5651d",
-)
 STYLE: dict[str, Any] = {
     "font.size": 8.5,
     "text.color": INK,
@@ -95,12 +52,6 @@ class Series:
     """Test accuracy, one per seed."""
     again: Sequence[float] = ()
     """The same after reinitialisation."""
-
-
-def colors(sections: Sequence[str]) -> dict[str, str]:
-    """A colour per method section; the known ones keep theirs in every report."""
-    others = [name for name in sections if name not in PALETTE]
-    return PALETTE | {name: SPARE[index % len(SPARE)] for index, name in enumerate(others)}
 
 
 @contextmanager

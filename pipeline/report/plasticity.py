@@ -8,14 +8,14 @@ Changes are differences of two test accuracies, as fractions. A branch that dive
 # (pandas' types are wider than the values of a frame whose columns are known)
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
 from granet.studies.plasticity import GRANULARITIES, OUTCOMES, SCOPES, parse_network
-from pipeline.report import paper
-from pipeline.report.results import Results, group
+from pipeline.report.paper.protocol import differences
+from pipeline.report.results import Results
 from pipeline.report.words import listed, setting
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ SPARSITIES = {"element": [0.0, 0.5, 0.9, 0.98], "filter": [0.0, 0.1, 0.5, 0.7]}
 """Of the paper's pre-trained networks (Section 3.4, Appendix A)."""
 RATES = {"element": [0.2, 0.5, 0.9, 0.98]}
 """The paper's (Section 3.4); those of filters stand in no text."""
+RATE_COLORS = {0.2: "#ff8c1a", 0.5: "#2f9e44", 0.9: "#d6232a", 0.98: "#7b3fb5"}
+"""The paper's: orange, green, red, purple."""
+OTHER_COLORS = ("#1f77b4", "#8c564b", "#e377c2", "#17a2b8", "#7f7f7f", "#9a9a00")
 CONTINUED = 30
 """Epochs at the frozen learning rate (Section 3.4)."""
 OUTCOME_NAMES = {"plasticity": "Pruning plasticity", "final": "Final performance gap"}
@@ -137,14 +140,13 @@ def studies(results: Results) -> Iterator[Study]:
 def _studies(results: Results) -> Iterator[Study]:
     from pandas import concat, read_csv
 
-    runs = results.finished("plasticity")
-    grid = results.params.grid
+    runs, grid = results.finished("plasticity"), results.params.grid
     frames = []
     for run in runs:
-        cell, branches = run.cell, read_csv(run.folder / "branches.csv")
+        cell, branches = run.cell, read_csv(run.folder.file("branches.csv"))
         granularity, sparsity = parse_network(cell.network or "")
-        own = {"dataset": cell.dataset, "model": cell.model, "granularity": granularity}
-        frames.append(branches.assign(**own, pretrained=sparsity, seed=cell.seed, group=group(cell)))
+        network = {"dataset": cell.dataset, "model": cell.model, "granularity": granularity}
+        frames.append(branches.assign(**network, pretrained=sparsity, seed=cell.seed, group=cell.group.name))
     if not frames:
         return
     every, summary = concat(frames, ignore_index=True), runs[0].summary
@@ -165,17 +167,20 @@ def departures(results: Results, study: Study) -> list[str]:
     """How a study that is about a figure's model and data set departs from the paper's, one phrase each."""
     if not study.in_paper:
         return []
-    nothing = {
-        key: [] for key in ("methods", "after", "reinit", "retrain")
-    }  # their settings are not the study's
-    params = replace(results.params, grid=replace(results.params.grid, **nothing))
-    found = paper.differences(replace(results, params=params), study.dataset)
+    phrases = differences(results, study.dataset, methods=False)
     if study.outcome == "plasticity" and study.continued != CONTINUED:
-        found.append(f"{study.continued} instead of {CONTINUED} epochs at the frozen learning rate")
-    for name, ours, theirs in (
+        phrases.append(f"{study.continued} instead of {CONTINUED} epochs at the frozen learning rate")
+    for name, values, in_print in (
         ("pre-trained sparsities", study.sparsities, SPARSITIES[study.granularity]),
         ("pruning rates", study.rates, RATES.get(study.granularity, study.rates)),
     ):
-        if ours != theirs:
-            found.append(f"{name} {listed(ours)} instead of {listed(theirs)}")
-    return found
+        if values != in_print:
+            phrases.append(f"{name} {listed(values)} instead of {listed(in_print)}")
+    return phrases
+
+
+def rate_colors(rates: Sequence[float]) -> dict[float, str]:
+    """A colour per pruning rate; the paper's four keep theirs."""
+    others = sorted(rate for rate in rates if rate not in RATE_COLORS)
+    known = {rate: RATE_COLORS[rate] for rate in rates if rate in RATE_COLORS}
+    return known | {rate: OTHER_COLORS[index % len(OTHER_COLORS)] for index, rate in enumerate(others)}

@@ -7,20 +7,12 @@
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pipeline.params.files import Params
-from pipeline.report import paper
-from pipeline.report.results import Other, Results, group, once
-from pipeline.report.words import (
-    DATASET_NAMES,
-    counted,
-    duration,
-    labels,
-    percent,
-    run_name,
-    setting,
-    short_percent,
-)
-from pipeline.training.cell import Cell
+from pipeline.params.schema import Params
+from pipeline.report.names import labels, run_name
+from pipeline.report.paper.protocol import differences, protocol, seeds_missing
+from pipeline.report.results import Other, Results, once
+from pipeline.report.words import DATASET_NAMES, counted, duration, percent, setting, short_percent
+from pipeline.training.cell import Group
 from pipeline.workspace import root
 
 if TYPE_CHECKING:
@@ -39,7 +31,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         revision[:10] + (" with uncommitted changes" if dirty == "true" else "")
         for revision, dirty in zip(runs["git_revision"], runs["git_dirty"], strict=True)
     ]
-    found = [
+    pairs = [
         ("Seeds", ", ".join(map(str, results.params.grid.seeds))),
         ("Epochs", _epochs(results.params)),
         ("Batch size", str(train.batch_size)),
@@ -63,28 +55,28 @@ def facts(results: Results) -> list[tuple[str, str]]:
         num_branches = sum(run.summary["num_branches"] for run in studies)
         seconds = sum(run.summary["time_s"] for run in studies)
         pruned = f"{num_branches:,} branches of {counted(len(studies), 'network')}"
-        found.append(("Pruning plasticity", f"{duration(seconds)} for {pruned}"))
-    for dataset, own in runs.groupby("dataset", sort=False):
-        found.append((f"Data, {dataset}", f"{images(own)}; md5 {once(own['data_md5'].tolist())}"))
-    return found
+        pairs.append(("Pruning plasticity", f"{duration(seconds)} for {pruned}"))
+    for dataset, seen in runs.groupby("dataset", sort=False):
+        pairs.append((f"Data, {dataset}", f"{images(seen)}; md5 {once(seen['data_md5'].tolist())}"))
+    return pairs
 
 
 def departures(results: Results) -> list[str]:
     """How the runs that stand beside the paper's numbers depart from its protocol, one phrase each."""
-    own = {}
-    for dataset in results.params.grid.datasets:
-        if paper.protocol(dataset) is not None and len(results.on(dataset)):
-            own[dataset] = paper.differences(results, dataset)
-    common = [
-        phrase for phrase in next(iter(own.values()), []) if all(phrase in all_ for all_ in own.values())
-    ]
+    by_dataset = {
+        dataset: differences(results, dataset)
+        for dataset in results.params.grid.datasets
+        if protocol(dataset) is not None and len(results.on(dataset))
+    }
+    phrases = list(dict.fromkeys(phrase for several in by_dataset.values() for phrase in several))
+    common = [phrase for phrase in phrases if all(phrase in several for several in by_dataset.values())]
     special = [
         f"{phrase} on {DATASET_NAMES[dataset]}"
-        for dataset, phrases in own.items()
-        for phrase in phrases
+        for dataset, several in by_dataset.items()
+        for phrase in several
         if phrase not in common
     ]
-    return [*common, *special, *(paper.seeds_missing(results.params) if own else [])]
+    return [*common, *special, *(seeds_missing(results.params) if by_dataset else [])]
 
 
 def images(runs: "DataFrame") -> str:
@@ -100,29 +92,28 @@ def images(runs: "DataFrame") -> str:
 def _epochs(params: Params) -> str:
     """Of a run; those of a section that trains longer beside it."""
     names, common = labels(params), params.train.total_epochs
-    own = {m: params.train_config(m).total_epochs for m in (*params.grid.methods, *params.grid.after)}
-    longer = [f"{names[section]} {epochs}" for section, epochs in own.items() if epochs != common]
+    sections = (*params.grid.methods, *params.grid.after)
+    epochs = {section: params.train_config(section).total_epochs for section in sections}
+    longer = [f"{names[section]} {number}" for section, number in epochs.items() if number != common]
     return ", ".join([str(common), *longer])
 
 
 def run_groups(results: Results, uri: str) -> list[dict[str, Any]]:
     """The runs behind each mean, under the anchor (``id``) that the numbers link to."""
-    found: dict[str, dict[str, Any]] = {}
-    for run in results.runs.itertuples():
-        _listed(found, results.params, run.cell)["runs"].append(_run(run, uri))
-    for other in results.others:
-        _listed(found, results.params, other.cell)["runs"].append(_other(other, uri))
-    return list(found.values())
+    listed = [(run.cell.group, _run(run, uri)) for run in results.runs.itertuples()]
+    listed += [(other.cell.group, _other(other, uri)) for other in results.others]
+    groups: dict[Group, list[dict[str, str | None]]] = {}
+    for group, run in listed:
+        groups.setdefault(group, []).append(run)
+    return [
+        {"id": group.name, "title": _title(results.params, group), "runs": runs}
+        for group, runs in groups.items()
+    ]
 
 
-def _listed(found: dict[str, dict[str, Any]], params: Params, cell: Cell) -> dict[str, Any]:
-    """The group that a run belongs to, opened with its title where it is the first one."""
-    name = group(cell)
-    if name not in found:
-        parts = [setting(cell.dataset, cell.model), run_name(params, cell)]
-        parts += [short_percent(cell.sparsity)] if cell.sparsity is not None else []
-        found[name] = {"id": name, "title": " · ".join(parts), "runs": []}
-    return found[name]
+def _title(params: Params, group: Group) -> str:
+    parts = [setting(group.dataset, group.model), run_name(params, group)]
+    return " · ".join(parts + ([short_percent(group.sparsity)] if group.sparsity is not None else []))
 
 
 def _run(run: Any, uri: str) -> dict[str, str | None]:
@@ -137,11 +128,11 @@ def _run(run: Any, uri: str) -> dict[str, str | None]:
 
 
 def _other(run: Other, uri: str) -> dict[str, str | None]:
-    """A plasticity or export run: it has no accuracy of its own, and an export is neither timed nor tracked."""
+    """A plasticity or export run: it has no accuracy, and an export is neither timed nor tracked."""
     tracking, seconds = run.summary.get("tracking", {}), run.summary.get("time_s")
     run_id = tracking.get("run_id") or ""
     return {
-        "stage": f"{run.cell.stage}@{run.cell.name}",
+        "stage": run.cell.dvc_stage,
         "accuracy": "",
         "sparsity": "",
         "time": "" if seconds is None else duration(seconds),
@@ -166,15 +157,15 @@ def mlflow_url(uri: str, experiment_id: str, run_id: str) -> str | None:
 def how_to_open(uri: str) -> str:
     """The server's address, or the command that serves the database.
 
-    An address may hold a password: a server's is left out, and a database other than ours is not shown.
+    An address may hold a password: a server's is left out, and a database other than the workspace's is not shown.
 
     >>> how_to_open("http://me:secret@host:5000"), how_to_open("postgresql://me:secret@host/db")
     ('http://host:5000', 'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI"')
     """
     if server := _server(uri):
         return server
-    ours = uri in (LOCAL_DATABASE, f"sqlite:///{root() / 'mlflow.db'}")
-    database = LOCAL_DATABASE if ours else '"$MLFLOW_TRACKING_URI"'
+    is_local = uri in (LOCAL_DATABASE, f"sqlite:///{root() / 'mlflow.db'}")
+    database = LOCAL_DATABASE if is_local else '"$MLFLOW_TRACKING_URI"'
     return f"mlflow ui --backend-store-uri {database}"
 
 

@@ -1,7 +1,7 @@
-"""Run folders as frames: what the grid of params.yaml asks for, what of it is there, and means over seeds.
+"""Run folders as frames: what of the grid of params.yaml is there, and means over seeds.
 
-A group is one cell of the grid without its seed, e.g. ``sparse-digits-resnet20-granet-0.98``: the runs behind one
-mean. Fractions lie in [0, 1].
+A group is a cell of the grid without its seed: the runs behind one mean. In frames it stands by its name, e.g.
+``sparse-digits-resnet20-granet-0.98``. Fractions lie in [0, 1].
 """
 
 
@@ -9,24 +9,23 @@ mean. Fractions lie in [0, 1].
 # (pandas' types are wider than the values of a frame whose columns are known)
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from granet.common.keys import keys_of
 from granet.types import UserError
-from pipeline.params.files import Params
-from pipeline.training.cell import STAGE_KEYS, Cell
+from pipeline.params.schema import Params
+from pipeline.training.cell import RUNS, Cell, Group, cells
+from pipeline.training.folder import METRICS, RunFolder, Summary
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
 CURVES = ("sparsity", "test_accuracy", "inference_ratio")
-FREE = {"device": None}  # of the train section: says where a run goes, not what it is
 OTHERS = ("plasticity", "export")
 """Stages that train no network of their own, so that they have no accuracy to compare."""
 
@@ -46,7 +45,7 @@ class Other:
 
     cell: Cell
     summary: dict[str, Any]
-    folder: Path
+    folder: RunFolder
 
 
 @dataclass(frozen=True)
@@ -58,27 +57,27 @@ class Results:
 
     params: Params
     runs: "DataFrame"
-    missing: list[Cell]
-    outdated: list[Cell]
-    others: list["Other"] = field(default_factory=list)
+    missing: list[Cell] = field(default_factory=list)
+    outdated: list[Cell] = field(default_factory=list)
+    others: list[Other] = field(default_factory=list)
 
-    def stat(self, name: str, metric: str) -> Stat | None:
-        """Mean over the seeds of a group; None where no run has the metric."""
-        values = self.runs.loc[self.runs["group"] == name, metric].dropna()
+    def stat(self, group: Group, metric: str) -> Stat | None:
+        """Mean over the seeds of a group; None where no run has the metric, a column of ``runs``."""
+        values = self.runs.loc[self.runs["group"] == group.name, metric].dropna()
         if values.empty:
             return None
         return Stat(float(values.mean()), float(values.std()) if len(values) > 1 else None, len(values))
 
-    def values(self, name: str, metric: str) -> list[float]:
-        """A metric of each run of a group, in the order of the grid's seeds."""
-        return list(self.by_seed(name, metric).values())
-
-    def by_seed(self, name: str, metric: str) -> dict[int, float]:
-        """The same, with each run's seed."""
-        runs = self.runs.loc[self.runs["group"] == name, ["seed", metric]].dropna()
+    def by_seed(self, group: Group, metric: str) -> dict[int, float]:
+        """The metric of each run of a group, in the order of the grid's seeds."""
+        runs = self.runs.loc[self.runs["group"] == group.name, ["seed", metric]].dropna()
         return dict(zip(runs["seed"].tolist(), runs[metric].tolist(), strict=True))
 
-    def finished(self, stage: str) -> list["Other"]:
+    def values(self, group: Group, metric: str) -> list[float]:
+        """The same without the seeds."""
+        return list(self.by_seed(group, metric).values())
+
+    def finished(self, stage: str) -> list[Other]:
         """The finished runs of a stage of `OTHERS`."""
         return [other for other in self.others if other.cell.stage == stage]
 
@@ -91,81 +90,43 @@ class Results:
         return self.runs[(self.runs["dataset"] == dataset) & (self.runs["model"] == model)]
 
 
-def cells(params: Params) -> Iterator[Cell]:
-    """Every cell of the grid, in the order of the stages and of the grid's lists."""
-    grid = params.grid
-    values = {
-        "dataset": grid.datasets,
-        "model": grid.models,
-        "method": grid.methods,
-        "sparsity": grid.sparsities,
-        "rewind": grid.rewinds,
-        "network": grid.pretrain,
-        "seed": grid.seeds,
-    }
-    for stage, keys in STAGE_KEYS.items():
-        own = {
-            key: values[key] for key in values if key in keys
-        }  # the seed last: the runs of a mean stay together
-        if stage in ("after", "reinit", "retrain"):
-            own["method"] = getattr(grid, stage)
-        if stage == "export":
-            own["network"] = grid.export
-        for combination in product(*own.values()):
-            yield Cell(stage, **dict(zip(own, combination, strict=True)))
-
-
-def group(cell: Cell) -> str:
-    """The name of a cell's group.
-
-    >>> group(Cell("sparse", "digits", "resnet20", seed=3, method="gmp", sparsity=0.98))
-    'sparse-digits-resnet20-gmp-0.98'
-    """
-    keys = [key for key in STAGE_KEYS[cell.stage] if key != "seed"]
-    return "-".join([cell.stage, *(str(getattr(cell, key)) for key in keys)])
-
-
-def read(params: Params, root: Path = Path("runs")) -> Results:
+def read(params: Params, root: Path = RUNS) -> Results:
     """The finished runs of the grid. Raises UserError where there are none, or where a summary cannot be read."""
     from pandas import DataFrame
 
     rows, others, missing, outdated = [], [], [], []
     for cell in cells(params):
-        path = root / cell.stage / cell.name / "summary.json"
-        if not path.exists():
+        folder = RunFolder(root / cell.stage / cell.name)
+        if not folder.is_finished:
             missing.append(cell)
             continue
-        summary = _summary(path)
         # an export knows no parameters: it is as old as the network that it was made from
         stale_export = cell.stage == "export" and cell.source in (*missing, *outdated)
-        if stale_export or not is_current(summary, params):
+        if stale_export or not is_current(folder.json(), params):
             outdated.append(cell)
         elif cell.stage in OTHERS:
-            others.append(Other(cell, summary, path.parent))
+            others.append(Other(cell, folder.json(), folder))
         else:
-            rows.append(_row(cell, summary, path.parent))
+            rows.append(_row(cell, folder.summary, folder))
     if not rows:
-        made = " that was made with its parameters" if outdated else ""
-        raise UserError(f"{root} holds no finished run of the grid in params.yaml{made}; run: dvc repro")
+        outdated_only = " that was made with its parameters" if outdated else ""
+        raise UserError(
+            f"{root} holds no finished run of the grid in params.yaml{outdated_only}; run: dvc repro"
+        )
     return Results(params, DataFrame(rows), missing, outdated, others)
 
 
-def _summary(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise UserError(f"{path} is not valid JSON; delete {path.parent} and run: dvc repro") from None
-
-
 def is_current(summary: dict[str, Any], params: Params) -> bool:
-    """Whether a run was made with the settings that params.yaml has now; the device does not matter.
+    """Whether a run was made with the settings that params.yaml has now.
 
-    Data and masks are left to DVC, which knows whether they changed; settings that do not change them may differ.
+    Keys that decide no result, as the device, do not matter. Data and masks are left to DVC, which knows whether they
+    changed; settings that do not change them may differ.
     """
     if (config := summary.get("config")) is None:  # of an export
         return True
     stage = config["stage"]
-    if config["train"] | FREE != dataclasses.asdict(params.train) | FREE:
+    decisive = [name for name, key in keys_of(params.train).items() if key.decides_result]
+    if any(config["train"].get(name) != getattr(params.train, name) for name in decisive):
         return False
     if stage == "plasticity":
         return config["plasticity"] == dataclasses.asdict(params.plasticity)
@@ -173,39 +134,41 @@ def is_current(summary: dict[str, Any], params: Params) -> bool:
     return stage in ("pretrain", "reinit", "retrain") or config["hyperparameters"] == section
 
 
-def _row(cell: Cell, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _row(cell: Cell, summary: Summary, folder: RunFolder) -> dict[str, Any]:
     """One run, flat."""
-    flops, images = summary["flops"], summary["num_images"]
+    flops, images, tracking = summary.flops, summary.num_images, summary.tracking
     return {
         **dataclasses.asdict(cell),
         "cell": cell,
-        "group": group(cell),
-        "dvc_stage": f"{cell.stage}@{cell.name}",
+        "group": cell.group.name,
+        "dvc_stage": cell.dvc_stage,
         "folder": folder,
-        **{name: summary["accuracy"][f"test_accuracy_{name}"] for name in ("last", "best_val", "best_test")},
-        "final_sparsity": summary["sparsity"],
+        **{name: summary.accuracy[f"test_accuracy_{name}"] for name in ("last", "best_val", "best_test")},
+        "final_sparsity": summary.sparsity,
         "inference_flops": flops["inference"],
         "inference_dense": flops["inference_dense"],
         "training_dense": flops["training_dense"],
         "inference_ratio": flops["inference"] / flops["inference_dense"],
         "training_ratio": flops["training"] / flops["training_dense"],
-        "layer_sparsity": summary["layer_sparsity"],
+        "layer_sparsity": summary.layer_sparsity,
         **{f"num_{split}": images.get(split, 0) for split in ("train", "val", "test")},
-        "time_s": summary["time_s"],
-        **summary["environment"],
-        "experiment": summary["tracking"]["experiment"] or "none: not tracked",
-        "experiment_id": summary["tracking"].get("experiment_id") or "",  # pandas would make NaN of a None
-        "run_id": summary["tracking"]["run_id"] or "",
+        "image_shape": summary.image_shape,
+        "num_classes": summary.num_classes,
+        "time_s": summary.time_s,
+        **summary.environment,
+        "experiment": tracking["experiment"] or "none: not tracked",
+        "experiment_id": tracking.get("experiment_id") or "",  # pandas would make NaN of a None
+        "run_id": tracking["run_id"] or "",
     }
 
 
 def histories(runs: "DataFrame") -> "DataFrame":
     """history.csv of all runs, one under the other, with run, group, seed and inference FLOPs as a ratio to dense."""
-    from pandas import concat, read_csv
+    from pandas import concat
 
     frames = []
     for run in runs.itertuples():
-        history = read_csv(run.folder / "history.csv")
+        history = run.folder.history()
         ratio = history["inference_flops"] / run.inference_dense
         frames.append(
             history.assign(run=run.dvc_stage, group=run.group, seed=run.seed, inference_ratio=ratio)
@@ -234,32 +197,27 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
     pre-trained network is ``pretrain-element-0.9``; its ``plasticity-element-0.9-global-0.5-regenerated`` is the mean
     change over the epochs at which it was pruned.
     """
-    found: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, float]] = {}
     for run in results.runs.drop_duplicates("group").itertuples():
-        prefix = f"{run.stage}-{run.dataset}-{run.model}-"
-        key = run.group.removeprefix(prefix) if run.stage != "dense" else "dense"
-        if run.stage == "reinit":
-            key += "-reinit"
-        if run.stage == "pretrain":
-            key = f"pretrain-{key}"
-        stat = results.stat(run.group, "last")
-        assert stat is not None
-        found.setdefault(f"{run.dataset}-{run.model}", {})[key] = round(stat.mean, 6)
+        group = run.cell.group
+        key = group.name.removeprefix(f"{group.stage}-{group.dataset}-{group.model}-")
+        names = {"dense": "dense", "reinit": f"{key}-reinit", "pretrain": f"pretrain-{key}"}
+        mean = fmean(results.values(group, "last"))
+        metrics.setdefault(f"{group.dataset}-{group.model}", {})[names.get(group.stage, key)] = round(mean, 6)
     for (model, key), changes in _mean_changes(results).items():
-        found.setdefault(model, {})[key] = round(fmean(changes), 6)
-    return found
+        metrics.setdefault(model, {})[key] = round(fmean(changes), 6)
+    return metrics
 
 
 def _mean_changes(results: Results) -> dict[tuple[str, str], list[float]]:
     """What each plasticity run states as its means, by (data set and model, key): one value per seed."""
-    found: dict[tuple[str, str], list[float]] = {}
+    changes: dict[tuple[str, str], list[float]] = {}
     for run in results.finished("plasticity"):
-        path, cell = run.folder / "metrics.json", run.cell
-        for name, change in json.loads(path.read_text()).items():
+        for name, change in run.folder.json(METRICS).items():
             outcome, _, branch = name.partition("-")
-            key = f"{cell.dataset}-{cell.model}", f"{outcome}-{cell.network}-{branch}"
-            found.setdefault(key, []).append(change)
-    return found
+            key = f"{run.cell.dataset}-{run.cell.model}", f"{outcome}-{run.cell.network}-{branch}"
+            changes.setdefault(key, []).append(change)
+    return changes
 
 
 def once(values: Sequence[Any], text: Callable[[Any], str] = str) -> str:

@@ -4,12 +4,11 @@
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 # (pandas' types are wider than the values of a frame whose columns are known)
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.drawing import GREY, INK, drawn
-from pipeline.report.plasticity import Study
+from pipeline.report.plasticity import Study, rate_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,23 +16,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-RATE_COLORS = {0.2: "#ff8c1a", 0.5: "#2f9e44", 0.9: "#d6232a", 0.98: "#7b3fb5"}
-"""The paper's: orange, green, red, purple."""
-OTHER_COLORS = ("#1f77b4", "#8c564b", "#e377c2", "#17a2b8", "#7f7f7f", "#9a9a00")
 DROP = "#e0323a"
 WAYS = {False: "without regeneration", True: "with regeneration"}
 COLLAPSED, LINEAR = 15.0, 5.0
 """In percentage points: beyond the first one, the axis is logarithmic but for the second one around zero."""
 TICKS = (2, 5, 10, 20, 40, 80)
-
-
-def rate_colors(rates: Sequence[float]) -> dict[float, str]:
-    """A colour per pruning rate; the paper's four keep theirs."""
-    others = sorted(rate for rate in rates if rate not in RATE_COLORS)
-    return {
-        **{rate: RATE_COLORS[rate] for rate in rates if rate in RATE_COLORS},
-        **{rate: OTHER_COLORS[index % len(OTHER_COLORS)] for index, rate in enumerate(others)},
-    }
 
 
 def picture(study: Study, path: Path) -> None:
@@ -90,10 +77,9 @@ def caption(study: Study) -> str:
 
 def _line(frame: "DataFrame", sparsity: float, way: bool, rate: float) -> "DataFrame":
     """Means by epoch; empty where nothing ran."""
-    own = frame.reset_index()
-    return own[
-        (own["pretrained"] == sparsity) & (own["regenerated"] == way) & (own["rate"] == rate)
-    ].set_index("epoch")
+    rows = frame.reset_index()
+    wanted = (rows["pretrained"] == sparsity) & (rows["regenerated"] == way) & (rows["rate"] == rate)
+    return rows[wanted].set_index("epoch")
 
 
 def _panel(ax: "Axes", study: Study, lines: dict[float, "DataFrame"], palette: dict[float, str]) -> None:

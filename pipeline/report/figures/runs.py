@@ -104,7 +104,7 @@ def curves(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
     """Figure 15 and more: sparsity, test accuracy and inference FLOPs over training, a row per final sparsity.
 
     With more than MANY methods a row holds those of one family, beside the dense model. ``frame`` is
-    `pipeline.results.curves`. A line is the mean over the seeds, its band one std to either side.
+    `pipeline.report.results.curves`. A line is the mean over the seeds, its band one std to either side.
     """
     titles = {
         "sparsity": "sparsity, %",
@@ -119,9 +119,9 @@ def curves(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
         axes = figure.subplots(len(rows), len(titles), sharex=share, squeeze=False)
         handles = {}
         for row, (name, shown) in zip(axes, rows.items(), strict=True):
-            own = {}
+            lines = {}
             for ax, column in zip(row, titles, strict=True):
-                own |= {s.label: _line(ax, s, 100 * frame.loc[s.group][column]) for s in shown}
+                lines |= {s.label: _line(ax, s, 100 * frame.loc[s.group][column]) for s in shown}
                 ax.margins(x=0.02)
                 ax.xaxis.get_major_locator().set_params(integer=True)
             row[0].set_ylabel(name, fontweight="bold", fontsize=7.5 if crowded else None)
@@ -129,8 +129,10 @@ def curves(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
             row[1].set_ylim(bottom=_past_the_start(row[1]))
             row[2].set_ylim(-4, 104)
             if crowded:
-                row[2].legend(own.values(), own, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7)
-            handles |= own
+                row[2].legend(
+                    lines.values(), lines, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7
+                )
+            handles |= lines
         for top, bottom, title in zip(axes[0], axes[-1], titles.values(), strict=True):
             top.set_title(title)
             bottom.set_xlabel("epoch")
@@ -141,7 +143,7 @@ def curves(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
 def dynamics(series: Sequence[Series], frame: "DataFrame", dense_flops: int, path: Path) -> None:
     """Figure 15: FLOPs of one inference over training, a panel per final sparsity and a line per initial one.
 
-    ``frame`` is `pipeline.results.curves`, ``dense_flops`` what its ratios refer to. Mean over the seeds, with a band.
+    ``frame`` is `pipeline.report.results.curves`, ``dense_flops`` what its ratios refer to. Means, with a band.
     """
     sparsities = sparsities_of(series)
     with drawn(path, max(5.4, 3.6 * len(sparsities)), 3.4) as figure:
@@ -164,16 +166,15 @@ def dynamics(series: Sequence[Series], frame: "DataFrame", dense_flops: int, pat
 
 def rows_of_curves(series: Sequence[Series]) -> dict[str, list[Series]]:
     """What stands in each row, by its name; families apart where one panel would be too full."""
-    found: dict[str, list[Series]] = {}
+    rows: dict[str, list[Series]] = {}
     dense = [s for s in series if s.sparsity is None and s.values]
+    crowded = len({s.label for s in series if s.values and s.sparsity is not None}) > MANY
     for sparsity in sparsities_of(series):
-        own = [s for s in series if s.sparsity == sparsity and s.values]
-        crowded = len({s.label for s in series if s.values and s.sparsity is not None}) > MANY
-        families = dict.fromkeys(s.family for s in own) if crowded else {"": None}
-        for family in families:
+        sparse = [s for s in series if s.sparsity == sparsity and s.values]
+        for family in dict.fromkeys(s.family if crowded else "" for s in sparse):
             name = f"{percent(sparsity)}, {family}" if family else f"final sparsity {percent(sparsity)}"
-            found[name] = [*dense, *(s for s in own if family in ("", s.family))]
-    return found
+            rows[name] = [*dense, *(s for s in sparse if family in ("", s.family))]
+    return rows
 
 
 def _past_the_start(ax: "Axes") -> float:
@@ -193,7 +194,7 @@ def _line(ax: "Axes", series: Series, values: "DataFrame") -> Any:
 def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
     """Learnt sparsity by layer, a row per method and sparsity; the colour is logarithmic in the share kept.
 
-    ``frame`` is `pipeline.results.layers`: a column per layer, in the order of the model.
+    ``frame`` is `pipeline.report.results.layers`: a column per layer, in the order of the model.
     """
     from matplotlib.colors import LogNorm
 

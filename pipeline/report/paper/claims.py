@@ -13,12 +13,12 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from pipeline.params.files import read_yaml
-from pipeline.report import paper
+from pipeline.report.names import labels, suffix
 from pipeline.report.noise import exceeds, welch
-from pipeline.report.paper.protocol import differences
-from pipeline.report.results import Results, group
-from pipeline.report.tables.fields import Number
-from pipeline.report.words import labels, setting, short_percent, spread, suffix
+from pipeline.report.paper.numbers import CIFAR, columns, models, printed, rows
+from pipeline.report.paper.protocol import is_papers
+from pipeline.report.results import Results, Stat
+from pipeline.report.words import setting, short_percent
 
 FILE = Path(__file__).with_name("claims.yaml")
 Outcome = Literal["for", "against", "noise", "few"]
@@ -34,15 +34,15 @@ class Claim:
     where: str
     compare: list[list[str | list[str]]]
     claim: Literal["above", "no_gain"] = "above"
-    datasets: list[str] = field(default_factory=lambda: list(paper.columns()))
+    datasets: list[str] = field(default_factory=lambda: list(columns()))
     sparsities: list[float] | None = None
     as_a_rule: bool = False
 
     @property
     def num_settings(self) -> int:
         """Comparisons that the paper's tables hold for it: two models, VGG-19 and ResNet-50."""
-        columns = [s for name in self.datasets for s in paper.columns()[name] if self.covers(s)]
-        return len(self.compare) * len(paper.models()) * len(columns)
+        sparsities = [s for name in self.datasets for s in columns()[name] if self.covers(s)]
+        return len(self.compare) * len(models()) * len(sparsities)
 
     def covers(self, sparsity: float) -> bool:
         """Whether the claim is made at a sparsity."""
@@ -73,10 +73,10 @@ class Side:
     group: str | None
 
     @property
-    def number(self) -> Number:
-        """Mean ± std with n."""
+    def stat(self) -> Stat:
+        """Mean and spread over the seeds."""
         std = stdev(self.values) if len(self.values) > 1 else None
-        return Number(spread(fmean(self.values), std), f"n = {len(self.values)}", self.group)
+        return Stat(fmean(self.values), std, len(self.values))
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def verdict(claim: Claim, settings: Sequence[Setting]) -> Verdict:
 
     Settings speak where they have a p-value. Of a claim made "as a rule", some may speak against the others.
     """
-    outcomes = [found.outcome for found in settings]
+    outcomes = [setting.outcome for setting in settings]
     tested = sum(outcome != "few" for outcome in outcomes)
     if not outcomes:
         return "not tested"
@@ -148,31 +148,29 @@ def claims() -> list[Claim]:
 
 def judge(results: Results) -> list[Judged]:
     """Every claim in the light of the runs."""
-    grid, found = results.params.grid, []
-    away = {name: differences(results, name) for name in grid.datasets}
+    judged, grid = [], results.params.grid
+    papers = {place for place in product(grid.datasets, grid.models) if is_papers(results, *place)}
     for claim in claims():
-        settings = list(_settings(claim, results, away))
-        found.append(
-            Judged(claim, [s for s in settings if s.in_paper], [s for s in settings if not s.in_paper])
-        )
-    return found
+        settings = list(_settings(claim, results, papers))
+        in_paper = [setting for setting in settings if setting.in_paper]
+        judged.append(Judged(claim, in_paper, [setting for setting in settings if not setting.in_paper]))
+    return judged
 
 
-def _settings(claim: Claim, results: Results, away: dict[str, list[str]]) -> Iterator[Setting]:
-    """The claim in every place where both sides have runs.
+def _settings(claim: Claim, results: Results, papers: set[tuple[str, str]]) -> Iterator[Setting]:
+    """The claim in every place where both sides have runs; ``papers``: (data set, model) as the paper has them.
 
     Only for a claim about both of the paper's data sets can another one stand in.
     """
     grid = results.params.grid
-    about_all = claim.datasets == list(paper.columns())
+    about_all = claim.datasets == list(columns())
     datasets = [
-        name
-        for name in grid.datasets
-        if name in claim.datasets or (about_all and name not in paper.columns())
+        name for name in grid.datasets if name in claim.datasets or (about_all and name not in columns())
     ]
     sparsities = [sparsity for sparsity in grid.sparsities if claim.covers(sparsity)]
     for pair, model, dataset, sparsity in product(claim.compare, grid.models, datasets, sparsities):
-        better, than = (_side(results, rows, dataset, model, sparsity) for rows in pair)
+        better = _side(results, pair[0], dataset, model, sparsity)
+        than = _side(results, pair[1], dataset, model, sparsity)
         if better is None or than is None:
             continue
         difference = fmean(better.values) - fmean(than.values)
@@ -184,31 +182,29 @@ def _settings(claim: Claim, results: Results, away: dict[str, list[str]]) -> Ite
             p=p,
             outcome=claim.outcome(difference, p),
             leans=claim.leans(difference),
-            in_paper=model in paper.models()
-            and sparsity in paper.columns().get(dataset, ())
-            and not away[dataset],
+            in_paper=(dataset, model) in papers and sparsity in columns()[dataset],
         )
 
 
 def _side(results: Results, ids: str | list[str], dataset: str, model: str, sparsity: float) -> Side | None:
     """The runs of a row, or of those of several rows that have runs; None where there are none."""
-    params, names, by_seed, printed, groups = results.params, [], [], [], []
-    for row in (paper.rows()[name] for name in ([ids] if isinstance(ids, str) else ids)):
+    params, names, by_seed, means, groups = results.params, [], [], [], []
+    for row in (rows(CIFAR)[name] for name in ([ids] if isinstance(ids, str) else ids)):
         if (section := row.find(params)) is None:
             continue
-        cell = row.cell(section, dataset, model, sparsity)
-        if values := results.by_seed(group(cell), "last"):
-            names.append(labels(params)[section] + suffix(cell))
-            groups.append(group(cell))
+        group = row.group(section, dataset, model, sparsity)
+        if values := results.by_seed(group, "last"):
+            names.append(labels(params)[section] + suffix(group))
+            groups.append(group.name)
             by_seed.append(values)
-            printed.append(row.published(cell))
+            record = printed(row, group)
+            means.append(None if record is None else record.mean)
     seeds = [seed for seed in params.grid.seeds if by_seed and all(seed in values for values in by_seed)]
     if not seeds:
         return None
-    known = [number.mean for number in printed if number is not None]
     return Side(
         name=names[0] if isinstance(ids, str) else f"mean of {', '.join(names)}",
         values=[fmean(values[seed] for values in by_seed) for seed in seeds],
-        printed=fmean(known) if len(known) == len(printed) else None,
+        printed=None if None in means else fmean(means),
         group=groups[0] if isinstance(ids, str) else None,
     )

@@ -12,8 +12,8 @@ from granet.distributions import LayerSparsity, erk, uniform
 from granet.flops import training_flops
 from granet.methods import METHODS
 from granet.studies.budget import Outline
-from pipeline.report import paper
-from pipeline.report.paper.protocol import IMAGENET
+from pipeline.report.paper.numbers import IMAGENET, INFERENCE, TRAINING, models, printed, rows
+from pipeline.report.paper.protocol import protocol
 
 ASSUMED: dict[str, LayerSparsity] = {"erk": erk, "uniform": uniform}
 
@@ -61,25 +61,26 @@ def sweep(outline: Outline, initial: Sequence[float], sf: float) -> list[Planned
 
     Raises UserError for sparsities that GraNet cannot have.
     """
-    protocol = paper.protocol(IMAGENET)
-    assert protocol is not None
-    train = protocol["train"]
-    steps_per_epoch = -(-protocol["num_train"] // train["batch_size"])
-    total, tf = (epochs * steps_per_epoch for epochs in (train["epochs"], protocol["pruning_epochs"]))
-    found = []
+    in_print = protocol(IMAGENET)
+    assert in_print is not None
+    train = in_print["train"]
+    steps_per_epoch = -(-in_print["num_train"] // train["batch_size"])
+    total, tf = train["epochs"] * steps_per_epoch, in_print["pruning_epochs"] * steps_per_epoch
+    planned = []
     for name, layer_sparsity in ASSUMED.items():
         for si in initial:
-            method = METHODS["granet"](sf=sf, si=si, tf=tf, update_interval=protocol["update_interval"])
+            method = METHODS["granet"](sf=sf, si=si, tf=tf, update_interval=in_print["update_interval"])
             ratios = planned_ratios(outline, Clock(method, total), layer_sparsity, total)
-            found.append(Planned(si, sf, name, *ratios, *_in_print(si, sf)))
-    return found
+            planned.append(Planned(si, sf, name, *ratios, *_in_print(si, sf)))
+    return planned
 
 
 def _in_print(si: float, sf: float) -> tuple[float | None, float | None]:
     """The paper's training and test FLOPs of GraNet, where it has them."""
-    for row in paper.flops_rows().values():
-        section = row.section
-        is_granet = section["method"] == "granet" and "extend" not in section
-        if is_granet and section.get("si", 0.0) == si and sf in row.printed:
-            return row.printed[sf][1], row.printed[sf][2]
+    section = {"method": "granet", "si": si}
+    for row in rows(IMAGENET).values():
+        if row.is_section(section):
+            group = row.group(row.id, IMAGENET, models(IMAGENET)[0], sf)
+            training, inference = (printed(row, group, metric) for metric in (TRAINING, INFERENCE))
+            return training and training.mean, inference and inference.mean
     return None, None

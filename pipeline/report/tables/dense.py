@@ -3,12 +3,13 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from pipeline.params.files import Params
-from pipeline.report import paper
+from pipeline.params.schema import Params
+from pipeline.report.blocks import Line, Number, Table
+from pipeline.report.paper.protocol import settings, training
 from pipeline.report.results import Results
-from pipeline.report.tables.fields import Number, Table, line, ours, theirs
+from pipeline.report.tables.numbers import beside, ours, record_of
 from pipeline.report.words import setting
-from pipeline.training.cell import Cell
+from pipeline.training.cell import Group
 
 HEADS = ("epochs", "batch size", "learning rate", "momentum", "drops at epoch", "weight decay", "accuracy")
 
@@ -18,30 +19,33 @@ def table1(results: Results) -> Table | None:
 
     None where the grid has methods, and none of its dense networks is in print.
     """
-    grid, in_print = results.params.grid, paper.settings()
-    own = [(model, dataset) for model in grid.models for dataset in grid.datasets]
-    if not set(own) & set(in_print):
+    grid, in_print = results.params.grid, settings()
+    networks = [(model, dataset) for model in grid.models for dataset in grid.datasets]
+    if not set(networks) & set(in_print):
         if grid.methods or grid.after:
             return None
         in_print = []
     lines = []
-    for model, dataset in [*in_print, *(network for network in own if network not in in_print)]:
-        is_ours, is_theirs = (model, dataset) in own, (model, dataset) in in_print
-        cell = Cell("dense", dataset, model, 0)
-        below = tuple(text for text in theirs(results, cell) if text)
-        numbers = [*_settings(results.params, is_ours, is_theirs), replace(ours(results, cell), below=below)]
-        lines.append(replace(line(results, None, numbers), label=setting(dataset, model), color=""))
-    return Table([(head, 1) for head in HEADS], [], lines)
+    for model, dataset in [*in_print, *(network for network in networks if network not in in_print)]:
+        in_grid, is_printed = (model, dataset) in networks, (model, dataset) in in_print
+        group = Group("dense", dataset, model)
+        below = beside(results, group, record_of(results, group))
+        numbers = [
+            *_settings(results.params, in_grid, is_printed),
+            replace(ours(results, group), below=below),
+        ]
+        lines.append(Line(setting(dataset, model), "", numbers))
+    return Table([(head, 1) for head in HEADS], [], lines, "network", "printed")
 
 
-def _settings(params: Params, is_ours: bool, is_theirs: bool) -> list[Number]:
-    """Ours where the grid asks for the network; below them the paper's, where they differ or stand alone."""
-    epochs = params.train.total_epochs
-    mine = _texts(asdict(params.train) | {"epochs": epochs}) if is_ours else [""] * 6
-    printed = _texts(paper.training()) if is_theirs else [""] * 6
+def _settings(params: Params, in_grid: bool, is_printed: bool) -> list[Number]:
+    """Ours where the grid has the network; below them the paper's, where they differ or stand alone."""
+    train = asdict(params.train) | {"epochs": params.train.total_epochs}
+    texts = _texts(train) if in_grid else [""] * 6
+    printed = _texts(training()) if is_printed else [""] * 6
     return [
-        Number(own, below=(other,) if other and other != own else ())
-        for own, other in zip(mine, printed, strict=True)
+        Number(text, below=(other,) if other and other != text else ())
+        for text, other in zip(texts, printed, strict=True)
     ]
 
 

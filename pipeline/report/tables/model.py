@@ -1,31 +1,23 @@
 """The report's tables of one model on one data set: FLOPs, reinitialisation, three accuracies, layers."""
 
 
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportReturnType=false
 # (pandas' types are wider than the values of a frame whose columns are known)
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from pipeline.drawing import Series, colors
-from pipeline.params.files import Params
-from pipeline.report.results import Results, group, layers
-from pipeline.report.tables.fields import Line, Number, Table, line, ours, stat, theirs
-from pipeline.report.words import (
-    FAMILY_NAMES,
-    by_family,
-    family,
-    flops,
-    labels,
-    network_name,
-    percent,
-    setting,
-    short_percent,
-    signed,
-    stage_of,
-    suffix,
-)
-from pipeline.training.cell import Cell
+from pipeline.drawing import Series
+from pipeline.params.schema import Params
+from pipeline.report.blocks import Line, Number, Table, under
+from pipeline.report.names import by_family, colors, family, labels, network_name, stage_of, suffix
+from pipeline.report.results import Results, layers
+from pipeline.report.tables.numbers import beside, line, ours, record_of
+from pipeline.report.words import flops, percent, setting, short_percent, signed
+from pipeline.training.cell import Group
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -41,167 +33,166 @@ class Tables:
         """The parameters of the report."""
         return self.results.params
 
+    @property
+    def title(self) -> str:
+        """The model on the data set, as a reader knows them."""
+        return setting(self.dataset, self.model)
+
+    @property
+    def trained(self) -> "DataFrame":
+        """The runs of the dense model and of the methods, without those that train a mask of theirs again."""
+        runs = self.results.of(self.dataset, self.model)
+        return runs[runs["stage"].isin(["dense", "sparse", "after"])]
+
     def reinit(self) -> Table:
         """Figure 4 as numbers: the same masks with new random weights."""
         lines = []
         for method in self.params.grid.reinit:
             numbers = []
-            for pair in zip(self._cells(method), self._cells(method, "reinit"), strict=True):
-                old, new = (stat(self.results, cell) for cell in pair)
-                change = (
-                    Number(signed(new.mean - old.mean), group=group(pair[1])) if old and new else Number()
-                )
-                numbers += [*(ours(self.results, cell) for cell in pair), change]
+            pairs = zip(self._groups(method), self._groups(method, "reinit"), strict=True)
+            for original, again in pairs:
+                before, after = self.results.stat(original, "last"), self.results.stat(again, "last")
+                change = Number()
+                if before and after:
+                    change = Number(signed(after.mean - before.mean), group=again.name)
+                numbers += [ours(self.results, original), ours(self.results, again), change]
             lines.append(line(self.results, method, numbers))
-        return Table(*self._heads(["original", "reinitialised", "difference"]), lines)
+        return self._by_sparsity(["original", "reinitialised", "difference"], lines)
 
     def flops(self) -> Table:
         """Training and inference FLOPs as a share of the dense model's."""
-        sparsities = self.params.grid.sparsities
-        lines = [line(self.results, None, [replace(self._dense_flops(), span=2 * len(sparsities))])]
+        dense = replace(self._dense_flops(), span=2 * len(self.params.grid.sparsities))
+        lines, by_heading = [line(self.results, None, [dense])], {}
         for method in by_family(self.params):
-            cells = self._cells(method)
             numbers = [
-                self._ratio(cell, f"{key}_ratio") for cell in cells for key in ("training", "inference")
+                self._ratio(group, metric)
+                for group in self._groups(method)
+                for metric in ("training_ratio", "inference_ratio")
             ]
-            lines.append(line(self.results, method, numbers))
-        return Table(*self._heads(["training", "inference"]), self._under_families(lines))
+            heading = family(self.params, method)
+            by_heading.setdefault(heading, []).append(line(self.results, method, numbers))
+        lines += [one for heading, block in by_heading.items() for one in under(heading, block)]
+        return self._by_sparsity(["training", "inference"], lines)
 
     def three_accuracies(self) -> Table:
         """Each of the three test accuracies by its name; the paper's stands beside its like, the best test epoch."""
         grid = self.params.grid
-        lines = [self._three(self._cell("dense"))]
+        lines = [self._three(self._group("dense"))]
         for sparsity in grid.sparsities:
-            cells = [self._cell(stage_of(self.params, m), m, sparsity) for m in by_family(self.params)]
-            cells += [self._cell("reinit", method, sparsity) for method in grid.reinit]
-            cells += [
-                self._cell("retrain", m, sparsity, rewind) for m in grid.retrain for rewind in grid.rewinds
+            groups = [self._group(stage_of(self.params, m), m, sparsity) for m in by_family(self.params)]
+            groups += [self._group("reinit", method, sparsity) for method in grid.reinit]
+            groups += [
+                self._group("retrain", m, sparsity, rewind) for m in grid.retrain for rewind in grid.rewinds
             ]
-            first, *others = [self._three(cell) for cell in cells] or [None]
-            lines += [replace(first, heading=f"Sparsity {short_percent(sparsity)}"), *others] if first else []
-        if networks := self._pretrained():
-            lines += [replace(networks[0], heading="Pruning plasticity"), *networks[1:]]
-        return _three_columns(lines)
+            lines += under(f"Sparsity {short_percent(sparsity)}", [self._three(group) for group in groups])
+        return _three_columns([*lines, *under("Pruning plasticity", self._pretrained())])
 
     def network_lines(self) -> list[Line]:
         """The three accuracies of the dense model and of the pre-trained networks, under the model and data set."""
-        name, networks = setting(self.dataset, self.model), self._pretrained()
-        dense = self._three(self._cell("dense"))
-        return [replace(dense, heading=name), *networks] if networks else [replace(dense, label=name)]
+        networks, dense = self._pretrained(), self._three(self._group("dense"))
+        return under(self.title, [dense, *networks]) if networks else [replace(dense, label=self.title)]
 
     def _pretrained(self) -> list[Line]:
         """A row per network of the plasticity study."""
         return [
-            replace(self._three(self._cell("pretrain", network=text)), label=network_name(text), color="")
+            replace(self._three(self._group("pretrain", network=text)), label=network_name(text), color="")
             for text in self.params.grid.pretrain
         ]
 
     def layers(self) -> Table:
         """Learnt sparsity of every layer, in percent: mean over the seeds."""
-        runs = self.results.of(self.dataset, self.model)
-        frame = layers(runs[runs["stage"].isin(["dense", "sparse", "after"])])
-        columns = [s for s in self.series() if s.sparsity is not None]
+        frame = layers(self.trained)
+        columns = [one for one in self.series() if one.sparsity is not None]
         lines = [
-            Line(str(layer), "", [_share(column.get(s.group), s.group) for s in columns])
+            Line(str(layer), "", [_share(column.get(one.group), one.group) for one in columns])
             for layer, column in frame.items()
         ]
-        heads = [(text, len(columns) // len(self.params.grid.sparsities)) for text, _ in self._heads([])[0]]
-        return Table(heads, [s.label for s in columns], lines)
+        sparsities = self.params.grid.sparsities
+        heads = [(f"{short_percent(s)} sparse", len(columns) // len(sparsities)) for s in sparsities]
+        return Table(heads, [one.label for one in columns], lines, "layer")
 
     def series(self) -> list[Series]:
         """What the figures draw: the dense model, then at each sparsity the methods by family."""
         params, methods = self.params, by_family(self.params)
-        names, palette = labels(params), colors(list(params.methods))
-        cells = [self._cell("dense")]
-        cells += [self._cell(stage_of(params, m), m, s) for s in params.grid.sparsities for m in methods]
-        return [
-            Series(
-                label=names[cell.method or "dense"],
-                color=palette[cell.method or "dense"],
-                family=FAMILY_NAMES[family(params, cell.method or "dense")],
-                sparsity=cell.sparsity,
-                group=group(cell),
-                values=self.results.values(group(cell), "last"),
-                again=self.results.values(group(replace(cell, stage="reinit")), "last")
-                if cell.method
-                else (),
+        names, palette = labels(params), colors(params)
+        groups = [self._group("dense")]
+        groups += [self._group(stage_of(params, m), m, s) for s in params.grid.sparsities for m in methods]
+        series = []
+        for group in groups:
+            section = group.method or "dense"
+            again = self.results.values(replace(group, stage="reinit"), "last") if group.method else ()
+            series.append(
+                Series(
+                    label=names[section],
+                    color=palette[section],
+                    family=family(params, section),
+                    sparsity=group.sparsity,
+                    group=group.name,
+                    values=self.results.values(group, "last"),
+                    again=again,
+                )
             )
-            for cell in cells
-        ]
+        return series
 
     def granet_series(self) -> list[Series]:
         """Of these, GraNet's, by initial sparsity: what Figure 15 draws."""
         params = self.params
         sections = [m for m in by_family(params) if params.methods[m]["method"] == "granet"]
-        initial = {group(cell): params.methods[m]["si"] for m in sections for cell in self._cells(m)}
-        return sorted((one for one in self.series() if one.group in initial), key=lambda s: initial[s.group])
+        initial = {group.name: params.methods[m]["si"] for m in sections for group in self._groups(m)}
+        of_granet = [one for one in self.series() if one.group in initial]
+        return sorted(of_granet, key=lambda one: initial[one.group])
 
-    def _cell(
+    def _group(
         self,
         stage: str,
         method: str | None = None,
         sparsity: float | None = None,
         rewind: str | None = None,
         network: str | None = None,
-    ) -> Cell:
-        """A cell of this model and data set; its seed says nothing."""
-        return Cell(stage, self.dataset, self.model, 0, method, sparsity, rewind, network)
+    ) -> Group:
+        """A group of this model and data set."""
+        return Group(stage, self.dataset, self.model, method, sparsity, rewind, network)
 
-    def _cells(self, method: str, stage: str | None = None) -> list[Cell]:
-        """A cell per sparsity of the grid; in the stage that trains the method where none is given."""
+    def _groups(self, method: str, stage: str | None = None) -> list[Group]:
+        """A group per sparsity of the grid; without ``stage`` in the one that trains the method."""
         stage = stage or stage_of(self.params, method)
-        return [self._cell(stage, method, sparsity) for sparsity in self.params.grid.sparsities]
+        return [self._group(stage, method, sparsity) for sparsity in self.params.grid.sparsities]
 
-    def _under_families(self, lines: Sequence[Line]) -> list[Line]:
-        """The dense line, then the methods' lines, each family's first one under its heading."""
-        names = [FAMILY_NAMES[family(self.params, section)] for section in by_family(self.params)]
-        firsts = [name if name not in names[:index] else "" for index, name in enumerate(names)]
-        return [replace(line, heading=first) for line, first in zip(lines, ["", *firsts], strict=True)]
-
-    def _heads(self, columns: list[str]) -> tuple[list[tuple[str, int]], list[str]]:
+    def _by_sparsity(self, columns: list[str], lines: list[Line]) -> Table:
+        """A table with these columns under every sparsity of the grid."""
         sparsities = self.params.grid.sparsities
-        return [(f"{short_percent(s)} sparse", max(1, len(columns))) for s in sparsities], columns * len(
-            sparsities
-        )
+        heads = [(f"{short_percent(sparsity)} sparse", len(columns)) for sparsity in sparsities]
+        return Table(heads, columns * len(sparsities), lines)
 
-    def _ratio(self, cell: Cell, metric: str) -> Number:
-        if (found := stat(self.results, cell, metric)) is None:
+    def _ratio(self, group: Group, metric: str) -> Number:
+        if (stat := self.results.stat(group, metric)) is None:
             return Number()
-        text = f"{found.mean:.3f}" if found.std is None else f"{found.mean:.3f} ± {found.std:.3f}"
-        return Number(text, group=group(cell))
+        text = f"{stat.mean:.3f}" if stat.std is None else f"{stat.mean:.3f} ± {stat.std:.3f}"
+        return Number(text, group=group.name)
 
-    def _three(self, cell: Cell) -> Line:
-        numbers = [ours(self.results, cell, metric) for metric in ("last", "best_val", "best_test")]
-        paper, difference = theirs(self.results, cell, "best_test")
-        named = line(
-            self.results,
-            cell.method,
-            [*numbers, Number(paper), Number(difference, group=group(cell) if difference else None)],
-        )
-        return replace(named, label=named.label + suffix(cell))
+    def _three(self, group: Group) -> Line:
+        numbers = [ours(self.results, group, metric) for metric in ("last", "best_val", "best_test")]
+        texts = beside(self.results, group, record_of(self.results, group), "best_test")
+        paper, difference = (*texts, "", "")[:2]
+        numbers += [Number(paper), Number(difference, group=group.name if difference else None)]
+        named = line(self.results, group.method, numbers)
+        return replace(named, label=named.label + suffix(group))
 
     def _dense_flops(self) -> Number:
         """What a ratio of 1 stands for; every run of the model knows it."""
         if (runs := self.results.of(self.dataset, self.model)).empty:
             return Number()
         run = runs.iloc[0]
-        sizes = (
-            f"training {flops(run['training_dense'])}, inference {flops(run['inference_dense'])} per image"
-        )
-        return Number("1", sizes, run["group"])
+        training, inference = flops(run["training_dense"]), flops(run["inference_dense"])
+        return Number("1", f"training {training}, inference {inference} per image", run["group"])
 
 
 def network_accuracies(results: Results) -> Table:
     """The three accuracies of all networks in one table: dense and pre-trained, all there is without a method."""
     grid = results.params.grid
-    return _three_columns(
-        [
-            line
-            for dataset in grid.datasets
-            for model in grid.models
-            for line in Tables(results, dataset, model).network_lines()
-        ]
-    )
+    every = [Tables(results, dataset, model) for dataset in grid.datasets for model in grid.models]
+    lines = [line for tables in every for line in tables.network_lines()]
+    return replace(_three_columns(lines), corner="network")
 
 
 def _three_columns(lines: list[Line]) -> Table:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 
-from pipeline.report import paper
+from pipeline.report.blocks import Fold, Line, Number, Table, Text, Verdict, under
 from pipeline.report.noise import MIN_SEEDS
-from pipeline.report.paper.claims import Claim, Judged, Setting, judge
+from pipeline.report.paper.claims import Claim, Judged, Setting, Side, judge
+from pipeline.report.paper.numbers import columns, models
 from pipeline.report.paper.protocol import differences
 from pipeline.report.results import Results
-from pipeline.report.tables.fields import Line, Number, Table
-from pipeline.report.words import counted, p_value, setting, short_percent, signed
+from pipeline.report.words import counted, p_value, setting, short_percent, signed, spread
 
 VERDICTS = {"supported": "in line with it", "contradicted": "against it", "undecided": "undecided"}
 """How a verdict reads that is not about the paper's settings."""
@@ -20,25 +20,10 @@ GAINS = {"for": "no gain", "against": "gain", "noise": "no gain", "few": "too fe
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One claim as a reader sees it."""
-
-    id: str
-    text: str
-    where: str
-    verdict: str
-    badge: str
-    findings: list[str]
-    """One sentence or two for the paper's settings, and for others."""
-    table: Table
-    num_settings: int
-
-
-@dataclass(frozen=True)
 class Overview:
     """All claims; ``untested`` are those without a run on both sides."""
 
-    claims: list[Shown]
+    claims: list[Verdict]
     untested: list[Claim]
     summary: str
     elsewhere: list[str]
@@ -48,19 +33,19 @@ class Overview:
 def overview(results: Results) -> Overview:
     """Every claim judged by the runs that are there."""
     judged = judge(results)
-    tested = [found for found in judged if found.in_paper or found.elsewhere]
+    tested = [one for one in judged if one.in_paper or one.elsewhere]
     return Overview(
-        claims=[_shown(found) for found in tested],
-        untested=[found.claim for found in judged if found not in tested],
+        claims=[_verdict(one) for one in tested],
+        untested=[one.claim for one in judged if one not in tested],
         summary=_summary(judged),
-        elsewhere=_elsewhere(results) if any(found.elsewhere for found in judged) else [],
+        elsewhere=_elsewhere(results) if any(one.elsewhere for one in judged) else [],
     )
 
 
 def _summary(judged: Sequence[Judged]) -> str:
     """How many claims have which verdict."""
-    verdicts, total = [found.verdict for found in judged], counted(len(judged), "claim")
-    away = sum(found.verdict == "not tested" and bool(found.elsewhere) for found in judged)
+    verdicts, total = [one.verdict for one in judged], counted(len(judged), "claim")
+    away = sum(one.verdict == "not tested" and bool(one.elsewhere) for one in judged)
     looked_at = f"{away} {'is' if away == 1 else 'are'} looked at in other settings" if away else ""
     if verdicts.count("not tested") == len(verdicts):
         text = f"None of {total} about the CIFAR experiments is tested in the paper's settings"
@@ -77,38 +62,41 @@ def _summary(judged: Sequence[Judged]) -> str:
 
 def _elsewhere(results: Results) -> list[str]:
     """The places of the grid that are not the paper's."""
-    found, grid = [], results.params.grid
+    phrases, grid = [], results.params.grid
     for dataset, model in product(grid.datasets, grid.models):
-        printed = paper.columns().get(dataset, [])
-        departures = differences(results, dataset) if printed else []
-        in_print = bool(printed) and model in paper.models() and not departures
-        others = [short_percent(s) for s in grid.sparsities if s not in printed] if in_print else []
+        sparsities = columns().get(dataset, [])
+        departures = differences(results, dataset) if sparsities else []
+        in_print = bool(sparsities) and model in models() and not departures
+        others = [short_percent(s) for s in grid.sparsities if s not in sparsities] if in_print else []
         if len(results.of(dataset, model)) and (others or not in_print):
             notes = departures or others
-            found.append(setting(dataset, model) + (f" ({', '.join(notes)})" if notes else ""))
-    return found
+            phrases.append(setting(dataset, model) + (f" ({', '.join(notes)})" if notes else ""))
+    return phrases
 
 
-def _shown(found: Judged) -> Shown:
-    claim = found.claim
-    findings = []
-    if found.in_paper:
-        findings.append(_finding(claim, found.in_paper, claim.num_settings - len(found.in_paper)))
-    if found.elsewhere:
-        where = "Other settings. " if found.in_paper else ""
-        findings.append(where + _finding(claim, found.elsewhere, 0))
-    tested = sum(place.outcome != "few" for place in found.in_paper)
-    so_far = " so far" if tested < claim.num_settings and found.verdict != "undecided" else ""
-    elsewhere = f"other setting: {VERDICTS[found.verdict_elsewhere]}" if found.elsewhere else ""
-    return Shown(
+def _verdict(judged: Judged) -> Verdict:
+    """One claim as a reader sees it: a sentence or two for the paper's settings, and for others; then all settings."""
+    claim, findings = judged.claim, []
+    if judged.in_paper:
+        findings.append(_finding(claim, judged.in_paper, claim.num_settings - len(judged.in_paper)))
+    if judged.elsewhere:
+        where = "Other settings. " if judged.in_paper else ""
+        findings.append(where + _finding(claim, judged.elsewhere, 0))
+    tested = sum(place.outcome != "few" for place in judged.in_paper)
+    so_far = " so far" if tested < claim.num_settings and judged.verdict != "undecided" else ""
+    elsewhere = f"other setting: {VERDICTS[judged.verdict_elsewhere]}" if judged.elsewhere else ""
+    num_settings = len(judged.in_paper) + len(judged.elsewhere)
+    table = _table(claim, judged.in_paper, judged.elsewhere)
+    return Verdict(
         id=claim.id,
         text=claim.text,
         where=claim.where,
-        verdict=found.verdict if found.in_paper else "elsewhere",
-        badge=found.verdict + so_far if found.in_paper else elsewhere,
-        findings=findings,
-        table=_table(claim, found.in_paper, found.elsewhere),
-        num_settings=len(found.in_paper) + len(found.elsewhere),
+        kind=judged.verdict if judged.in_paper else "elsewhere",
+        badge=judged.verdict + so_far if judged.in_paper else elsewhere,
+        blocks=[
+            *(Text(finding, "note") for finding in findings),
+            Fold("The setting" if num_settings == 1 else f"The {num_settings} settings", [table]),
+        ],
     )
 
 
@@ -121,12 +109,12 @@ def _finding(claim: Claim, settings: Sequence[Setting], num_missing: int) -> str
 
 def _counts(claim: Claim, settings: Sequence[Setting]) -> str:
     """In how many settings there is which outcome, those with too few seeds apart."""
-    tested = [found for found in settings if found.outcome != "few"]
-    few = [found for found in settings if found.outcome == "few"]
+    tested = [place for place in settings if place.outcome != "few"]
+    few = [place for place in settings if place.outcome == "few"]
     parts = []
     if tested:
         words = GAINS if claim.claim == "no_gain" else OUTCOMES
-        outcomes = [found.outcome for found in tested]
+        outcomes = [place.outcome for place in tested]
         first, *others = [
             f"{words[kind]} in {outcomes.count(kind)}"
             for kind in ("for", "noise", "against")
@@ -144,15 +132,15 @@ def _counts(claim: Claim, settings: Sequence[Setting]) -> str:
 
 def _way(settings: Sequence[Setting]) -> str:
     """Where differences point, whatever the noise."""
-    lean = sum(found.leans for found in settings)
+    lean = sum(place.leans for place in settings)
     if 0 < lean < len(settings):
         return f"the claim's way in {lean} of {len(settings)} settings"
     return "the claim's way" if lean else "the other way"
 
 
 def _numbers(settings: Sequence[Setting]) -> str:
-    differences = [found.difference for found in settings]
-    printed = [found.printed for found in settings if found.printed is not None]
+    differences = [place.difference for place in settings]
+    printed = [place.printed for place in settings if place.printed is not None]
     name = _names(settings)
     text = f"{name[0].upper()}{name[1:]}: {signed(fmean(differences))}"
     if len(settings) > 1:
@@ -166,30 +154,36 @@ def _numbers(settings: Sequence[Setting]) -> str:
 
 def _names(settings: Sequence[Setting]) -> str:
     """What is subtracted from what, where all settings agree on it."""
-    names = {(found.better.name, found.than.name) for found in settings}
+    names = {(place.better.name, place.than.name) for place in settings}
     return " − ".join(next(iter(names))) if len(names) == 1 else "Difference"
 
 
 def _table(claim: Claim, in_paper: Sequence[Setting], elsewhere: Sequence[Setting]) -> Table:
     """Every setting: both means, their difference, its p-value, the paper's difference, and what it says."""
-    names = list(dict.fromkeys((found.better.name, found.than.name) for found in (*in_paper, *elsewhere)))
+    names = list(dict.fromkeys((place.better.name, place.than.name) for place in (*in_paper, *elsewhere)))
     one = len(names) == 1
     lines = []
     for heading, settings in (("The paper's settings", in_paper), ("Other settings", elsewhere)):
-        for index, found in enumerate(settings):
-            label = found.place if one else f"{found.place}: {found.better.name} against {found.than.name}"
-            lines.append(Line(label, "", _fields(claim, found), heading="" if index else heading))
+        block = []
+        for place in settings:
+            sides = "" if one else f": {place.better.name} against {place.than.name}"
+            block.append(Line(place.place + sides, "", _fields(claim, place)))
+        lines += under(heading, block)
     heads = [*(names[0] if one else ("first", "second")), "difference", "p-value", "in print", "finding"]
-    return Table([(head, 1) for head in heads], [], lines)
+    return Table([(head, 1) for head in heads], [], lines, "setting")
 
 
-def _fields(claim: Claim, found: Setting) -> list[Number]:
+def _mean(side: Side) -> Number:
+    return Number(spread(side.stat.mean, side.stat.std), f"n = {side.stat.n}", side.group)
+
+
+def _fields(claim: Claim, place: Setting) -> list[Number]:
     words = GAINS if claim.claim == "no_gain" else OUTCOMES
     return [
-        found.better.number,
-        found.than.number,
-        Number(signed(found.difference)),
-        Number("" if found.p is None else p_value(found.p).removeprefix("p ").removeprefix("= ")),
-        Number("" if found.printed is None else signed(found.printed)),
-        Number(words[found.outcome], strong=found.outcome in ("for", "against")),
+        _mean(place.better),
+        _mean(place.than),
+        Number(signed(place.difference)),
+        Number("" if place.p is None else p_value(place.p).removeprefix("p ").removeprefix("= ")),
+        Number("" if place.printed is None else signed(place.printed)),
+        Number(words[place.outcome], strong=place.outcome in ("for", "against")),
     ]

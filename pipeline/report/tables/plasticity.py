@@ -7,9 +7,8 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline.report.figures.plasticity import rate_colors
-from pipeline.report.plasticity import Study
-from pipeline.report.tables.fields import Line, Number, Table
+from pipeline.report.blocks import Line, Number, Table, under
+from pipeline.report.plasticity import Study, rate_colors
 from pipeline.report.words import counted, listed, percent, signed, signed_spread
 
 if TYPE_CHECKING:
@@ -22,39 +21,44 @@ WAYS = {False: "without", True: "with"}
 def points(study: Study, num_seeds: int) -> Table:
     """Every mean that the figure shows, in percentage points, under the accuracy that it is compared with.
 
-    ``num_seeds`` is how many the grid asks for: a network with fewer says so.
+    ``num_seeds`` is how many the grid has: a network with fewer says so.
     """
     means, epochs, palette = study.means(), study.pruned_at, rate_colors(study.rates)
     lines = []
     for sparsity in study.sparsities:
-        own = study.branches[study.branches["pretrained"] == sparsity]
-        lines.append(_compared(study, own, _heading(study, sparsity, own, num_seeds)))
+        rows = study.branches[study.branches["pretrained"] == sparsity]
+        lines.append(_compared(study, rows, _heading(study, sparsity, rows, num_seeds)))
         for way in study.ways:
             for rate in study.rates:
                 name = f"rate {rate:g}" + (", regenerated" if way else "")
                 keys = [(sparsity, way, rate, epoch) for epoch in epochs]
-                group = own["group"].iloc[0]
+                group = rows["group"].iloc[0]
                 numbers = [_change(means.loc[key], group) if key in means.index else Number() for key in keys]
                 lines.append(Line(name, palette[rate], numbers))
-    return Table([("pruned after epoch", len(epochs))], [str(epoch) for epoch in epochs], lines)
+    return Table(
+        [("pruned after epoch", len(epochs))], [str(epoch) for epoch in epochs], lines, "pruning rate"
+    )
 
 
-def _heading(study: Study, sparsity: float, own: "DataFrame", num_seeds: int) -> str:
+def _heading(study: Study, sparsity: float, rows: "DataFrame", num_seeds: int) -> str:
     """The pre-trained network, and its seeds where some of several are missing."""
-    kind = "filter sparsity" if study.granularity == "filter" else "sparsity"
-    there = own["seed"].nunique()
+    there = rows["seed"].nunique()
     few = f" (n = {there} of {num_seeds})" if there < num_seeds else ""
-    return f"Pre-trained {kind} {sparsity:g}{few}"
+    return f"{_network(study, sparsity)}{few}"
 
 
-def _compared(study: Study, own: "DataFrame", heading: str) -> Line:
+def _network(study: Study, sparsity: float) -> str:
+    return f"Pre-trained {'filter ' if study.granularity == 'filter' else ''}sparsity {sparsity:g}"
+
+
+def _compared(study: Study, rows: "DataFrame", heading: str) -> Line:
     """The accuracy before pruning, epoch by epoch; or that of the unpruned run at its end, which is one."""
-    group = own["group"].iloc[0]
+    group = rows["group"].iloc[0]
     if study.outcome == "final":
-        final = own.drop_duplicates("seed")["before"].mean()
+        final = rows.drop_duplicates("seed")["before"].mean()
         whole = Number(percent(final), group=group, span=len(study.pruned_at))
         return Line("unpruned, final accuracy, %", "", [whole], heading)
-    before = own.drop_duplicates(["seed", "epoch"]).groupby("epoch")["before"].mean().to_dict()
+    before = rows.drop_duplicates(["seed", "epoch"]).groupby("epoch")["before"].mean().to_dict()
     numbers = [
         Number(percent(before[epoch]), group=group) if epoch in before else Number()
         for epoch in study.pruned_at
@@ -77,36 +81,35 @@ def phases(study: Study) -> Table:
 
     The difference (with − without regeneration) is of pairs of branches of which neither diverged.
     """
-    frame, palette = _by_phase(study), rate_colors(study.rates)
+    frame, palette, heads = _by_phase(study), rate_colors(study.rates), _heads(study)
     columns = [WAYS[way] for way in study.ways] + (["difference"] if len(study.ways) == 2 else [])
     lines = []
     for sparsity in study.sparsities:
-        heading = f"Pre-trained {'filter ' if study.granularity == 'filter' else ''}sparsity {sparsity:g}"
+        block = []
         for rate in study.rates:
-            own = frame[(frame["pretrained"] == sparsity) & (frame["rate"] == rate)]
-            name = own["group"].iloc[0] if len(own) else None
-            numbers = []
-            for phase in _heads(study):
-                here = own[own["phase"] == phase]
-                numbers += [_mean(here, column, name) for column in columns]
-            lines.append(Line(f"rate {rate:g}", palette[rate], numbers, heading))
-            heading = ""
+            rows = frame[(frame["pretrained"] == sparsity) & (frame["rate"] == rate)]
+            name = rows["group"].iloc[0] if len(rows) else None
+            numbers = [
+                _mean(rows[rows["phase"] == phase], column, name) for phase in heads for column in columns
+            ]
+            block.append(Line(f"rate {rate:g}", palette[rate], numbers))
+        lines += under(_network(study, sparsity), block)
     return Table(
-        [(text, len(columns)) for text in _heads(study).values()], columns * len(_heads(study)), lines
+        [(text, len(columns)) for text in heads.values()], columns * len(heads), lines, "pruning rate"
     )
 
 
 def _heads(study: Study) -> dict[int, str]:
     """The phases in which networks were pruned: their epochs and learning rates."""
-    found = {}
+    heads = {}
     for phase in sorted({study.phase(epoch) for epoch in study.pruned_at}):
         epochs = [epoch for epoch in study.pruned_at if study.phase(epoch) == phase]
         rates = study.branches.loc[study.branches["epoch"].isin(epochs), "lr"]
         lr = listed(list(dict.fromkeys(f"{rate:g}" for rate in rates)))
         first, last = epochs[0], epochs[-1]
         span = f"epoch {first}" if first == last else f"epochs {first} to {last}"
-        found[phase] = f"{span}, learning rate {lr}"
-    return found
+        heads[phase] = f"{span}, learning rate {lr}"
+    return heads
 
 
 def _by_phase(study: Study) -> "DataFrame":
@@ -135,20 +138,22 @@ def _mean(rows: "DataFrame", column: str, group: str | None) -> Number:
 def findings(study: Study) -> list[str]:
     """What the paper reads from its figures, as numbers of these runs: learning rate first, then regeneration."""
     frame, heads = _by_phase(study), _heads(study)
-    found = []
+    sentences = []
     for way in study.ways:
         changes = {phase: frame.loc[frame["phase"] == phase, WAYS[way]] for phase in heads}
         parts = [
-            f"{signed(own.mean())}, recovered in {int((own >= 0).sum())} of {len(own)} ({heads[phase]})"
-            for phase, own in changes.items()
-            if own.notna().any()
+            f"{signed(rows.mean())}, recovered in {int((rows >= 0).sum())} of {len(rows)} ({heads[phase]})"
+            for phase, rows in changes.items()
+            if rows.notna().any()
         ]
         if parts:
-            found.append(f"{WAYS[way].capitalize()} regeneration: {'; '.join(parts)}.")
+            sentences.append(f"{WAYS[way].capitalize()} regeneration: {'; '.join(parts)}.")
     if len(study.ways) == 2 and (differences := frame["difference"].dropna()).size:
         better = int((differences > 0).sum())
         pairs = f"{better} of {counted(len(differences), 'pair')} of branches"
-        found.append(f"Regeneration changes that by {signed(differences.mean())}; it is better in {pairs}.")
+        sentences.append(
+            f"Regeneration changes that by {signed(differences.mean())}; it is better in {pairs}."
+        )
     if study.num_diverged:
-        found.append("Diverged branches are in no mean, and did not recover.")
-    return found
+        sentences.append("Diverged branches are in no mean, and did not recover.")
+    return sentences

@@ -1,70 +1,44 @@
-"""The paper's Tables 2, 6 and 9 in its own layout, ours beside theirs; and what the grid has beyond all its tables."""
+"""The paper's tables in its own layout, ours beside the paper's; and what the grid has beyond all its tables.
+
+A table has one metric or several: accuracy alone, or with training and test FLOPs. Sparsities stand side by side, or
+stacked as blocks of rows.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pipeline.params.files import Params
-from pipeline.report import paper
-from pipeline.report.paper.protocol import IMAGENET, Layout, Row
-from pipeline.report.results import Results
-from pipeline.report.tables.fields import Line, Number, Table, line, ours, printed_text, theirs
-from pipeline.report.tables.printed_imagenet import asked as asked_of_imagenet
-from pipeline.report.words import (
-    DATASET_NAMES,
-    FAMILY_NAMES,
-    MODEL_NAMES,
-    REWIND_NAMES,
-    by_family,
-    family,
-    labels,
-    short_percent,
-    stage_of,
-    title,
+from pipeline.params.schema import Params
+from pipeline.report.blocks import Line, Number, Table, under
+from pipeline.report.names import family, labels, suffix, title
+from pipeline.report.paper.numbers import (
+    ACCURACY,
+    INFERENCE,
+    TRAINING,
+    Layout,
+    Row,
+    family_of,
+    models,
+    printed,
+    records,
+    rows,
 )
-from pipeline.training.cell import Cell
+from pipeline.report.results import Results
+from pipeline.report.tables.choice import further
+from pipeline.report.tables.numbers import beside, line, ours
+from pipeline.report.words import DATASET_NAMES, MODEL_NAMES, REWIND_NAMES, short_percent
+from pipeline.training.cell import Group
 
-FURTHER = Layout("further", "Methods and settings outside the paper's tables", "", {})
-
-
-def asked(params: Params) -> list[Layout]:
-    """The printed tables with rows in the grid, without those whose rows in the grid all stand in another one.
-
-    ImageNet has tables of its own.
-    """
-    if not _datasets(params):
-        return []
-    layouts = paper.layouts()
-    own = [{row for row in layout.rows if paper.rows()[row].find(params)} for layout in layouts]
-    return [
-        layout
-        for index, layout in enumerate(layouts)
-        if own[index] and own[index] not in own[:index] and not any(own[index] < other for other in own)
-    ]
-
-
-def further(params: Params) -> list[tuple[str, str, str | None]]:
-    """(stage, section, rewind) of what the grid asks for and no table that is shown has, in the order of Table 2."""
-    rows = [paper.rows()[row] for layout in asked(params) for row in layout.rows]
-    others = [paper.flops_rows()[row] for layout in asked_of_imagenet(params) for row in layout.rows]
-    taken, also = ({(row.stage, row.find(params), row.rewind) for row in own} for own in (rows, others))
-    if IMAGENET in params.grid.datasets:
-        taken = taken & also if _datasets(params) else also
-    wanted = [(stage_of(params, section), section, None) for section in by_family(params)]
-    wanted += [("retrain", m, rewind) for m in params.grid.retrain for rewind in params.grid.rewinds]
-    return [cell for cell in wanted if cell not in taken]
-
-
-def _datasets(params: Params) -> list[str]:
-    """The data sets of the grid that may stand in these tables."""
-    return [dataset for dataset in params.grid.datasets if dataset != IMAGENET]
+METRIC_NAMES = {ACCURACY: "top-1, %", TRAINING: "training FLOPs", INFERENCE: "test FLOPs"}
+OF_DENSE = {TRAINING: "training_dense", INFERENCE: "inference_dense"}
+"""What a ratio refers to."""
 
 
 def row_label(params: Params, row: Row) -> str:
-    """A row's name: that of its section where the grid has one."""
+    """A row's name: that of its section where the grid has one of the very same values."""
     if row.rewind:
         return REWIND_NAMES[row.rewind]
-    section = row.find(params)
-    return labels(params)[section] if section else title(row.section)
+    section, name = row.find(params), title(row.section)
+    return labels(params)[section] if section and title(params.methods[section]) == name else name
 
 
 @dataclass(frozen=True)
@@ -81,11 +55,21 @@ class ModelRows:
         return MODEL_NAMES.get(self.model, self.model)
 
     @property
+    def datasets(self) -> list[str]:
+        """Those of the grid that may stand in the table: ImageNet has tables of its own."""
+        datasets = self.results.params.grid.datasets
+        if not self.layout.groups:
+            return datasets
+        return [dataset for dataset in datasets if family_of(dataset) == self.layout.family]
+
+    @property
     def in_paper(self) -> bool:
         """Whether the table is in print for this model and a data set of the grid."""
-        rows = [paper.rows()[row] for row in self.layout.rows]
-        shared = set(paper.columns()) & set(self.results.params.grid.datasets)
-        return bool(shared) and any(self.model in row.numbers for row in rows)
+        ids, datasets = set(self.layout.row_ids), set(self.layout.columns) & set(self.datasets)
+        return any(
+            one.row.id in ids and one.model == self.model and one.dataset in datasets
+            for one in records().values()
+        )
 
     @property
     def stands_in(self) -> str:
@@ -93,77 +77,122 @@ class ModelRows:
         if self.in_paper or not self.layout.groups:
             return ""
         datasets = ", ".join(DATASET_NAMES.get(name, name) for name in self.results.params.grid.datasets)
-        return f"{self.name} on {datasets}" if self.model in paper.models() else self.name
+        return f"{self.name} on {datasets}" if self.model in models(self.layout.family) else self.name
 
     @property
     def columns(self) -> dict[str, list[float]]:
         """Data set -> sparsities: as printed where the paper has them, then what the grid has beyond that."""
-        grid, found = self.results.params.grid, paper.columns() if self.in_paper else {}
-        for dataset in _datasets(self.results.params) if self.layout.groups else grid.datasets:
-            found[dataset] = sorted({*found.get(dataset, ()), *grid.sparsities})
-        return found
+        columns = dict(self.layout.columns) if self.in_paper else {}
+        for dataset in self.datasets:
+            columns[dataset] = sorted({*columns.get(dataset, ()), *self.results.params.grid.sparsities})
+        return columns
 
-    def cells(self, stage: str, section: str | None, rewind: str | None = None) -> Iterator[Cell]:
-        """A cell per column; the seed says nothing."""
-        for dataset, sparsities in self.columns.items():
-            for sparsity in sparsities:
-                yield Cell(stage, dataset, self.model, 0, section, sparsity, rewind)
+    @property
+    def places(self) -> list[tuple[str, float]]:
+        """(data set, sparsity) of every column, or of every block of rows."""
+        return [(dataset, s) for dataset, sparsities in self.columns.items() for s in sparsities]
+
+    def groups(self, stage: str, section: str | None, rewind: str | None = None) -> Iterator[Group]:
+        """The runs of a section in every place."""
+        for dataset, sparsity in self.places:
+            yield Group(stage, dataset, self.model, section, sparsity, rewind)
 
     def table(self) -> Table:
         """Below the dense model, the printed rows, or those that no table has."""
+        if not self.layout.groups:
+            return self.with_heads([self._dense(), *self._further()])
+        if self.layout.stacked:
+            return self._stacked()
         lines = [self._dense()]
         for heading, ids in self.layout.groups.items():
-            made = [self._row(paper.rows()[row]) for row in ids]
-            lines += _under(heading, [found for found in made if found is not None])
-        return self.with_heads(lines if self.layout.groups else [*lines, *self._further()])
+            shown = [self._line(rows(self.layout.family)[name], self.places) for name in ids]
+            lines += under(heading, [one for one in shown if one is not None])
+        return self.with_heads(lines)
 
     def with_heads(self, lines: list[Line]) -> Table:
-        """A table under these columns."""
+        """A table under these columns: data sets with their sparsities, or sparsities with their metrics."""
+        metrics = [METRIC_NAMES[metric] for metric in self.layout.metrics]
+        if len(metrics) > 1:
+            heads = [(f"{short_percent(s)} sparse", len(metrics)) for _, s in self.places]
+            return Table(heads, metrics * len(heads), lines, kind="printed")
         heads = [(DATASET_NAMES.get(name, name), len(own)) for name, own in self.columns.items()]
-        return Table(heads, [short_percent(s) for own in self.columns.values() for s in own], lines)
+        return Table(heads, [short_percent(s) for _, s in self.places], lines, kind="printed")
 
     def left_out(self) -> list[str]:
         """Printed rows without a number here, neither ours nor the paper's."""
-        rows = [paper.rows()[row] for row in self.layout.rows]
-        return [row_label(self.results.params, row) for row in rows if self._row(row) is None]
+        left_out = [row for row in self.layout.rows if self._line(row, self.places) is None]
+        return [row_label(self.results.params, row) for row in left_out]
+
+    def _stacked(self) -> Table:
+        """Tables 4 and 5: a block of rows per sparsity, with the initial and the final one as columns."""
+        dense = self._dense()
+        lines = [replace(dense, numbers=[Number(), Number(), *dense.numbers[: len(self.layout.metrics)]])]
+        for place in self.places:
+            block = []
+            for row in self.layout.rows:
+                if (shown := self._line(row, [place])) is not None:
+                    si = row.section.get("si", 0.0 if row.section["method"] == "granet" else place[1])
+                    sparsities = [Number(f"{si:g}"), Number(f"{place[1]:g}")]
+                    block.append(replace(shown, numbers=[*sparsities, *shown.numbers]))
+            lines += under(f"{short_percent(place[1])} sparse", block)
+        heads = ["si", "sf", *(METRIC_NAMES[metric] for metric in self.layout.metrics)]
+        return Table([(head, 1) for head in heads], [], lines, kind="printed")
+
+    def _line(self, row: Row, places: list[tuple[str, float]]) -> Line | None:
+        """A printed row; None where neither the grid nor the paper has it for this model."""
+        section = row.find(self.results.params)
+        groups = [row.group(section, dataset, self.model, sparsity) for dataset, sparsity in places]
+        if section is None and not self._in_print(row):
+            return None
+        numbers = [self._number(row, group, metric) for group in groups for metric in self.layout.metrics]
+        shown = line(self.results, section, numbers) if section else Line("", "", numbers)
+        return replace(shown, label=row_label(self.results.params, row))
+
+    def _in_print(self, row: Row) -> bool:
+        """Whether the paper has a number of the row in any place, for this model."""
+        groups = (row.group(None, dataset, self.model, sparsity) for dataset, sparsity in self.places)
+        return self.in_paper and any(printed(row, group) for group in groups)
+
+    def _number(self, row: Row, group: Group, metric: str) -> Number:
+        """Ours with the paper's below it: an accuracy, or FLOPs as a ratio to the dense network's."""
+        record = printed(row, group, metric)
+        if metric == ACCURACY:
+            return replace(ours(self.results, group), below=beside(self.results, group, record))
+        below = () if record is None else (f"{record.mean:.2f}×",)
+        stat = self.results.stat(group, metric)
+        return Number(f"{stat.mean:.2f}×", group=group.name, below=below) if stat else Number(below=below)
 
     def _dense(self) -> Line:
-        """The dense model belongs to no sparsity: one field over those of a data set."""
+        """The dense model belongs to no sparsity: one accuracy for a data set, and what the ratios refer to."""
         numbers = []
         for dataset, sparsities in self.columns.items():
-            cell = Cell("dense", dataset, self.model, 0)
-            numbers.append(replace(self._number(cell), span=len(sparsities)))
-        return replace(
-            line(self.results, None, numbers), label=f"{self.name.removesuffix(' (CIFAR)')} (Dense)"
-        )
+            group, row = Group("dense", dataset, self.model), rows(family_of(dataset))["dense"]
+            accuracy = self._number(row, group, ACCURACY)
+            if len(self.layout.metrics) == 1:
+                numbers.append(replace(accuracy, span=len(sparsities)))
+            else:
+                flops = [self._dense_flops(row, group, metric) for metric in self.layout.metrics[1:]]
+                numbers += [accuracy, *flops] * len(sparsities)
+        label = f"{self.name.removesuffix(' (CIFAR)')} (Dense)"
+        return replace(line(self.results, None, numbers), label=label)
 
-    def _number(self, cell: Cell) -> Number:
-        below = tuple(text for text in theirs(self.results, cell) if text)
-        return replace(ours(self.results, cell), below=below)
-
-    def _row(self, row: Row) -> Line | None:
-        """A printed row; None where neither the grid nor the paper has it for this model."""
-        label, section = row_label(self.results.params, row), row.find(self.results.params)
-        if section is not None:
-            numbers = [self._number(cell) for cell in self.cells(row.stage, section, row.rewind)]
-            return replace(line(self.results, section, numbers), label=label)
-        found = [row.published(cell) for cell in self.cells(row.stage, None)]
-        if not self.in_paper or not any(found):
-            return None
-        return Line(label, "", [Number(below=(printed_text(n),)) if n else Number() for n in found])
+    def _dense_flops(self, row: Row, group: Group, metric: str) -> Number:
+        """The FLOPs that a ratio refers to; every run of the model knows them."""
+        runs, record = self.results.of(group.dataset, self.model), printed(row, group, OF_DENSE[metric])
+        below = () if record is None else (f"{record.mean:.1e}",)
+        if runs.empty:
+            return Number(below=below)
+        run = runs.iloc[0]
+        return Number("1×", f"{run[OF_DENSE[metric]]:.1e}", run["group"], below=below)
 
     def _further(self) -> list[Line]:
-        params, groups = self.results.params, {}
+        """What no table has, under its families."""
+        params, by_heading = self.results.params, {}
         for stage, section, rewind in further(params):
-            numbers = [ours(self.results, cell) for cell in self.cells(stage, section, rewind)]
-            made = line(self.results, section, numbers)
+            numbers = [ours(self.results, group) for group in self.groups(stage, section, rewind)]
+            shown = line(self.results, section, numbers)
             if rewind:
-                made = replace(made, label=f"{made.label} {REWIND_NAMES.get(rewind, f'+ {rewind}')}")
-            heading = "Retrained" if rewind else FAMILY_NAMES[family(params, section)]
-            groups.setdefault(heading, []).append(made)
-        return [made for heading, own in groups.items() for made in _under(heading, own)]
-
-
-def _under(heading: str, lines: list[Line]) -> list[Line]:
-    """The heading stands above the first line."""
-    return [replace(made, heading="" if index else heading) for index, made in enumerate(lines)]
+                shown = replace(shown, label=shown.label + suffix(Group(stage, "", "", rewind=rewind)))
+            heading = "Retrained" if rewind else family(params, section or "dense")
+            by_heading.setdefault(heading, []).append(shown)
+        return [one for heading, lines in by_heading.items() for one in under(heading, lines)]

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from pipeline.report.results import Results, group, once
-from pipeline.report.tables.fields import Line, Number, Table
-from pipeline.report.words import network_name, setting
+from pipeline.report.blocks import Line, Number, Table, under
+from pipeline.report.names import network_name
+from pipeline.report.results import Results, once
+from pipeline.report.words import setting
+from pipeline.training.cell import Group
 
 BATCH_SIZES = ("1", "128")
 
@@ -26,24 +28,21 @@ class Smaller:
 
 def smaller(results: Results) -> Smaller | None:
     """A row per exported network, mean over its seeds; None where nothing was exported."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    names: dict[str, tuple[str, str]] = {}
+    summaries: dict[Group, list[dict[str, Any]]] = {}
     for run in results.finished("export"):
-        groups.setdefault(group(run.cell), []).append(run.summary)
-        place = setting(run.cell.dataset, run.cell.model)
-        label = network_name(run.cell.network or "").removeprefix("Pre-trained, ")
-        names[group(run.cell)] = (place, f"{label[0].upper()}{label[1:]}")
-    if not groups:
+        summaries.setdefault(run.cell.group, []).append(run.summary)
+    if not summaries:
         return None
-    lines, places, uncut = [], [], []
-    for name, summaries in groups.items():
-        place, label = names[name]
-        row = Line(label, "", _numbers(summaries, name, len(results.params.grid.seeds)))
-        lines.append(row if place in places else replace(row, heading=place))
-        places.append(place)
-        if not any(summary["latency_ms"] for summary in summaries):
+    by_place: dict[str, list[Line]] = {}
+    uncut = []
+    for group, several in summaries.items():
+        label = network_name(group.network or "").removeprefix("Pre-trained, ").capitalize()
+        numbers = _numbers(several, group.name, len(results.params.grid.seeds))
+        by_place.setdefault(setting(group.dataset, group.model), []).append(Line(label, "", numbers))
+        if not any(summary["latency_ms"] for summary in several):
             uncut.append(label)
-    every = [summary for summaries in groups.values() for summary in summaries]
+    lines = [one for place, block in by_place.items() for one in under(place, block)]
+    every = [summary for several in summaries.values() for summary in several]
     heads = [
         ("parameters, thousands", 3),
         ("MFLOPs per image", 3),
@@ -52,7 +51,7 @@ def smaller(results: Results) -> Smaller | None:
     ]
     columns = [*["masked", "shrunk", "ratio"] * 4, "plain", "packed", "ratio"]
     return Smaller(
-        table=Table(heads, columns, lines),
+        table=Table(heads, columns, lines, "network"),
         hardware=once([_machine(summary) for summary in every]),
         max_difference=f"{max(max(s['max_difference'], s['onnx_max_difference']) for s in every):.1e}",
         uncut=list(dict.fromkeys(uncut)),

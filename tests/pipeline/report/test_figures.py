@@ -3,12 +3,10 @@
 import pandas as pd
 import pytest
 
-from pipeline.drawing import PALETTE, Series, colors
-from pipeline.params.files import compose
+from pipeline.drawing import Series
 from pipeline.report.figures.runs import MANY, curves, dynamics, rows_of_curves
 from pipeline.report.words import FAMILY_NAMES
 from pipeline.training.curves import run_curves
-from tests.helpers.runs import params_of
 
 
 def test_run_curves_is_a_png_and_the_same_every_time(tmp_path):
@@ -30,19 +28,6 @@ def test_run_curves_is_a_png_and_the_same_every_time(tmp_path):
         run_curves(history[:count], "a run", second)
         assert first.read_bytes().startswith(b"\x89PNG")
         assert first.read_bytes() == second.read_bytes()
-
-
-def test_known_methods_keep_their_colour_whatever_else_is_there():
-    assert colors(["mine", "granet", "yours"])["granet"] == colors(["granet"])["granet"] == PALETTE["granet"]
-    found = colors(["mine", "granet", "yours"])
-    assert len(set(found.values())) == len(found)
-
-
-def test_every_section_of_the_recipes_has_a_colour_of_its_own():
-    sections = [*params_of().methods, *compose(["recipe=imagenet"]).methods]
-    sections = list(dict.fromkeys(sections))
-    assert set(sections) == set(PALETTE)
-    assert len({colors(sections)[name] for name in sections}) == len(sections)
 
 
 def series(number, sparsity=0.9):

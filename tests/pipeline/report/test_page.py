@@ -4,59 +4,20 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
-from html.parser import HTMLParser
 
 import pytest
 
 from granet.types import UserError
 from pipeline.report import page as report
-from pipeline.report.results import cells, read
-from pipeline.training.cell import Cell
+from pipeline.report.results import read
+from pipeline.training.cell import Cell, cells
+from tests.helpers.page import Page
 from tests.helpers.runs import params_of, write_run
 
 DENSE = Cell("dense", "cifar10", "vgg19", 0)
 GRANET = Cell("sparse", "cifar10", "vgg19", 0, "granet", 0.95)
 IMAGES = {"train": 5000, "val": 500, "test": 1000}
 SEEDS = range(3)
-
-
-class Page(HTMLParser):
-    """Ids, links, what the page would fetch, and table rows as lists of texts (headings included)."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.fetched: list[str] = []
-        self.tags: set[str] = set()
-        self.rows: list[list[str]] = []
-        self._in_cell = False
-        self.feed(text)
-        self.rows = [[" ".join(field.split()) for field in row] for row in self.rows]
-
-    def handle_starttag(self, tag, attrs):
-        values = {key: value or "" for key, value in attrs}
-        self.tags.add(tag)
-        self.ids += [values["id"]] if "id" in values else []
-        self.links += [values["href"]] if tag == "a" else []
-        self.fetched += [values[key] for key in ("src", "srcset", "data") if key in values]
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-            self._in_cell = True
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self._in_cell = False
-
-    def handle_data(self, data):
-        if self._in_cell:
-            self.rows[-1][-1] += data
-
-    def row(self, label: str) -> list[str]:
-        """The fields of the first row with that label."""
-        return next(row[1:] for row in self.rows if row[0] == label)
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +218,29 @@ def test_a_data_set_that_is_not_in_the_paper_has_no_paper_columns(tmp_path):
     assert Page(text).row("GraNet (si = 0)") == ["90.00 n = 1"]
     assert "ResNet-20 is not in the paper's table, so nothing stands beside these numbers." in text
     assert "Paper: arXiv" not in text
+
+
+def test_sections_stand_in_the_papers_rows_by_their_values_and_no_interval_fails_the_report(tmp_path):
+    """GraNet with its first update written in epochs is the paper's; from 0.4999999 it is not, whatever it prints as."""
+    params = params_of(
+        datasets=["cifar10"],
+        models=["vgg19"],
+        methods=["rigl", "granet", "granet_s2s"],
+        sparsities=[0.95],
+        seeds=[0],
+    )
+    bent = {"rigl": {"update_interval": "0.5ep"}, "granet": {"t0": "0ep"}, "granet_s2s": {"si": 0.4999999}}
+    sections = {name: params.methods[name] | values for name, values in bent.items()}
+    params = replace(params, methods=params.methods | sections)
+    for method in bent:
+        write_run(tmp_path / "runs", params, replace(GRANET, method=method), [0.9], num_images=IMAGES)
+    report.write(read(params, tmp_path / "runs"), tmp_path / "reports")
+    page = Page((tmp_path / "reports/report.html").read_text())
+    # Table 2, VGG-19, CIFAR-10, 95 %: RigL 93.06, GraNet 93.72 from dense and 93.66 from sparse
+    assert page.row("RigL")[1] == "90.00 n = 1 93.06 ± 0.09 −3.06"
+    assert page.row("GraNet (si = 0)")[1] == "90.00 n = 1 93.72 ± 0.11 −3.72"
+    assert page.row("GraNet (si = 0.5)")[1] == "93.66 ± 0.07"
+    assert page.row("GraNet (si = 0.4999999)") == ["90.00 n = 1"]
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from tests.pipeline.test_report import Page
 
 from pipeline.drawing import STYLE
 from pipeline.report import page as report
-from pipeline.report.figures.plasticity import DROP, RATE_COLORS, caption, draw, picture, rate_colors
-from pipeline.report.plasticity import departures, studies
-from pipeline.report.results import cells, headline, read
+from pipeline.report.figures.plasticity import DROP, caption, draw, picture
+from pipeline.report.plasticity import RATE_COLORS, departures, rate_colors, studies
+from pipeline.report.results import headline, read
 from pipeline.report.tables.plasticity import findings, phases, points
 from pipeline.report.tables.smaller import size_text, smaller
-from pipeline.training.cell import Cell
+from pipeline.training.cell import Cell, cells
+from tests.helpers.page import Page
 from tests.helpers.runs import study_of, write_branches, write_export, write_run
 
 PRETRAIN = Cell("pretrain", "cifar10", "resnet20", 0, network="element-0.0")

@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.report.paper.protocol import layouts
+from pipeline.report.paper.numbers import CIFAR, layouts
 from pipeline.report.results import read
+from pipeline.report.tables.choice import FURTHER, further, of_cifar
 from pipeline.report.tables.dense import table1
-from pipeline.report.tables.printed import FURTHER, ModelRows, asked, further
+from pipeline.report.tables.printed import ModelRows
 from pipeline.report.tables.significance import significance
 from pipeline.training.cell import Cell
 from tests.helpers.runs import params_of, write_run
 
-TABLE2, TABLE6, TABLE9 = layouts()
+TABLE2, TABLE6, TABLE9 = layouts(CIFAR)
 NO = {"after": [], "reinit": [], "retrain": [], "rewinds": []}
 DENSE = Cell("dense", "cifar10", "vgg19", 0)
 GRANET = Cell("sparse", "cifar10", "vgg19", 0, "granet", 0.95)
@@ -33,7 +34,7 @@ GRANET = Cell("sparse", "cifar10", "vgg19", 0, "granet", 0.95)
     ],
 )
 def test_tables_that_the_grid_has_rows_of(grid, tables):
-    assert [layout.id for layout in asked(params_of(**NO | grid))] == tables
+    assert [layout.id for layout in of_cifar(params_of(**NO | grid))] == tables
 
 
 def test_what_no_table_has_stands_further_below():

@@ -5,18 +5,18 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from pipeline.report.paper.protocol import differences, flops_layouts, flops_rows, published, seeds_missing
+from pipeline.report.names import defaults
+from pipeline.report.paper.numbers import IMAGENET, layouts, published, rows
+from pipeline.report.paper.protocol import differences, seeds_missing
 from pipeline.report.results import Results, read
+from pipeline.report.tables.choice import FURTHER, further, of_cifar, of_imagenet
 from pipeline.report.tables.model import Tables
-from pipeline.report.tables.printed import FURTHER, ModelRows, further
-from pipeline.report.tables.printed import asked as asked_of_cifar
-from pipeline.report.tables.printed_imagenet import FlopsRows, asked
-from pipeline.report.words import defaults
+from pipeline.report.tables.printed import ModelRows
 from pipeline.training.cell import Cell
 from tests.helpers.runs import params_of, write_run
 
-TABLE3, TABLE4, TABLE5, TABLE8 = flops_layouts()
-OWN = {name: dict(row.section) for name, row in flops_rows().items()}
+TABLE3, TABLE4, TABLE5, TABLE8 = layouts(IMAGENET)
+OWN = {name: dict(row.section) for name, row in rows(IMAGENET).items() if name != "dense"}
 DENSE = Cell("dense", "imagenet", "resnet50", 0)
 GRANET = Cell("sparse", "imagenet", "resnet50", 0, "granet_s2s", 0.9)
 TRAIN = {
@@ -65,11 +65,11 @@ def read_of(params, folder=None, runs=()):
 @pytest.mark.parametrize(
     ("methods", "sparsities", "tables"),
     [
-        (TABLE4.rows, [0.9], ["table4"]),  # and not Table 5, whose rows it has
-        (TABLE4.rows, [0.9, 0.95], ["table4", "table5"]),
-        (TABLE5.rows, [0.8, 0.9, 0.95, 0.965], ["table5"]),
-        (TABLE5.rows, [0.9], ["table5"]),
-        (TABLE8.rows, [0.8, 0.9], ["table8"]),
+        (TABLE4.row_ids, [0.9], ["table4"]),  # and not Table 5, whose rows it has
+        (TABLE4.row_ids, [0.9, 0.95], ["table4", "table5"]),
+        (TABLE5.row_ids, [0.8, 0.9, 0.95, 0.965], ["table5"]),
+        (TABLE5.row_ids, [0.9], ["table5"]),
+        (TABLE8.row_ids, [0.8, 0.9], ["table8"]),
         (["granet", "granet_s2s", "granet_si06"], [0.9], ["table4"]),  # as Figure 15: most of its rows
         (
             ["granet", "granet_s2s", "rigl_2020"],
@@ -81,15 +81,15 @@ def read_of(params, folder=None, runs=()):
     ],
 )
 def test_tables_that_the_grid_has(methods, sparsities, tables):
-    assert [layout.id for layout in asked(imagenet(methods, sparsities))] == tables
+    assert [layout.id for layout in of_imagenet(imagenet(methods, sparsities))] == tables
 
 
 def test_imagenet_and_cifar_have_tables_of_their_own():
     alone = imagenet(["granet", "gmp"])
-    assert asked_of_cifar(alone) == []
-    assert asked(replace(alone, grid=replace(alone.grid, datasets=["cifar10"]))) == []
+    assert of_cifar(alone) == []
+    assert of_imagenet(replace(alone, grid=replace(alone.grid, datasets=["cifar10"]))) == []
     both = imagenet(["granet_s2s"], datasets=["cifar10", "imagenet"], models=["vgg19", "resnet50"])
-    (table2,) = asked_of_cifar(both)
+    (table2,) = of_cifar(both)
     assert [head for head, _ in ModelRows(read_of(both), table2, "vgg19").table().heads] == [
         "CIFAR-10",
         "CIFAR-100",
@@ -103,7 +103,7 @@ def test_what_no_table_has_stands_further_below():
 
 
 def test_table_3_has_three_columns_per_sparsity():
-    table = FlopsRows(read_of(imagenet(TABLE3.rows)), TABLE3, "resnet50").table()
+    table = ModelRows(read_of(imagenet(TABLE3.row_ids)), TABLE3, "resnet50").table()
     assert table.heads == [("80 % sparse", 3), ("90 % sparse", 3)]
     assert table.columns == ["top-1, %", "training FLOPs", "test FLOPs"] * 2
     assert [line.label for line in table.lines] == [
@@ -129,9 +129,9 @@ def test_table_3_has_three_columns_per_sparsity():
 
 
 def test_ours_stand_above_the_papers(tmp_path):
-    params = imagenet(TABLE4.rows)
+    params = imagenet(TABLE4.row_ids)
     results = read_of(params, tmp_path, [(DENSE, 0.77), (GRANET, 0.75)])
-    table = FlopsRows(results, TABLE4, "resnet50").table()
+    table = ModelRows(results, TABLE4, "resnet50").table()
     assert [head for head, _ in table.heads] == ["si", "sf", "top-1, %", "training FLOPs", "test FLOPs"]
     dense, first, s2s, *_, rigl = table.lines
     # write_run: a dense network of 10^6 FLOPs, 3 x 10^6 to train
@@ -147,7 +147,7 @@ def test_ours_stand_above_the_papers(tmp_path):
 
 
 def test_table_5_is_a_block_per_sparsity():
-    table = FlopsRows(read_of(imagenet(TABLE5.rows)), TABLE5, "resnet50").table()
+    table = ModelRows(read_of(imagenet(TABLE5.row_ids)), TABLE5, "resnet50").table()
     assert [line.heading for line in table.lines if line.heading] == [
         "80 % sparse",
         "90 % sparse",
@@ -158,7 +158,7 @@ def test_table_5_is_a_block_per_sparsity():
 
 
 def test_another_model_has_no_paper_beside_it():
-    rows = FlopsRows(read_of(imagenet(["granet"], models=["vgg19"])), TABLE3, "vgg19")
+    rows = ModelRows(read_of(imagenet(["granet"], models=["vgg19"])), TABLE3, "vgg19")
     assert not rows.in_paper
     assert [line.label for line in rows.table().lines] == ["VGG-19 (Dense)", "GraNet (si = 0)"]
     assert not any(number.below for line in rows.table().lines for number in line.numbers)
@@ -170,9 +170,9 @@ def test_a_row_is_found_whenever_its_masks_are_updated():
     params = imagenet(["granet", "rigl_itop_2x"])
     params = replace(params, methods={name: own | small for name, own in params.methods.items()})
     for name in ("granet", "rigl_itop_2x"):
-        assert flops_rows()[name].find(params) == name
-    assert published(replace(GRANET, method="granet"), params.methods["granet"]).mean == 0.742
-    assert published(GRANET, OWN["granet_s2s"] | {"si": 0.4}) is None
+        assert rows(IMAGENET)[name].find(params) == name
+    assert published(replace(GRANET, method="granet").group, params.methods["granet"]).mean == 0.742
+    assert published(GRANET.group, OWN["granet_s2s"] | {"si": 0.4}) is None
 
 
 def test_the_paper_itself_departs_from_nothing(tmp_path):

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from granet.types import UserError
-from pipeline.report.results import Stat, cells, curves, group, headline, layers, read
-from pipeline.training.cell import Cell
+from pipeline.report.results import Stat, curves, headline, layers, read
+from pipeline.training.cell import Cell, Group, cells
 from tests.helpers.runs import params_of, write_run
 
 GRANET = Cell("sparse", "digits", "resnet20", 0, "granet", 0.98)
@@ -32,24 +32,24 @@ def test_lists_of_the_grid_that_are_empty_have_no_cells():
 
 
 def test_the_runs_of_a_mean_share_their_group():
-    assert group(replace(GRANET, seed=7)) == group(GRANET) == "sparse-digits-resnet20-granet-0.98"
+    assert replace(GRANET, seed=7).group.name == GRANET.group.name == "sparse-digits-resnet20-granet-0.98"
     rewound = replace(GRANET, stage="retrain", rewind="lth")
-    assert group(rewound) == "retrain-digits-resnet20-granet-0.98-lth"
+    assert rewound.group.name == "retrain-digits-resnet20-granet-0.98-lth"
 
 
 def test_mean_and_sample_std_over_seeds(params, tmp_path):
     for seed, accuracy in enumerate((0.90, 0.92, 0.94)):
         write_run(tmp_path, params, replace(GRANET, seed=seed), [accuracy])
-    stat = read(params, tmp_path).stat(group(GRANET), "last")
+    stat = read(params, tmp_path).stat(GRANET.group, "last")
     assert stat == Stat(pytest.approx(0.92), pytest.approx(0.02), 3)
 
 
 def test_one_seed_has_no_std(params, tmp_path):
     write_run(tmp_path, params, GRANET, [0.9])
     results = read(params, tmp_path)
-    assert results.stat(group(GRANET), "last") == Stat(0.9, None, 1)
-    assert results.stat(group(GRANET), "best_val") is None  # nothing was held out
-    assert results.stat("dense-digits-resnet20", "last") is None  # no such run
+    assert results.stat(GRANET.group, "last") == Stat(0.9, None, 1)
+    assert results.stat(GRANET.group, "best_val") is None  # nothing was held out
+    assert results.stat(Group("dense", "digits", "resnet20"), "last") is None  # no such run
 
 
 def test_only_runs_of_the_grid_count(params, tmp_path):
@@ -57,7 +57,7 @@ def test_only_runs_of_the_grid_count(params, tmp_path):
     write_run(tmp_path, params, replace(GRANET, seed=3), [0.1])
     write_run(tmp_path, params, replace(GRANET, sparsity=0.5), [0.1])
     results = read(params, tmp_path)
-    assert results.values(group(GRANET), "last") == [0.9]
+    assert results.values(GRANET.group, "last") == [0.9]
     assert len(results.runs) == 1
     assert len(results.missing) == 23
 
@@ -69,7 +69,7 @@ def test_a_run_with_other_parameters_is_left_out_and_named(params, tmp_path):
     warmer = replace(params, methods=params.methods | {"granet": params.methods["granet"] | {"si": 0.5}})
     write_run(tmp_path, warmer, replace(GRANET, seed=2), [0.95])
     results = read(params, tmp_path)
-    assert results.values(group(GRANET), "last") == [0.9]
+    assert results.values(GRANET.group, "last") == [0.9]
     assert [cell.seed for cell in results.outdated] == [1, 2]
 
 
@@ -99,7 +99,8 @@ def test_a_broken_summary_is_named(params, tmp_path):
     folder = write_run(tmp_path, params, GRANET, [0.9])
     (folder / "summary.json").write_text("{")
     with pytest.raises(
-        UserError, match=r"granet-0.98-0/summary.json is not valid JSON; delete .* dvc repro$"
+        UserError,
+        match=r"granet-0.98-0/summary.json is not valid JSON; delete .*, then train this run again$",
     ):
         read(params, tmp_path)
 
@@ -107,7 +108,7 @@ def test_a_broken_summary_is_named(params, tmp_path):
 def test_curves_are_means_by_epoch(params, tmp_path):
     write_run(tmp_path, params, GRANET, [0.2, 0.4], inference_ratio=0.1)
     write_run(tmp_path, params, replace(GRANET, seed=1), [0.4, 0.6], inference_ratio=0.3)
-    frame = curves(read(params, tmp_path).runs).loc[group(GRANET)]
+    frame = curves(read(params, tmp_path).runs).loc[GRANET.group.name]
     assert frame[("test_accuracy", "mean")].tolist() == pytest.approx([0.3, 0.5])
     assert frame[("sparsity", "mean")].tolist() == pytest.approx([0.49, 0.98])
     # halfway from dense (1) to 0.1 and 0.3, then their mean
@@ -120,8 +121,8 @@ def test_layers_are_means_in_the_order_of_the_model(params, tmp_path):
     write_run(tmp_path, params, Cell("dense", "digits", "resnet20", 0), [0.9])
     frame = layers(read(params, tmp_path).runs)
     assert list(frame.columns) == ["z.weight", "a.weight"]
-    assert frame.loc[group(GRANET)].tolist() == pytest.approx([0.6, 0.9])
-    assert list(frame.index) == [group(GRANET)]
+    assert frame.loc[GRANET.group.name].tolist() == pytest.approx([0.6, 0.9])
+    assert list(frame.index) == [GRANET.group.name]
 
 
 def test_headline_is_numbers_by_method(params, tmp_path):

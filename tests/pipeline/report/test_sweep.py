@@ -31,7 +31,7 @@ def test_a_last_stretch_that_is_shorter_has_no_update():
 
 @pytest.fixture(scope="module")
 def planned():
-    return sweep(outline_of("resnet50", 1000, 224), [0.0, 0.5, 0.6, 0.7, 0.8], 0.9)
+    return sweep(outline_of("resnet50", 1000, (3, 224, 224)), [0.0, 0.5, 0.6, 0.7, 0.8], 0.9)
 
 
 def test_the_papers_flops_lie_between_uniform_and_erk_layers(planned):

@@ -1,10 +1,11 @@
-"""Names that a reader sees."""
+"""What a reader sees of a section: names, colours, families."""
 
 from dataclasses import replace
 
 import pytest
 
-from pipeline.report.words import by_family, labels, stage_of, title
+from pipeline.params.files import compose
+from pipeline.report.names import by_family, colors, family, labels, stage_of, texts, title
 from tests.helpers.runs import params_of
 
 
@@ -64,6 +65,9 @@ def test_names_come_from_the_values():
         ({"method": "gmp_original", "distribution": "global"}, "GMP (original, global)"),
         ({"method": "snip", "num_images": 500}, "SNIP (num_images 500)"),
         ({"method": "granet", "update_interval": "40it"}, "GraNet (si = 0)"),
+        ({"method": "granet", "t0": "0ep"}, "GraNet (si = 0)"),  # the default, 0it, in another unit
+        ({"method": "granet", "t0": "1ep"}, "GraNet (si = 0, t0 1ep)"),
+        ({"method": "granet", "si": 0.4999999}, "GraNet (si = 0.4999999)"),
     ],
 )
 def test_what_departs_from_the_defaults_is_in_the_name(values, name):
@@ -88,3 +92,31 @@ def test_methods_stand_in_the_order_of_table_2():
     # before training; sparse to sparse; dense to sparse; after: as the grid has them within a family
     assert by_family(params) == ["static", "granet_s2s", "rigl", "granet", "gmp", "sis"]
     assert [stage_of(params, section) for section in ("gmp", "sis")] == ["sparse", "after"]
+
+
+def test_known_sections_keep_their_colour_whatever_else_is_there():
+    params = with_sections(mine={"method": "gmp"}, yours={"method": "gmp"})
+    palette = colors(params)
+    assert palette["granet"] == texts()["granet"]["color"]
+    assert len(set(palette.values())) == len(palette)
+
+
+def test_every_section_of_the_recipes_is_in_sections_yaml_and_has_a_colour_of_its_own():
+    sections = {*params_of().methods, *compose(["recipe=imagenet"]).methods}
+    assert sections == set(texts())
+    assert len({text["color"] for text in texts().values()}) == len(sections)
+
+
+@pytest.mark.parametrize("interval", ["0.5ep", "0.001ep", "1it", "auto"])
+@pytest.mark.parametrize(
+    ("section", "values", "heading"),
+    [
+        ("rigl", {}, "Sparse to sparse"),
+        ("granet", {}, "Dense to sparse"),
+        ("granet", {"si": 0.5}, "Sparse to sparse"),
+    ],
+)
+def test_a_family_depends_on_no_interval(section, values, heading, interval):
+    params = params_of()
+    bent = with_sections(**{section: params.methods[section] | values | {"update_interval": interval}})
+    assert family(bent, section) == heading

@@ -1,0 +1,1 @@
+"""The report's sections, sentence by sentence: blocks that every renderer prints."""

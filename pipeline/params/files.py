@@ -1,7 +1,6 @@
 """params.yaml and the recipes: the only module that reads or writes YAML."""
 
 import inspect
-import typing
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -25,18 +24,14 @@ YAML_END = "...\n"  # PyYAML's end mark behind a scalar
 WIDTH = 44  # of a line up to its comment
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Any:
     """A YAML file as plain data. Raises UserError where it is missing or not YAML."""
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        return OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; write it with: python -m pipeline.params recipe=quick") from None
     except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not valid: it holds a list, and no sections")
-    return typing.cast("dict[str, Any]", content)
-
 
 def parse_yaml(text: str) -> Any:
     """A YAML text as plain data: 1e-3 is a number, and a key that comes twice is an error."""
@@ -80,14 +75,15 @@ def compose(overrides: Sequence[str]) -> Params:
             raw = OmegaConf.to_container(hydra_compose("config", overrides=groups))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{' '.join(groups)}: {' '.join(str(error).split())}") from None
-    assert isinstance(raw, dict)
     params = validate(override(raw, [text for text in overrides if text not in groups]))
     check_grid(params)
     return params
 
 
-def override(raw: dict[Any, Any], overrides: Sequence[str]) -> dict[Any, Any]:
+def override(raw: Any, overrides: Sequence[str]) -> dict[Any, Any]:
     """``raw`` with ``section.key=value`` texts applied; a list replaces a list. Raises UserError for any other text."""
+    if not isinstance(raw, dict):
+        raise UserError(f"{FILE} holds no sections; write one: python -m pipeline.params recipe=quick")
     changed = dict(raw)
     for text in overrides:
         key, equals, value = text.partition("=")

@@ -44,7 +44,7 @@ def test_launch_gives_the_same_results_as_dvc_repro(project, tmp_path):
     assert metrics(project) == metrics(plain)
     assert len(metrics(plain)) == 4
     printed = (project.folder / "logs/launched").read_text()
-    assert printed.startswith("6 of 6 stages to run, 2 at a time\n")
+    assert printed.startswith("code: brought up to date\n6 of 7 stages to run, 2 at a time\n")
     assert printed.count("\ndone ") == 6
     assert "\n6 done in " in printed
 
@@ -57,11 +57,22 @@ def test_a_second_launch_has_nothing_to_do(project):
     assert project.run("git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
 
 
+def test_a_comment_in_the_code_runs_nothing_but_its_digests(project):
+    file = project.folder / "granet/update.py"
+    before = file.read_text()
+    try:
+        file.write_text(f"# what drops and what grows\n{before}")
+        done = project.python("pipeline.launch")
+    finally:
+        file.write_text(before)
+    assert done.stdout == "code: brought up to date\nnothing to do: all stages are up to date\n"
+
+
 def test_an_unknown_target_gets_one_line(project):
     done = project.python("pipeline.launch", "dnse", check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: 'dnse' is no stage, nor the beginning of one (prepare, dense, sparse, reinit, report); "
+        "error: 'dnse' is no stage, nor the beginning of one (code, prepare, dense, sparse, reinit, report); "
         "see: dvc stage list --name-only\n"
     )
 
@@ -82,7 +93,7 @@ def test_a_failing_stage_stops_only_what_depends_on_it(project):
     """GraNet's section and the command of reinit change; the latter to one that fails."""
     pipeline = project.folder / "dvc.yaml"
     before = pipeline.read_text()
-    broken = before.replace("python -m pipeline.reinit", "python -m pipeline.reinit width=2")
+    broken = before.replace("pipeline.train reinit", "pipeline.train reinit width=2")
     assert broken != before
     project.python("pipeline.params", *RECIPE, "granet.drop_fraction=0.3")
     try:
@@ -96,7 +107,7 @@ def test_a_failing_stage_stops_only_what_depends_on_it(project):
     ]
     assert f"\ndone     {GRANET}" in done.stdout
     assert f"\n{REINIT} failed; the end of logs/{REINIT}.log:\n" in done.stdout
-    assert "\n    error: width is an unknown key of the reinit stage; it has " in done.stdout
+    assert "\n    error: 'width=2' is no argument of the reinit stage; " in done.stdout
     assert "\n1 done, 1 failed, 1 skipped in " in done.stdout
     again = project.python("pipeline.launch")  # mended: reinit comes back from DVC's cache
     assert stages_of(again.stdout, "done") == {REINIT, "report"}

@@ -78,7 +78,7 @@ def test_a_missing_file_is_named():
         (b"grid: {}\ngrid: {}", "not valid YAML"),
         (b"grid: ${", "not valid YAML"),
         (b"", "no section grid"),
-        (b"- 1", "not valid: it holds a list"),
+        (b"- 1", "holds no sections; write one"),
         (b"3", "not valid YAML"),
         (b"text", "no section grid"),
     ],

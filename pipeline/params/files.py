@@ -90,8 +90,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 @cache
-def section_texts() -> dict[str, dict[str, str]]:
-    """What conf/sections.yaml says of the recipes' sections: section -> key -> text."""
+def section_texts() -> dict[str, dict[str, Any]]:
+    """What conf/sections.yaml says of the recipes' sections: section -> key -> text, or values."""
     return read_yaml(CONF / "sections.yaml")
 
 

@@ -1,6 +1,6 @@
 """When a method does what, in a run of a given length: pure functions of the optimizer step."""
 
-from granet.criteria import READS_GRADIENT
+from granet.criteria import READS_GRADIENT, Criterion
 from granet.method import Method
 from granet.schedules import constant, cosine
 from granet.types import Schedule
@@ -30,7 +30,7 @@ class Clock:
             self.target = phase.curve(phase.si, phase.sf, self._first_prune, self.last_pruning_step)
             self._prune_stop = total_steps if phase.until == "end" else self.last_pruning_step
         if (phase := method.regenerate) is not None:
-            horizon = round(phase.until * total_steps) if isinstance(phase.until, float) else total_steps
+            horizon = round(phase.until * total_steps) if not isinstance(phase.until, str) else total_steps
             self.fraction = cosine(phase.initial, phase.final, horizon)
             self._regenerate_stop = self.last_pruning_step if phase.until == "tf" else horizon
 
@@ -49,11 +49,17 @@ class Clock:
 
     def reads_gradient_at(self, step: int) -> bool:
         """Whether ``step`` or the update after it needs the dense gradient (it costs FLOPs)."""
-        if self._method.dense_gradient or not self.updates_at(step):
-            return self._method.dense_gradient
-        used = set()
+        return self._method.projection.dense_gradient or self.ranks_gradient_at(step)
+
+    def ranks_gradient_at(self, step: int) -> bool:
+        """Whether the update after ``step`` scores weights by the dense gradient."""
+        return self.updates_at(step) and not self.criteria_at(step).isdisjoint(READS_GRADIENT)
+
+    def criteria_at(self, step: int) -> set[Criterion]:
+        """What the update after ``step`` scores weights by, if there is one."""
+        used: set[Criterion] = set()
         if (phase := self._method.prune) is not None and self.prunes_at(step):
             used.add(phase.criterion)
         if (phase := self._method.regenerate) is not None and self.regenerates_at(step):
             used |= {phase.drop.criterion, phase.grow}
-        return not used.isdisjoint(READS_GRADIENT)
+        return used

@@ -11,6 +11,7 @@ from math import prod
 import torch
 
 from granet.criteria import momentum
+from granet.masks import rankable
 from granet.types import Counts, Masks, Shapes, Snapshot, Tensors, UserError
 
 LayerSparsity = Callable[[Shapes, float], dict[str, float]]
@@ -112,7 +113,7 @@ def global_(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
     Ties at the threshold stay in the order of names, then of the index: deterministic, whatever the dict's order.
     """
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-    active = {name: scores[name][mask] for name, mask in masks.items()}
+    active = {name: rankable(scores[name][mask]) for name, mask in masks.items()}
     pooled = torch.cat(list(active.values()))
     k = min(budget(shapes, sparsity), pooled.numel())
     if k == 0:
@@ -143,11 +144,11 @@ def share_out(weights: dict[str, float], limits: Counts, total: int) -> Counts:
         room = {name: limit - counts[name] for name, limit in limits.items() if counts[name] < limit}
         scale = sum(weights[name] for name in room)
         shares = {name: left * (weights[name] / scale if scale > 0 else 1 / len(room)) for name in room}
-        given = {name: min(math.floor(share + 1e-9), room[name]) for name, share in shares.items()}
-        if not any(given.values()):
+        parts = {name: min(math.floor(share + 1e-9), room[name]) for name, share in shares.items()}
+        if not any(parts.values()):
             first = sorted(room, key=lambda name: (-round(shares[name], 9), name))[:left]
-            given = dict.fromkeys(first, 1)
-        for name, count in given.items():
+            parts = dict.fromkeys(first, 1)
+        for name, count in parts.items():
             counts[name] += count
     return counts
 

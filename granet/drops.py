@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from granet.criteria import Criterion
+from granet.criteria import Criterion, sign_flip
 from granet.distributions import global_
-from granet.types import Counts, Masks, Tensors
+from granet.types import Counts, Masks, Tensors, UserError
 from granet.update import num_to_drop
 
 Count = Callable[[Tensors, Masks, float, Tensors], tuple[Counts, Tensors]]
@@ -90,3 +90,9 @@ class Drop:
     count: Count = by_fraction
     remember: Callable[[Tensors], Tensors] = nothing
     """The weights of step 0, before they are masked -> the memory of the first update."""
+
+    def __post_init__(self) -> None:
+        if self.criterion is sign_flip and self.remember is not initial_signs:
+            raise UserError(
+                "drop: criterion sign_flip needs the signs of step 0; write remember=initial_signs"
+            )

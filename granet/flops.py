@@ -68,10 +68,12 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
 
     Traced by one forward of a zero image, on the model's device, in eval mode and without gradients; modes
     are restored and nothing else of the model changes. Only modules that are called are seen: a functional
-    such as ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0.
+    such as ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0. Layers that share a weight
+    are one entry, under the weight's first name: they are as sparse as it is.
     """
     layers: dict[str, int] = {}
     handles: list[RemovableHandle] = []
+    first_names: dict[int, str] = {}
     modes = {module: module.training for module in model.modules()}
     like = next(model.parameters(), torch.empty(0))
     image_1CHW = torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype)
@@ -82,6 +84,8 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
             if (count := _count(module)) is None:
                 continue
             key = ".".join(filter(None, (name, "weight" if count is _weighted else "")))
+            if count is _weighted:  # a weight that layers share is one entry, under its first name
+                key = first_names.setdefault(id(module.weight), key)
             layers[key] = 0
             handles.append(module.register_forward_hook(partial(_add, layers, key, count)))
         with torch.no_grad():

@@ -1,11 +1,12 @@
 """The random walk that Deep-R adds to gradient descent."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from granet.common.seeds import stable_seed
-from granet.types import Masks, Tensors, UserError
+from granet.types import Masks, Tensors
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,13 @@ class Langevin:
     l1: float
     noise: float
 
-    def __post_init__(self) -> None:
-        for key, value in (("l1", self.l1), ("noise", self.noise)):
-            if value < 0:
-                raise UserError(f"{key}={value} must be 0 or more")
+    def move_(self, weights: Tensors, masks: Masks, lr: Mapping[str, float], *, seed: int, step: int) -> None:
+        """Move ``weights`` in place, each with the learning rate ``lr`` of its own parameter group.
 
-    def move_(self, weights: Tensors, masks: Masks, lr: float, *, seed: int, step: int) -> None:
-        """Move ``weights`` in place. The noise is a function of (seed, step, layer name), the same on every rank."""
+        The noise is a function of (seed, step, layer name), the same on every rank.
+        """
         for name, weight in weights.items():
             generator = torch.Generator(weight.device).manual_seed(stable_seed("langevin", seed, step, name))
             noise = torch.empty_like(weight, memory_format=torch.contiguous_format)
             pull = self.noise * noise.normal_(generator=generator) - self.l1 * weight.sign()
-            weight.add_(pull.mul_(masks[name]), alpha=lr)
+            weight.add_(pull.mul_(masks[name]), alpha=lr[name])

@@ -35,7 +35,7 @@ def maskable_weights(model: nn.Module) -> Tensors:
 
 
 def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
-    """Raise UserError unless the optimizer is element-wise and holds every maskable weight."""
+    """Raise UserError unless the optimizer is element-wise and holds every maskable weight: what masks need of it."""
     if type(optimizer) not in ELEMENT_WISE:  # a subclass may update otherwise, as LARS does
         names = ", ".join(cls.__name__ for cls in ELEMENT_WISE)
         raise UserError(

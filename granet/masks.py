@@ -25,40 +25,6 @@ def random_masks(shapes: Shapes, num_active: Counts, seed: int) -> Masks:
     return masks
 
 
-def thin_masks(shapes: Shapes, sparsity: float) -> Masks:
-    """The widest thinner network of at most (1 - sparsity) N weights, as masks: a block of channels in every tensor.
-
-    Every tensor keeps its first round(f * out) outputs and round(f * in) inputs, with one factor f; the first
-    tensor's inputs (the image) and the last one's outputs (the classes) stay. The rest is never active, so the
-    network computes what one with that many channels computes.
-
-    >>> [int(mask.sum()) for mask in thin_masks({"a": (8, 3), "b": (8, 8), "c": (2, 8)}, 0.65).values()]
-    [12, 16, 8]
-    """
-    names = list(shapes)
-
-    def block(name: str, factor: float) -> tuple[int, int]:
-        outputs, inputs = shapes[name][:2]
-        return (
-            outputs if name == names[-1] else max(1, round(factor * outputs)),
-            inputs if name == names[0] else max(1, round(factor * inputs)),
-        )
-
-    def size(factor: float) -> int:
-        return sum(prod(block(name, factor)) * prod(shape[2:]) for name, shape in shapes.items())
-
-    wanted = (1 - sparsity) * sum(prod(shape) for shape in shapes.values())
-    low, high = 0.0, 1.0
-    for _ in range(50):  # size is a staircase: close in on its last step below what is wanted
-        middle = (low + high) / 2
-        low, high = (middle, high) if size(middle) <= wanted else (low, middle)
-    masks = {name: torch.zeros(shape, dtype=torch.bool) for name, shape in shapes.items()}
-    for name, mask in masks.items():
-        outputs, inputs = block(name, low)
-        mask[:outputs, :inputs] = True
-    return masks
-
-
 def num_active(masks: Masks) -> Counts:
     """Active weights per tensor. Reads the masks back to the host: call it at updates, not at every step."""
     return {name: int(mask.sum()) for name, mask in masks.items()}
@@ -81,6 +47,11 @@ def sparsity(counts: Counts, shapes: Shapes) -> float:
     """
     total = sum(prod(shape) for shape in shapes.values())
     return 1 - sum(counts.values()) / total if counts else 0.0
+
+
+def rankable(scores: Tensor) -> Tensor:
+    """Scores with NaN as the lowest of all: what cannot be compared is kept or grown last, and counts stay exact."""
+    return torch.where(scores.isnan(), -torch.inf, scores)
 
 
 def apply_(tensors: Tensors, masks: Masks) -> None:

@@ -1,24 +1,23 @@
-"""What a method is: a value with four axes and a clock. Time is counted in optimizer steps.
+"""What a method is: a value with its axes and a clock. Time is counted in optimizer steps.
 
 The rows are in `granet.methods`. What depends on the length of the run is worked out by `granet.clock`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from granet.common.keys import Key
 from granet.common.steps import last_multiple
-from granet.criteria import Criterion, magnitude
+from granet.criteria import Criterion, magnitude, momentum, over_threshold, sign_flip
 from granet.distributions import Distribution, Reallocation, global_, preserve
 from granet.drops import Drop
 from granet.granularity import ELEMENT, Granularity
 from granet.langevin import Langevin
-from granet.reparam import Reparam
+from granet.projection import GRADIENT, Projection, learns_threshold
 from granet.schedules import cubic
-from granet.types import Given, Masks, Schedule, UserError
+from granet.types import Init, Schedule, UserError
 
-Init = Callable[[Given], Masks]
-"""What is there before step 1 -> the masks of step 0."""
 Curve = Callable[[float, float, int, int], Schedule]
 """(si, sf, t0, tf) -> sparsity by step: `schedules.cubic`, `schedules.geometric`."""
 Family = Literal["dense", "before_training", "sparse_to_sparse", "dense_to_sparse", "after_training"]
@@ -71,10 +70,21 @@ class Regenerate:
     until: Literal["end", "tf"] | float = "end"
     reallocate: Reallocation = preserve
 
+    def __post_init__(self) -> None:
+        for name, share in (("drop_fraction", self.initial), ("drop_fraction_final", self.final)):
+            Key("a share of a layer's active weights", at_least=0, at_most=1).check(name, share)
+        if self.until not in ("end", "tf"):
+            Key("a share of the run; or 'end', 'tf'", above=0, at_most=1).check(
+                "regenerate_until", self.until
+            )
+
 
 @dataclass(frozen=True)
 class Method:
-    """A sparse-training method. ``None`` in a field: the method has no such phase."""
+    """A sparse-training method. ``None`` in a field: the method has no such phase.
+
+    Raises UserError, here and not in the training, for axes that cannot work together.
+    """
 
     family: Family
     init: Init | None = None  # None: no masks at all (dense)
@@ -82,10 +92,8 @@ class Method:
     prune: Prune | None = None
     regenerate: Regenerate | None = None
     granularity: Granularity = ELEMENT
-    dense_gradient: bool = False
-    """Every step needs the gradient of all weights: it costs FLOPs, and momentum stays dense."""
-    reparam: Reparam | None = None
-    """How the forward sees a weight. Then masked weights keep their values, and may come back."""
+    projection: Projection = GRADIENT
+    """Where the mask acts."""
     langevin: Langevin | None = None
     """A pull and noise on the active weights after every optimizer step."""
     rounds: int = 1
@@ -93,21 +101,60 @@ class Method:
     restart: Literal["weights", "lr"] | None = None
     """What a round starts from: the run's initial weights, or the last round's (only the learning rate restarts)."""
 
+    @property
+    def criteria(self) -> frozenset[Criterion]:
+        """All criteria that an update may ask."""
+        used = {self.prune.criterion} if self.prune else set()
+        return frozenset(
+            used | ({self.regenerate.drop.criterion, self.regenerate.grow} if self.regenerate else set())
+        )
+
     def __post_init__(self) -> None:
         if self.update_interval is not None and self.update_interval < 1:
             raise UserError(f"update_interval={self.update_interval} must be at least 1 optimizer step")
         if self.prune is not None:
             cubic(self.prune.si, self.prune.sf, 0, 1)  # raises on impossible sparsities
-        if (phase := self.regenerate) is not None:
-            for key, value in (("drop_fraction", phase.initial), ("drop_fraction_final", phase.final)):
-                if not 0 <= value <= 1:
-                    raise UserError(
-                        f"{key}={value} must lie in [0, 1]: it is a fraction of a layer's active weights"
-                    )
-            until = phase.until
-            if not (0 < until <= 1 if isinstance(until, float) else until in ("end", "tf")):
-                raise UserError(
-                    f"regenerate_until={until!r} must be 'end', 'tf' or a share of the run in (0, 1]"
-                )
-        if self.restart not in (None, "weights", "lr"):
-            raise UserError(f"rewind={self.restart!r} must be 'weights' or 'lr'")
+        for impossible, why in self._conflicts():
+            if impossible:
+                raise UserError(f"method: {why}")
+
+    def _conflicts(self) -> Iterator[tuple[bool, str]]:
+        """Combinations of axes that cannot work, each with the reason and the way out."""
+        phases = self.prune is not None or self.regenerate is not None
+        forward = self.projection.keeps_values
+        yield (
+            self.init is None and (phases or self.langevin is not None or self.projection is not GRADIENT),
+            "init=None has no masks, so nothing can be pruned, regenerated, moved or projected; give an init",
+        )
+        yield (
+            phases and self.update_interval is None and self.rounds == 1,
+            "prune and regenerate need an update_interval, or rounds; without them no update is ever due",
+        )
+        yield self.rounds < 1, f"rounds={self.rounds} must be at least 1"
+        yield (
+            self.restart is not None and self.update_interval is not None,
+            "restart belongs to rounds: with an update_interval every mask update would start the training anew",
+        )
+        yield (
+            forward and self.regenerate is not None,
+            "in a forward projection masked weights keep their values and every update ranks all of them, so there is "
+            "nothing to regenerate; use prune, or projection=GRADIENT",
+        )
+        yield (
+            forward and bool(self.granularity.vectors),
+            "a forward projection masks single weights, not the BatchNorm of a filter; use projection=GRADIENT",
+        )
+        yield (
+            over_threshold in self.criteria and not learns_threshold(self.projection),
+            "criterion over_threshold needs thresholds that are learned; use projection=Forward(SoftThreshold)",
+        )
+        grow = self.regenerate.grow if self.regenerate else None
+        yield (
+            grow is momentum and not self.projection.dense_gradient,
+            "growth by momentum needs a momentum of all weights, and a projected one is zero where masked; "
+            "use projection=WEIGHT",
+        )
+        yield (
+            grow is sign_flip or (self.prune is not None and self.prune.criterion is sign_flip),
+            "criterion sign_flip needs the signs of step 0, which only a Drop remembers; use it in a Drop",
+        )

@@ -1,5 +1,6 @@
 """The one mutable object: it holds the masks and applies a `Method` to a model and its optimizer in place."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
@@ -8,11 +9,10 @@ from torch.optim import Optimizer
 
 from granet import masks as masks_
 from granet.clock import Clock
-from granet.criteria import Criterion
 from granet.maskable import check_optimizer, maskable_weights
 from granet.method import Method
-from granet.reparam import Masked, SoftThreshold, attach, bake
-from granet.types import Counts, Given, Masks, Shapes, Snapshot, Tensors, UserError
+from granet.projection import SoftThreshold, bake, same_shaped
+from granet.types import Counts, InitContext, Masks, Shapes, Snapshot, Tensors, UserError
 from granet.update import drop, grow, prune
 
 MOMENTUM = ("momentum_buffer", "exp_avg")
@@ -40,7 +40,8 @@ class Sparsifier:
     SIS). ``rewind_to`` is the state_dict that a method with rounds goes back to (IMP). After the last step, `finish`
     makes a model whose method changes the forward (STR, DPF, original GMP) an ordinary one again.
 
-    Raises UserError for an optimizer that is not element-wise or does not hold every maskable weight.
+    Raises UserError for an optimizer that is not element-wise or does not hold every maskable weight; dense training,
+    which has no masks, goes with any.
     """
 
     def __init__(
@@ -54,39 +55,40 @@ class Sparsifier:
         batches: Callable[[], Iterable[tuple[Tensor, Tensor]]] | None = None,
         rewind_to: Mapping[str, Tensor] | None = None,
     ) -> None:
-        check_optimizer(optimizer, model)
         self.method = method
         self.step = 0
+        self.num_skipped = 0
+        """Updates that were left out because a gradient or a score was not finite."""
         self._model = model
         self._optimizer = optimizer
         self._seed = seed
         self._clock = Clock(method, total_steps)
         self._rewind_to = rewind_to
         self._dense: Tensors = {}
-        self._weights = maskable_weights(model) if method.init is not None else {}
+        self.masks: Masks = {}
+        self._weights: Tensors = {}
+        if method.init is not None:
+            check_optimizer(optimizer, model)
+            self._weights = maskable_weights(model)
+            initial = method.init(InitContext(model, self._weights, seed, batches))
+            self.masks = {
+                name: initial[name].to(weight.device, torch.bool, copy=True)
+                for name, weight in self._weights.items()
+            }
         self._shapes: Shapes = {name: tuple(weight.shape) for name, weight in self._weights.items()}
-        initial = method.init(Given(model, self._weights, seed, batches)) if method.init is not None else {}
-        self.masks: Masks = {
-            name: initial[name].to(weight.device, torch.bool, copy=True)
-            for name, weight in self._weights.items()
-        }
         # What the masks keep at zero: the weights, and where channels are pruned their BatchNorm as well.
         vectors = {name: model.get_parameter(name) for name in method.granularity.vectors}
         self._held: Tensors = self._weights | vectors
         self._held_masks: Masks = self.masks | {
-            n: torch.ones_like(v, dtype=torch.bool) for n, v in vectors.items()
+            name: torch.ones_like(vector, dtype=torch.bool) for name, vector in vectors.items()
         }
         self._follow(method.granularity.group(self.masks))
         self._memory: Tensors = {}
         if method.regenerate is not None:
             self._memory = method.regenerate.drop.remember(_detached(self._weights))
-        self._reparams: dict[str, Masked] = {}
-        if method.reparam is not None:
-            self._reparams = attach(model, self._weights, self.masks, method.reparam)
-            if learned := [p for module in self._reparams.values() for p in module.parameters()]:
-                optimizer.add_param_group({"params": learned})
+        self._parametrized = method.projection.attach(model, optimizer, self._weights, self.masks)
         self._restart()
-        self._project(self._held_masks)
+        self._clear(self._held_masks)
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change after optimizer step ``step`` (counted from 1)."""
@@ -106,11 +108,9 @@ class Sparsifier:
 
         It is kept as a copy, because some optimizers write into .grad (SGD's fused and foreach forms with Nesterov).
         """
-        if self.method.dense_gradient or self._reparams:
-            return
         if not self.updates_at(self.step + 1):
-            masks_.apply_(self._gradients(), self._held_masks)
-        elif self.reads_gradient_at(self.step + 1):
+            self.method.projection.backward_(self._gradients(), self._held_masks)
+        elif self._clock.ranks_gradient_at(self.step + 1):
             self._dense = {n: grad.clone() for n, grad in self._gradients().items() if n in self.masks}
 
     @torch.no_grad()
@@ -118,21 +118,22 @@ class Sparsifier:
         """Count the optimizer step, and update the masks where one is due."""
         self.step += 1
         if self.method.langevin is not None:
-            lr = float(self._optimizer.param_groups[0]["lr"])
-            self.method.langevin.move_(
-                _detached(self._weights), self.masks, lr, seed=self._seed, step=self.step
-            )
+            weights, lr = _detached(self._weights), self._learning_rates()
+            self.method.langevin.move_(weights, self.masks, lr, seed=self._seed, step=self.step)
         if self.updates_at(self.step):
             self._update()
-        elif self.method.dense_gradient and not self._reparams:
-            masks_.apply_(
-                _detached(self._held), self._held_masks
-            )  # a dense momentum moves masked weights at every step
+        else:
+            self.method.projection.step_(_detached(self._held), self._held_masks)
 
     def finish(self) -> None:
         """After training: leave an ordinary model, whose weights are what its forward used."""
-        bake(self._model, list(self._reparams))
-        self._reparams = {}
+        bake(self._model, list(self._parametrized))
+        self._parametrized = {}
+
+    def _learning_rates(self) -> dict[str, float]:
+        """The learning rate of every maskable weight: that of its parameter group."""
+        by_tensor = {id(p): float(g["lr"]) for g in self._optimizer.param_groups for p in g["params"]}
+        return {name: by_tensor[id(weight)] for name, weight in self._weights.items()}
 
     def _gradients(self) -> Tensors:
         return {name: tensor.grad for name, tensor in self._held.items() if tensor.grad is not None}
@@ -145,7 +146,7 @@ class Sparsifier:
     def _snapshot(self) -> Snapshot:
         weights = _detached(self._weights)
         gradients: Tensors = {}
-        if self.reads_gradient_at(self.step) and not self.method.dense_gradient:
+        if self._clock.ranks_gradient_at(self.step):
             # A weight that no gradient has reached (an unused layer) scores zero.
             gradients = {n: self._dense.get(n, torch.zeros_like(weight)) for n, weight in weights.items()}
         state = {name: self._optimizer.state.get(weight, {}) for name, weight in self._weights.items()}
@@ -155,40 +156,56 @@ class Sparsifier:
             self.step,
             self._seed,
             {name: s[key] for name, s in state.items() for key in MOMENTUM if s.get(key) is not None},
-            {name: m.threshold for name, m in self._reparams.items() if isinstance(m, SoftThreshold)},
+            {name: m.threshold for name, m in self._parametrized.items() if isinstance(m, SoftThreshold)},
             self._memory,
         )
 
     def _update(self) -> None:
         """Prune, then regenerate (fidelity: the order of Algorithm 1)."""
-        snapshot, unit = self._snapshot(), self.method.granularity
-
-        def scores(criterion: Criterion) -> Tensors:
-            return unit.pool(criterion(snapshot))
-
+        snapshot, unit, clock = self._snapshot(), self.method.granularity, self._clock
+        scores = {criterion: unit.pool(criterion(snapshot)) for criterion in clock.criteria_at(self.step)}
+        if not _finite(*scores.values()):
+            self._skip()
+            return
         kept = unit.group(self.masks)
-        if self._reparams:  # masked values are kept, so all of them are ranked
+        if self.method.projection.keeps_values:  # so all of them are ranked
             kept = {name: torch.ones_like(mask) for name, mask in kept.items()}
-        if self._clock.prunes_at(self.step) and (phase := self.method.prune) is not None:
-            ranks = scores(phase.criterion)
-            kept = prune(kept, ranks, phase.distribution(ranks, kept, self._clock.target(self.step)))
+        if clock.prunes_at(self.step) and (phase := self.method.prune) is not None:
+            ranks = scores[phase.criterion]
+            kept = prune(kept, ranks, phase.distribution(ranks, kept, clock.target(self.step)))
         active = kept
-        if self._clock.regenerates_at(self.step) and (phase := self.method.regenerate) is not None:
-            ranks, fraction = scores(phase.drop.criterion), self._clock.fraction(self.step)
+        if clock.regenerates_at(self.step) and (phase := self.method.regenerate) is not None:
+            ranks, fraction = scores[phase.drop.criterion], clock.fraction(self.step)
             counts, self._memory = phase.drop.count(ranks, kept, fraction, self._memory)
             kept = drop(kept, ranks, counts)
-            active = grow(kept, scores(phase.grow), phase.reallocate(snapshot, kept, counts))
+            active = grow(kept, scores[phase.grow], phase.reallocate(snapshot, kept, counts))
         for name, mask in unit.expand(active, active, snapshot.weights).items():
             self.masks[name].copy_(mask)
         self._follow(active)
-        for name, module in self._reparams.items():
+        for name, module in self._parametrized.items():
             module.refresh(snapshot.weights[name])
         self._restart()
         # What was dropped and grown again in one update starts from zero like any other grown weight.
-        self._project(self._held_masks | unit.expand(kept, active, snapshot.weights))
+        self._clear(self._held_masks | unit.expand(kept, active, snapshot.weights))
         self._dense = {}
-        if not self.method.dense_gradient and not self._reparams:
-            masks_.apply_(self._gradients(), self._held_masks)
+        self.method.projection.backward_(self._gradients(), self._held_masks)
+
+    def _skip(self) -> None:
+        """Leave masks and counts as they are: NaN and infinity rank nothing. What a dense gradient moved is zeroed."""
+        if self.num_skipped == 0:
+            warnings.warn(
+                f"step {self.step}: a gradient or a weight is not finite, so this mask update is skipped, as all such "
+                "will be; Sparsifier.num_skipped counts them",
+                stacklevel=3,
+            )
+        self.num_skipped += 1
+        self._dense = {}
+        if not self.method.projection.keeps_values:
+            for name, tensors in same_shaped(self._optimizer, self._held).items():
+                for tensor in (*tensors, self._held[name].detach()):
+                    tensor.masked_fill_(~self._held_masks[name], 0.0)  # a product would keep NaN
+            for name, gradient in self._gradients().items():
+                gradient.masked_fill_(~self._held_masks[name], 0.0)
 
     def _restart(self) -> None:
         """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
@@ -203,18 +220,10 @@ class Sparsifier:
         self._optimizer.state.clear()
 
     @torch.no_grad()
-    def _project(self, kept: Masks) -> None:
-        """Zero weights and optimizer state outside ``kept``, and refresh the counts."""
-        if not self._reparams:
-            masks_.apply_(_detached(self._held), kept)
-            for name, tensor in self._held.items():
-                for value in self._optimizer.state.get(tensor, {}).values():
-                    if (
-                        isinstance(value, Tensor)
-                        and value.shape == tensor.shape
-                        and not self.method.dense_gradient
-                    ):
-                        value.mul_(kept[name])
+    def _clear(self, kept: Masks) -> None:
+        """Zero what the projection wants at zero outside ``kept``, and refresh the counts."""
+        states = same_shaped(self._optimizer, self._held)
+        self.method.projection.clear_(_detached(self._held), states, kept)
         self._counts = masks_.num_active(self.masks)
 
     @property
@@ -235,7 +244,13 @@ class Sparsifier:
     def state_dict(self) -> dict:
         """Everything a resumed run needs: the step, the packed masks with their shapes, and the drop's memory."""
         masks = masks_.pack(self.masks)
-        return {"step": self.step, "masks": masks, "shapes": self._shapes, "memory": self._memory}
+        return {
+            "step": self.step,
+            "masks": masks,
+            "shapes": self._shapes,
+            "memory": self._memory,
+            "num_skipped": self.num_skipped,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state_dict`. Raises UserError where it is of another model."""
@@ -243,6 +258,7 @@ class Sparsifier:
             odd = sorted({name for name, _ in state["shapes"].items() ^ self._shapes.items()})
             raise UserError(f"masks: this state is of another model; differing tensors: {', '.join(odd[:3])}")
         self.step = state["step"]
+        self.num_skipped = state.get("num_skipped", 0)
         for name, mask in masks_.unpack(state["masks"], self._shapes).items():
             self.masks[name].copy_(mask)
         self._follow(self.method.granularity.group(self.masks))
@@ -254,3 +270,9 @@ class Sparsifier:
 
 def _detached(tensors: Tensors) -> Tensors:
     return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _finite(*scores: Tensors) -> bool:
+    """Whether no score is NaN or infinite. One question to the device, however many tensors there are."""
+    flags = [score.isfinite().all() for tensors in scores for score in tensors.values()]
+    return not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())

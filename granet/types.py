@@ -43,7 +43,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Given:
+class InitContext:
     """What the choice of the initial masks may look at.
 
     ``weights`` are the model's maskable parameters by name, in the model's order. ``batches`` iterates over training
@@ -59,3 +59,7 @@ class Given:
     def shapes(self) -> Shapes:
         """Shape of every maskable weight."""
         return {name: tuple(weight.shape) for name, weight in self.weights.items()}
+
+
+Init = Callable[[InitContext], Masks]
+"""What is there before step 1 -> the masks of step 0."""

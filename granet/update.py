@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from granet.masks import rankable
 from granet.types import Counts, Masks, Tensors, UserError
 
 
@@ -15,6 +16,7 @@ def _top(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
     """Mask of the ``k`` highest-scoring candidates (bool, the shape of ``scores``)."""
     if k == 0:
         return torch.zeros_like(candidates)
+    scores = rankable(scores)
     values = scores[candidates]
     threshold = torch.kthvalue(values, values.numel() - k + 1).values
     above = candidates & (scores > threshold)

@@ -23,7 +23,7 @@ from granet.method import Method
 from granet.methods import LAYER_SPARSITIES
 from granet.models import build
 from granet.studies.budget import Budget
-from granet.types import Given, UserError
+from granet.types import InitContext, UserError
 from pipeline.cli import run_main
 from pipeline.params.checks import choose
 from pipeline.params.files import load
@@ -69,7 +69,7 @@ def fixed_layers(section: str, method: Method, model: str, num_classes: int) -> 
         everything = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
         return layer_sparsity(prune.distribution({}, everything, prune.sf), shapes)
     try:
-        return layer_sparsity(num_active(method.init(Given(network, weights, seed=0))), shapes)
+        return layer_sparsity(num_active(method.init(InitContext(network, weights, seed=0))), shapes)
     except UserError:
         raise learns from None
 

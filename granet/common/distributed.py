@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from granet.types import Given, Masks, UserError
+from granet.types import InitContext, Masks, UserError
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: the first compilation and an evaluation may take their time."""
@@ -108,15 +108,15 @@ def joined(device: str = "auto") -> Iterator[World]:
     dist.destroy_process_group()  # not after an error: it would wait for the others, and they for the end of this one
 
 
-def agreed(init: Callable[[Given], Masks]) -> Callable[[Given], Masks]:
+def agreed(init: Callable[[InitContext], Masks]) -> Callable[[InitContext], Masks]:
     """``init``, but the first process's masks are everybody's: scores from images may differ in their last digits."""
     if world().size == 1:
         return init
 
-    def shared(given: Given) -> Masks:
+    def shared(context: InitContext) -> Masks:
         masks: Masks = {}
-        for name, mask in init(given).items():
-            values = mask.to(given.weights[name].device, torch.uint8).contiguous()
+        for name, mask in init(context).items():
+            values = mask.to(context.weights[name].device, torch.uint8).contiguous()
             dist.broadcast(values, src=0)
             masks[name] = values.bool()
         return masks

@@ -13,53 +13,54 @@ from torch.nn.functional import cross_entropy
 
 from granet.distributions import global_
 from granet.schedules import geometric
-from granet.types import Given, Masks, Tensors, UserError
+from granet.types import InitContext, Masks, Tensors, UserError
 from granet.update import prune
 
 PART = 128
 """Images that GraSP takes at a time, for their memory; each part has its own BatchNorm statistics."""
 
 
-def snip(given: Given, num_images: int = 128) -> Tensors:
+def snip(context: InitContext, num_images: int = 128) -> Tensors:
     """SNIP (Lee et al. 2019, Eq. 5 and 6): |dL/dc| of a factor c = 1 on every weight, which is |w dL/dw|.
 
     L is the cross-entropy on the first ``num_images`` training images, with the batch's own BatchNorm statistics.
     """
-    images, labels = first_images(given, num_images)
-    with undisturbed(given.model):
-        loss = cross_entropy(given.model(images).float(), labels)
-        gradients = _gradients(loss, given.weights)
-    return {name: (weight.detach() * gradients[name]).abs() for name, weight in given.weights.items()}
+    images, labels = first_images(context, num_images)
+    with undisturbed(context.model):
+        loss = cross_entropy(context.model(images).float(), labels)
+        gradients = _gradients(loss, context.weights)
+    return {name: (weight.detach() * gradients[name]).abs() for name, weight in context.weights.items()}
 
 
-def grasp(given: Given, images_per_class: int = 10, temperature: float = 200.0) -> Tensors:
+def grasp(context: InitContext, images_per_class: int = 10, temperature: float = 200.0) -> Tensors:
     """GraSP (Wang et al. 2020, Eq. 8): w (H g), with g and H the gradient and Hessian of the cross-entropy.
 
     Removing a weight changes g'g by -2 w (H g) to first order: where w (H g) is large and positive, the flow of the
     gradient would suffer most, so the highest scores are kept. ``images_per_class`` images of every class decide;
     the logits are divided by ``temperature``.
     """
-    images, labels = _images_of_every_class(given, images_per_class)
+    images, labels = _images_of_every_class(context, images_per_class)
     parts = list(zip(images.split(PART), labels.split(PART), strict=True))
 
     def gradients(part: tuple[Tensor, Tensor], *, create_graph: bool = False) -> Tensors:
-        loss = cross_entropy(given.model(part[0]).float() / temperature, part[1])
-        return _gradients(loss * (len(part[1]) / len(labels)), given.weights, create_graph=create_graph)
+        loss = cross_entropy(context.model(part[0]).float() / temperature, part[1])
+        return _gradients(loss * (len(part[1]) / len(labels)), context.weights, create_graph=create_graph)
 
-    with undisturbed(given.model):
+    with undisturbed(context.model):
         mean = _sum(gradients(part) for part in parts)
-        products = _sum(_product(gradients(part, create_graph=True), mean, given.weights) for part in parts)
-    return {name: weight.detach() * products[name] for name, weight in given.weights.items()}
+        products = _sum(_product(gradients(part, create_graph=True), mean, context.weights) for part in parts)
+    return {name: weight.detach() * products[name] for name, weight in context.weights.items()}
 
 
-def synflow(given: Given, sparsity: float, rounds: int = 100) -> Masks:
+def synflow(context: InitContext, sparsity: float, rounds: int = 100) -> Masks:
     """SynFlow (Tanaka et al. 2020, Algorithm 1): prune by synaptic flow along an exponential, score anew each round.
 
     Needs no data but the shape of an image. In float64, because the flow of a deep network spans many powers of ten.
     """
-    image_shape = tuple(first_images(given, 1)[0].shape[1:])
-    model = copy.deepcopy(given.model).double()
-    weights = dict(zip(given.weights, _same_weights(given, model), strict=True))
+    image, _ = first_images(context, 1)
+    image_shape = tuple(image.shape[1:])
+    model = copy.deepcopy(context.model).to(float64_device(image.device)).double()
+    weights = dict(zip(context.weights, _same_weights(context, model), strict=True))
     target = geometric(0.0, sparsity, 0, rounds)
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     with torch.no_grad():
@@ -74,6 +75,11 @@ def synflow(given: Given, sparsity: float, rounds: int = 100) -> Masks:
     return masks
 
 
+def float64_device(device: torch.device) -> torch.device:
+    """``device``, or the CPU in place of one that has no float64: Apple's GPUs."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def synaptic_flow(model: nn.Module, weights: Tensors, image_shape: tuple[int, ...]) -> Tensors:
     """w dR/dw of ``model``, whose parameters are non-negative, R the sum of its outputs for an image of ones.
 
@@ -86,19 +92,19 @@ def synaptic_flow(model: nn.Module, weights: Tensors, image_shape: tuple[int, ..
     return {name: weight.detach() * gradients[name] for name, weight in weights.items()}
 
 
-def training_batches(given: Given) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of ``given``. Raises UserError where there are none."""
-    if given.batches is None:
+def training_batches(context: InitContext) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of ``context``. Raises UserError where there are none."""
+    if context.batches is None:
         raise UserError(
             "batches=None: this method chooses its masks from training images; pass batches to Sparsifier"
         )
-    return iter(given.batches())
+    return iter(context.batches())
 
 
-def first_images(given: Given, num_images: int) -> tuple[Tensor, Tensor]:
+def first_images(context: InitContext, num_images: int) -> tuple[Tensor, Tensor]:
     """The first ``num_images`` training images and their labels; all of them where there are fewer."""
     images, labels = [], []
-    for images_NCHW, labels_N in training_batches(given):
+    for images_NCHW, labels_N in training_batches(context):
         missing = num_images - sum(map(len, labels))
         images.append(images_NCHW[:missing].clone())  # a loader may use its buffers again
         labels.append(labels_N[:missing].clone())
@@ -107,13 +113,13 @@ def first_images(given: Given, num_images: int) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(labels)
 
 
-def _images_of_every_class(given: Given, images_per_class: int) -> tuple[Tensor, Tensor]:
+def _images_of_every_class(context: InitContext, images_per_class: int) -> tuple[Tensor, Tensor]:
     """The first ``images_per_class`` training images of every class; what there is of a class with fewer."""
     images, labels, missing = [], [], {}
-    for images_NCHW, labels_N in training_batches(given):
+    for images_NCHW, labels_N in training_batches(context):
         if not missing:
-            with torch.no_grad(), undisturbed(given.model, training=False):
-                num_classes = given.model(images_NCHW[:1]).shape[1]
+            with torch.no_grad(), undisturbed(context.model, training=False):
+                num_classes = context.model(images_NCHW[:1]).shape[1]
             missing = dict.fromkeys(range(num_classes), images_per_class)
         rows = []
         for row, label in enumerate(labels_N.tolist()):
@@ -149,9 +155,9 @@ def _sum(parts: Iterable[Tensors]) -> Tensors:
     return total
 
 
-def _same_weights(given: Given, model: nn.Module) -> list[Tensor]:
-    """The weights of ``given`` in a copy of its model."""
-    return [model.get_parameter(name) for name in given.weights]
+def _same_weights(context: InitContext, model: nn.Module) -> list[Tensor]:
+    """The weights of ``context`` in a copy of its model."""
+    return [model.get_parameter(name) for name in context.weights]
 
 
 @contextmanager

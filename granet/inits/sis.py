@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from granet.common.seeds import stable_seed
 from granet.inits.saliency import first_images, undisturbed
-from granet.types import Given, Tensors, UserError
+from granet.types import InitContext, Tensors, UserError
 
 PATH = tuple(10 ** (-4 * step / 24) for step in range(25))
 """Penalties as fractions of the smallest one that leaves no weight in any layer: 1 down to 0.0001."""
@@ -101,32 +101,32 @@ def fista(layer: Layer, start_OI: Tensor, penalty: float, step: float) -> Tensor
 
 
 @torch.no_grad()
-def sis(given: Given, num_images: int = 256, num_samples: int = 1024) -> Tensors:
+def sis(context: InitContext, num_images: int = 256, num_samples: int = 1024) -> Tensors:
     """Scores of all maskable weights of a trained model; higher = needed more.
 
     ``num_images`` training images decide, and of their positions in every layer ``num_samples``, drawn from the seed
     and the layer's name. Raises UserError for a grouped or transposed convolution.
     """
-    images, _ = first_images(given, num_images)
-    with undisturbed(given.model, training=False):
-        layers = _observe(given, images, num_samples)
+    images, _ = first_images(context, num_images)
+    with undisturbed(context.model, training=False):
+        layers = _observe(context, images, num_samples)
     largest = max(layer.largest_penalty() for layer in layers.values())
-    return {name: entry(layers[name], largest).view_as(weight) for name, weight in given.weights.items()}
+    return {name: entry(layers[name], largest).view_as(weight) for name, weight in context.weights.items()}
 
 
-def _observe(given: Given, images: Tensor, num_samples: int) -> dict[str, Layer]:
+def _observe(context: InitContext, images: Tensor, num_samples: int) -> dict[str, Layer]:
     """Every layer's problem, from one forward. Tensors carry the name of the layer they come from on their way."""
     layers: dict[str, Layer] = {}
     rows: dict[str, Tensor] = {}
     scales: dict[str, Tensor] = {}
-    names = {given.model.get_submodule(name.rpartition(".")[0]): name for name in given.weights}
+    names = {context.model.get_submodule(name.rpartition(".")[0]): name for name in context.weights}
 
     def after(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         if (name := names.get(module)) is not None:
             total = output.numel() // _channels_last(output).shape[-1]
-            generator = torch.Generator().manual_seed(stable_seed("sis", given.seed, name))
+            generator = torch.Generator().manual_seed(stable_seed("sis", context.seed, name))
             rows[name] = torch.randperm(total, generator=generator)[:num_samples].to(output.device)
-            weight = given.weights[name].detach().flatten(1)
+            weight = context.weights[name].detach().flatten(1)
             seen = _rows(output, rows[name])
             layers[name] = Layer(weight, _patches(module, name, inputs[0], output, rows[name]), seen, False)
             scales[name] = torch.ones_like(seen[0])
@@ -148,11 +148,11 @@ def _observe(given: Given, images: Tensor, num_samples: int) -> dict[str, Layer]
 
     hooks = [
         h
-        for m in given.model.modules()
+        for m in context.model.modules()
         for h in (m.register_forward_hook(after), m.register_forward_pre_hook(before))
     ]
     try:
-        given.model(images)
+        context.model(images)
     finally:
         for hook in hooks:
             hook.remove()

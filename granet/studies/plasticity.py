@@ -23,13 +23,14 @@ from granet.drops import Count, Drop, by_fraction, globally, one_stays
 from granet.granularity import ELEMENT, Granularity, filters
 from granet.masks import random_masks
 from granet.method import Method, Regenerate
-from granet.methods import METHODS, fixed
+from granet.methods.fixed import fixed
+from granet.methods.static import static as static_method
 from granet.schedules import constant
 from granet.sparsifier import Sparsifier
 from granet.training.config import TrainConfig
 from granet.training.loop import fit
 from granet.training.run import Run, sgd
-from granet.types import DivergedError, Given, Masks, UserError
+from granet.types import DivergedError, InitContext, Masks, UserError
 
 Row = dict[str, Any]
 
@@ -131,16 +132,16 @@ def parse_network(text: str, key: str = "network") -> tuple[str, float]:
 def static(network: str, model: nn.Module) -> Method:
     """The method of pre-training: random masks that stay, the same share of every layer's weights or filters."""
     granularity, sparsity = parse_network(network)
-    method = METHODS["static"](sf=sparsity, distribution="uniform")
+    method = static_method(sf=sparsity, distribution="uniform")
     if granularity == "element":
         return method
     groups = channel_groups(model)
     unit = filters(groups)
 
-    def init(given: Given) -> Masks:
+    def init(context: InitContext) -> Masks:
         left = {group.name: max(1, group.size - round(sparsity * group.size)) for group in groups}
-        units = random_masks({group.name: (group.size,) for group in groups}, left, given.seed)
-        return unit.expand(units, units, given.weights)
+        units = random_masks({group.name: (group.size,) for group in groups}, left, context.seed)
+        return unit.expand(units, units, context.weights)
 
     return replace(method, init=init, granularity=unit)
 

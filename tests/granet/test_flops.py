@@ -188,3 +188,11 @@ def test_training_flops_follow_rigls_average():
     total = training_flops(cycle * 7, dense)
     assert total == 7 * (3 * sparse * interval + 2 * sparse + dense)
     assert training_flops([], dense) == 0
+
+
+def test_layers_that_share_a_weight_are_one_entry_at_its_sparsity():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    dense = inference_flops(model, (8,)).total
+    model[1].weight = model[0].weight
+    assert inference_flops(model, (8,)).layers == {"0.weight": dense}
+    assert inference_flops(model, (8,), {"0.weight": 0.75}).total == dense / 4

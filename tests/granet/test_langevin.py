@@ -1,13 +1,12 @@
 import pytest
 import torch
 
-from granet import UserError
 from granet.langevin import Langevin
 
 
 def moved(walk, weight, *, lr=0.1, seed=0, step=1, name="w"):
     weight = weight.clone()
-    walk.move_({name: weight}, {name: weight != 0}, lr, seed=seed, step=step)
+    walk.move_({name: weight}, {name: weight != 0}, {name: lr}, seed=seed, step=step)
     return weight
 
 
@@ -30,6 +29,9 @@ def test_the_noise_is_a_function_of_seed_step_and_name():
         assert not torch.equal(moved(walk, weight), moved(walk, weight, **other))
 
 
-def test_impossible_values_are_refused():
-    with pytest.raises(UserError, match="l1=-1"):
-        Langevin(l1=-1, noise=0)
+def test_every_weight_moves_by_the_learning_rate_of_its_own_group():
+    weights = {"slow": torch.ones(4), "fast": torch.ones(4)}
+    masks = {name: weight != 0 for name, weight in weights.items()}
+    Langevin(l1=0.5, noise=0.0).move_(weights, masks, {"slow": 0.1, "fast": 0.2}, seed=0, step=1)
+    assert weights["slow"].tolist() == pytest.approx([0.95] * 4)
+    assert weights["fast"].tolist() == pytest.approx([0.9] * 4)

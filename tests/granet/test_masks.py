@@ -1,13 +1,8 @@
-from math import prod
-
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from granet import masks
-from granet.maskable import maskable_weights
-from granet.masks import num_active, thin_masks
-from granet.models import build
 
 SHAPES = {"conv": (4, 3, 3, 3), "fc": (5, 7)}
 
@@ -47,33 +42,6 @@ def test_apply_zeroes_what_is_inactive_in_place():
     masks.apply_({}, {})  # a dense model has nothing to project
 
 
-def test_a_thin_mask_is_a_thinner_network():
-    """ResNet-20 with 10 % of its weights: computing with the blocks alone gives the same outputs."""
-    torch.manual_seed(0)
-    model = build("resnet20", num_classes=10)
-    weights = maskable_weights(model)
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    masks = thin_masks(shapes, 0.9)
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.mul_(masks[name])
-    widths = {name: int(mask.flatten(1).any(1).sum()) for name, mask in masks.items()}
-    assert {width for name, width in widths.items() if name != "fc.weight"} == {5, 10, 20}  # of 16, 32, 64
-    thin = build("resnet20", num_classes=10, width=5)
-    with torch.no_grad():
-        for name, value in thin.state_dict().items():
-            whole = model.state_dict()[name]
-            value.copy_(whole[tuple(slice(size) for size in value.shape)])
-    images = torch.randn(4, 3, 32, 32)
-    assert torch.allclose(model.eval()(images), thin.eval()(images), atol=1e-5)
-
-
-def test_a_thin_network_is_the_widest_that_fits():
-    shapes = {"a": (64, 3, 3, 3), "b": (64, 64, 3, 3), "fc": (10, 64)}
-    size = sum(prod(shape) for shape in shapes.values())
-    for sparsity in (0.0, 0.5, 0.9, 0.98):
-        active = sum(num_active(thin_masks(shapes, sparsity)).values())
-        assert active <= (1 - sparsity) * size
-        width = num_active(thin_masks(shapes, sparsity))["fc"] // 10 + 1
-        wider = width * 27 + width * width * 9 + width * 10
-        assert wider > (1 - sparsity) * size
+def test_nan_is_the_lowest_of_all_scores():
+    scores = masks.rankable(torch.tensor([float("nan"), -1.0, float("inf")]))
+    assert scores.tolist() == [-float("inf"), -1.0, float("inf")]

@@ -1,7 +1,9 @@
 """One table drives one behavioural suite over every method."""
 
 import copy
+import inspect
 from math import prod
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
 from granet.clock import Clock
+from granet.common.keys import Key
 from granet.distributions import budget
 from granet.maskable import maskable_weights
 
@@ -346,8 +349,8 @@ def test_initial_masks_follow_erk_exactly(name):
         ("rigl", {"sf": 0.9, "drop_fraction": 1.5}, "drop_fraction=1.5"),
         ("rigl", {"sf": 0.9, "distribution": "flat"}, "distribution='flat'"),
         ("granet", {"sf": 0.9, "regenerate_until": "never"}, "regenerate_until='never'"),
-        ("static", {"sf": 1.2}, "sparsity=1.2"),
-        ("snip", {"sf": 0.9, "num_images": 0}, "num_images=0 must be above 0"),
+        ("static", {"sf": 1.2}, "sf=1.2"),
+        ("snip", {"sf": 0.9, "num_images": 0}, "num_images=0 must be at least 1"),
         ("grasp", {"sf": 0.9, "temperature": 0.0}, "temperature=0.0"),
         ("synflow", {"sf": 0.9, "rounds": 0}, "rounds=0"),
         ("deep_r", {"sf": 0.9, "noise": -1.0}, "noise=-1.0"),
@@ -360,6 +363,20 @@ def test_initial_masks_follow_erk_exactly(name):
 def test_impossible_values_are_refused_by_name(name, values, message):
     with pytest.raises(UserError, match=message):
         METHODS[name](**values)
+
+
+def test_a_share_of_the_run_may_be_written_as_an_int():
+    assert METHODS["rigl"](sf=0.9, regenerate_until=1) == METHODS["rigl"](sf=0.9, regenerate_until=1.0)
+
+
+def test_every_parameter_of_every_method_says_what_it_means_and_refuses_what_is_out_of_range():
+    for name, row in METHODS.items():
+        hints = get_type_hints(row, include_extras=True)
+        for parameter in inspect.signature(row).parameters:
+            (about,) = [note for note in hints[parameter].__metadata__ if isinstance(note, Key)]
+            assert about.text and about.rule, (name, parameter)
+            with pytest.raises(UserError, match=f"{parameter}="):
+                row(**{"sf": 0.9, parameter: "nowhere" if about.choices else -1})
 
 
 @pytest.mark.parametrize(

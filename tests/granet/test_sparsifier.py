@@ -178,3 +178,69 @@ def test_a_shared_weight_is_masked_once():
     sparsifier = Sparsifier(model, opt, METHODS["static"](sf=0.5), seed=0, total_steps=1)
     assert list(sparsifier.masks) == ["0.weight"]
     assert int(model.state_dict()["1.weight"].count_nonzero()) == 32
+
+
+def test_dense_training_goes_with_any_optimizer():
+    class LARS(torch.optim.SGD):
+        pass
+
+    model = nn.Linear(4, 4)
+    sparsifier = Sparsifier(model, LARS(model.parameters(), 0.1), METHODS["dense"](), seed=0, total_steps=1)
+    assert (sparsifier.sparsity, sparsifier.masks) == (0.0, {})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["granet", "rigl", "gmp", "set", "snfs"])
+def test_an_update_with_a_gradient_that_is_not_finite_is_skipped_said_once_and_counted(name, value):
+    torch.manual_seed(0)
+    model = nn.Linear(16, 8, bias=False)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    si = {"si": 0.5} if name == "granet" else {}
+    tf = {"tf": 8} if name in ("granet", "gmp") else {}
+    method = METHODS[name](sf=0.75, update_interval=2, **si, **tf)
+    sparsifier = Sparsifier(model, opt, method, seed=0, total_steps=20)
+    with pytest.warns(UserWarning, match="not finite, so this mask update is skipped") as told:
+        for step in range(1, 9):
+            before = sparsifier.masks["weight"].clone()
+            model(torch.randn(4, 16)).square().sum().backward()
+            broken = step in (4, 6)
+            if broken:
+                model.weight.grad[0, 0] = value
+            sparsifier.after_backward()
+            opt.step()
+            sparsifier.after_step()
+            opt.zero_grad(set_to_none=True)
+            if broken:
+                assert torch.equal(sparsifier.masks["weight"], before)
+                assert (model.weight.detach()[~before] == 0).all()
+                with torch.no_grad():  # a user who goes on has to mend the weights
+                    model.weight.nan_to_num_(0.0, 0.0, 0.0)
+                    for state in opt.state.values():
+                        state["momentum_buffer"].nan_to_num_(0.0, 0.0, 0.0)
+    assert len(told) == 1
+    assert sparsifier.num_skipped == 2
+    assert sparsifier.num_active["weight"] == int(sparsifier.masks["weight"].sum())
+    assert sparsifier.state_dict()["num_skipped"] == 2
+
+
+def test_a_state_of_before_skips_were_counted_is_read():
+    model = nn.Linear(8, 8)
+    opt = torch.optim.SGD(model.parameters(), 0.1)
+    sparsifier = Sparsifier(model, opt, METHODS["static"](sf=0.5), seed=0, total_steps=1)
+    state = sparsifier.state_dict()
+    del state["num_skipped"]
+    sparsifier.load_state_dict(state)
+    assert sparsifier.num_skipped == 0
+
+
+def test_deep_rs_noise_takes_the_learning_rate_of_each_weights_group():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
+    groups = [{"params": [model[0].weight]}, {"params": [model[1].weight], "lr": 0.0}]
+    opt = torch.optim.SGD(groups, lr=0.1)
+    method = METHODS["deep_r"](sf=0.5, update_interval=1000, l1=0.0, noise=1.0)
+    sparsifier = Sparsifier(model, opt, method, seed=0, total_steps=2000)
+    before = [layer.weight.detach().clone() for layer in model]
+    sparsifier.after_step()
+    assert not torch.equal(model[0].weight, before[0])
+    assert torch.equal(model[1].weight, before[1])

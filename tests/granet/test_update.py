@@ -110,3 +110,14 @@ def test_drop_everything_and_nothing(network):
     assert num_active(drop(masks, scores, num_active(masks))) == {"a": 0, "b": 0}
     none = drop(masks, scores, {"a": 0, "b": 0})
     assert all(torch.equal(none[name], masks[name]) for name in masks)
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.data())
+def test_counts_are_exact_whatever_the_scores(num_kept, num_grown, data):
+    """NaN and infinity included: what cannot be compared goes last."""
+    numbers = st.sampled_from([float("nan"), float("inf"), -float("inf"), 0.0, 1.0])
+    scores = {"w": torch.tensor(data.draw(st.lists(numbers, min_size=12, max_size=12)))}
+    masks = {"w": torch.arange(12) < 6}
+    kept = prune(masks, scores, {"w": num_kept})
+    assert int(kept["w"].sum()) == num_kept
+    assert int(grow(kept, scores, {"w": num_grown})["w"].sum()) == num_kept + num_grown

@@ -7,10 +7,10 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev
 
 from granet import METHODS, Sparsifier, UserError
-from granet.inits.saliency import first_images, grasp, snip, synaptic_flow, synflow
+from granet.inits.saliency import first_images, float64_device, grasp, snip, synaptic_flow, synflow
 from granet.maskable import maskable_weights
 from granet.models import build
-from granet.types import Given
+from granet.types import InitContext
 
 
 class Net(nn.Module):
@@ -44,7 +44,7 @@ def net():
 
 
 def given_of(model, batches=images):
-    return Given(model, maskable_weights(model), seed=0, batches=batches)
+    return InitContext(model, maskable_weights(model), seed=0, batches=batches)
 
 
 def close(a, b):
@@ -190,3 +190,8 @@ def test_scores_are_finite_on_a_deep_network():
             tensor.abs_()
     scores = synaptic_flow(model, maskable_weights(model), (3, 8, 8))
     assert all(math.isfinite(float(score.sum())) for score in scores.values())
+
+
+def test_synflow_computes_on_the_cpu_where_the_device_has_no_float64():
+    assert float64_device(torch.device("mps")) == torch.device("cpu")
+    assert float64_device(torch.device("cuda:1")) == torch.device("cuda:1")

@@ -8,7 +8,7 @@ from granet import UserError
 from granet.inits.sis import Layer, entry, fista, sis
 from granet.maskable import maskable_weights
 from granet.models import build
-from granet.types import Given
+from granet.types import InitContext
 
 
 def layer(weight, inputs, relu=True):
@@ -85,7 +85,7 @@ def test_what_it_observes_is_what_the_network_computes(name, monkeypatch):
     )
     weights = maskable_weights(model)
     before = copy.deepcopy(model.state_dict())
-    sis(Given(model, weights, 0, images), num_images=16, num_samples=50)
+    sis(InitContext(model, weights, 0, images), num_images=16, num_samples=50)
     assert len(seen) == len(weights)
     for key, problem in zip(weights, seen.values(), strict=True):
         assert problem.inputs_SI.shape[0] <= 50
@@ -105,4 +105,4 @@ def test_layers_it_cannot_read_are_refused_by_name():
     model = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten(), nn.LazyLinear(2))
     model(torch.zeros(1, 3, 16, 16))
     with pytest.raises(UserError, match=r"sis: 0\.weight"):
-        sis(Given(model, maskable_weights(model), 0, images))
+        sis(InitContext(model, maskable_weights(model), 0, images))

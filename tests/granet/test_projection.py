@@ -4,16 +4,26 @@ from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
 from granet.maskable import maskable_weights
-from granet.reparam import Feedback, Masked, SoftThreshold, attach, bake
+from granet.projection import (
+    GRADIENT,
+    WEIGHT,
+    Feedback,
+    Forward,
+    Masked,
+    SoftThreshold,
+    attach,
+    bake,
+    same_shaped,
+)
 
-WEIGHT = torch.tensor([[3.0, -2.0, 1.0, -0.5]])
+VALUES = torch.tensor([[3.0, -2.0, 1.0, -0.5]])
 MASK = torch.tensor([[True, True, False, False]])
 
 
 def layer(reparam):
     model = nn.Linear(4, 1, bias=False)
     with torch.no_grad():
-        model.weight.copy_(WEIGHT)
+        model.weight.copy_(VALUES)
     parameter = model.weight
     module = attach(model, {"weight": parameter}, {"weight": MASK.clone()}, reparam)["weight"]
     return model, parameter, module
@@ -27,7 +37,7 @@ def test_the_forward_sees_the_mask_and_feedback_sees_all_of_the_gradient(reparam
     assert model.weight.tolist() == [[3.0, -2.0, 0.0, 0.0]]
     model(torch.ones(1, 4)).sum().backward()
     assert parameter.grad.tolist() == gradient
-    assert torch.equal(parameter, WEIGHT)
+    assert torch.equal(parameter, VALUES)
 
 
 def test_the_soft_threshold_is_the_largest_masked_magnitude_and_is_learned():
@@ -92,3 +102,32 @@ def test_values_that_were_masked_come_back_when_others_shrink():
         sparsifier.after_step()
         seen.append(sparsifier.masks["weight"].tolist()[0])
     assert seen == [[True, True, False, False], [True, False, True, False]]
+
+
+def test_state_of_the_shape_of_its_tensor_is_told_from_counters():
+    model = nn.Linear(4, 1, bias=False)
+    opt = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 4)).sum().backward()
+    opt.step()
+    states = same_shaped(opt, {"weight": model.weight})
+    assert len(states["weight"]) == 2  # both moments, and not the step
+
+
+@pytest.mark.parametrize(
+    ("projection", "gradient", "stepped", "cleared", "state"),
+    [
+        (GRADIENT, [1.0, 0.0], [2.0, 3.0], [2.0, 0.0], [5.0, 0.0]),
+        (WEIGHT, [1.0, 1.0], [2.0, 0.0], [2.0, 0.0], [5.0, 5.0]),
+        (Forward(Masked), [1.0, 1.0], [2.0, 3.0], [2.0, 3.0], [5.0, 5.0]),
+    ],
+)
+def test_where_each_projection_acts(projection, gradient, stepped, cleared, state):
+    """One active weight and one masked one: after the backward pass, after a step, and after an update."""
+    masks = {"w": torch.tensor([True, False])}
+    grad, weight, moment = torch.ones(2), torch.tensor([2.0, 3.0]), torch.tensor([5.0, 5.0])
+    projection.backward_({"w": grad}, masks)
+    assert grad.tolist() == gradient
+    projection.step_({"w": weight}, masks)
+    assert weight.tolist() == stepped
+    projection.clear_({"w": weight}, {"w": [moment]}, masks)
+    assert (weight.tolist(), moment.tolist()) == (cleared, state)

@@ -1,0 +1,78 @@
+"""Initial masks that look at no image: everything, at random, a thinner network, or the highest of some scores."""
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+
+from granet.distributions import LayerSparsity, allocate, budget, global_
+from granet.masks import random_masks
+from granet.types import Init, InitContext, Masks, Shapes, Tensors
+from granet.update import prune
+
+
+def everything(context: InitContext) -> Masks:
+    """All weights are active: what starts dense."""
+    return {name: torch.ones(shape, dtype=torch.bool) for name, shape in context.shapes.items()}
+
+
+def random(layer_sparsity: LayerSparsity, sparsity: float) -> Init:
+    """Random masks with the layer sparsities of a rule such as `distributions.erk`; ``sparsity`` overall, exactly."""
+
+    def init(context: InitContext) -> Masks:
+        shapes = context.shapes
+        sizes = {name: prod(shape) for name, shape in shapes.items()}
+        counts = allocate(layer_sparsity(shapes, sparsity), sizes, shapes, budget(shapes, sparsity))
+        return random_masks(shapes, counts, context.seed)
+
+    return init
+
+
+def highest(scores: Callable[[InitContext], Tensors], sparsity: float) -> Init:
+    """The highest ``scores`` of all tensors together stay active: pruning once, globally, to an exact count."""
+
+    def init(context: InitContext) -> Masks:
+        ranks = scores(context)
+        masks = {name: torch.ones_like(rank, dtype=torch.bool) for name, rank in ranks.items()}
+        return prune(masks, ranks, global_(ranks, masks, sparsity))
+
+    return init
+
+
+def trained_magnitude(context: InitContext) -> Tensors:
+    """|w| of the weights as they are: scores of a network that has been trained."""
+    return {name: weight.detach().abs() for name, weight in context.weights.items()}
+
+
+def thin_masks(shapes: Shapes, sparsity: float) -> Masks:
+    """The widest thinner network of at most (1 - sparsity) N weights, as masks: a block of channels in every tensor.
+
+    Every tensor keeps its first round(f * out) outputs and round(f * in) inputs, with one factor f; the first
+    tensor's inputs (the image) and the last one's outputs (the classes) stay. The rest is never active, so the
+    network computes what one with that many channels computes.
+
+    >>> [int(mask.sum()) for mask in thin_masks({"a": (8, 3), "b": (8, 8), "c": (2, 8)}, 0.65).values()]
+    [12, 16, 8]
+    """
+    names = list(shapes)
+
+    def block(name: str, factor: float) -> tuple[int, int]:
+        outputs, inputs = shapes[name][:2]
+        return (
+            outputs if name == names[-1] else max(1, round(factor * outputs)),
+            inputs if name == names[0] else max(1, round(factor * inputs)),
+        )
+
+    def size(factor: float) -> int:
+        return sum(prod(block(name, factor)) * prod(shape[2:]) for name, shape in shapes.items())
+
+    wanted = (1 - sparsity) * sum(prod(shape) for shape in shapes.values())
+    low, high = 0.0, 1.0
+    for _ in range(50):  # size is a staircase: close in on its last step below what is wanted
+        middle = (low + high) / 2
+        low, high = (middle, high) if size(middle) <= wanted else (low, middle)
+    masks = {name: torch.zeros(shape, dtype=torch.bool) for name, shape in shapes.items()}
+    for name, mask in masks.items():
+        outputs, inputs = block(name, low)
+        mask[:outputs, :inputs] = True
+    return masks

@@ -1,0 +1,55 @@
+"""Every method is a file of its own, whose function puts axes and a clock together. Time is counted in optimizer steps.
+
+To add a method, add a file and its row in METHODS (docs/adding-a-method.md); if that takes a new ``if`` elsewhere, an
+axis is missing. Defaults are those of each method's own paper, or of GraNet's experiments with it where its docstring
+says so.
+"""
+
+from collections.abc import Callable
+
+from granet.method import Method
+from granet.methods.deep_r import deep_r
+from granet.methods.dense import dense
+from granet.methods.dpf import dpf
+from granet.methods.dsr import dsr
+from granet.methods.fixed import fixed
+from granet.methods.gmp import gmp
+from granet.methods.gmp_original import gmp_original
+from granet.methods.granet import granet
+from granet.methods.grasp import grasp
+from granet.methods.imp import imp
+from granet.methods.one_shot import one_shot
+from granet.methods.parameters import INTERVAL, LAYER_SPARSITIES, TIME
+from granet.methods.rigl import rigl
+from granet.methods.set import set_
+from granet.methods.sis import sis
+from granet.methods.small_dense import small_dense
+from granet.methods.snfs import snfs
+from granet.methods.snip import snip
+from granet.methods.static import static
+from granet.methods.str import str_
+from granet.methods.synflow import synflow
+
+__all__ = ["INTERVAL", "LAYER_SPARSITIES", "METHODS", "TIME", "fixed"]
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "dense": dense,
+    "static": static,
+    "small_dense": small_dense,
+    "snip": snip,
+    "grasp": grasp,
+    "synflow": synflow,
+    "set": set_,
+    "deep_r": deep_r,
+    "dsr": dsr,
+    "snfs": snfs,
+    "rigl": rigl,
+    "gmp": gmp,
+    "gmp_original": gmp_original,
+    "str": str_,
+    "dpf": dpf,
+    "granet": granet,
+    "one_shot": one_shot,
+    "imp": imp,
+    "sis": sis,
+}

@@ -1,0 +1,11 @@
+"""Pruning the trained network once."""
+
+from granet.inits.random import highest, trained_magnitude
+from granet.method import Method
+from granet.methods.parameters import Sparsity, checked
+
+
+@checked
+def one_shot(*, sf: Sparsity) -> Method:
+    """One-shot: prune the trained dense network by magnitude, globally, and retrain with the full schedule."""
+    return Method("after_training", highest(trained_magnitude, sf))

@@ -4,7 +4,7 @@ from pipeline.params.schema import Params
 from pipeline.report.names import by_family, stage_of
 from pipeline.report.paper.numbers import CIFAR, IMAGENET, Layout, layouts
 
-FURTHER = Layout("further", "Methods and settings outside the paper's tables", CIFAR, {}, {})
+FURTHER = Layout("further", CIFAR, "Methods and settings outside the paper's tables", {}, {})
 Place = tuple[str, str | None, str | None]
 """(stage, section, rewind)."""
 

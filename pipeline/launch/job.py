@@ -1,4 +1,4 @@
-"""Where the launched stages run: what an executor does, and the one that runs them on this machine."""
+"""Where stages run: what an executor and a job do, and the command of a stage. Light, as each Slurm job imports it."""
 
 import os
 import signal
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 LOGS = Path("logs")
-ON_THE_HOST = ("prepare", "report")
-"""Stages that use no device."""
 GRACE_S = 20.0
 """How long an interrupted run has to end by itself."""
+
+
+class RefusedError(Exception):
+    """A stage cannot be handed over, for now or for good: the message says what refuses it, and why."""
 
 
 class Job(Protocol):
@@ -39,7 +41,7 @@ class Executor(Protocol):
     """Starts stages, and ends what it has started."""
 
     def start(self, stage: str) -> Job:
-        """Start `dvc repro -s` of a stage; all that it prints goes to the job's log."""
+        """Start `dvc repro -s` of a stage; all that it prints goes to the job's log. Raises RefusedError."""
         ...
 
     def stop(self) -> None:
@@ -66,7 +68,7 @@ def stage_environment(threads: int | None) -> dict[str, str]:
 
 
 def run_command(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """What a job on another machine does; returns the exit code. In this module because it is light to import.
+    """What a job on another machine does; returns the exit code.
 
     An interruption of the job reaches the command as well, which then ends in its own time.
     """
@@ -79,12 +81,3 @@ def log_path(stage: str) -> Path:
     """Where a stage's output goes; the folder is made."""
     LOGS.mkdir(exist_ok=True)
     return LOGS / f"{stage.replace('/', '_')}.log"
-
-
-def trains(stage: str) -> bool:
-    """Whether a stage uses devices.
-
-    >>> trains("sparse@digits-resnet20-granet-0.9-0"), trains("report")
-    (True, False)
-    """
-    return stage.partition("@")[0] not in ON_THE_HOST

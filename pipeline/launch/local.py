@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from pipeline.launch.job import GRACE_S, log_path, stage_command, stage_environment, trains
+from pipeline.launch.job import GRACE_S, log_path, stage_command, stage_environment
+from pipeline.launch.plan import uses_device
 
 
 def visible_devices() -> list[str]:
@@ -78,10 +79,10 @@ class LocalExecutor:
         self._jobs: list[LocalJob] = []
 
     def start(self, stage: str) -> LocalJob:
-        """Start a stage, on the devices with the fewest runs; a stage that trains nothing gets none."""
+        """Start a stage, on the devices with the fewest runs; a stage without a cell gets none."""
         self._jobs = self._running()
         environment, devices = self.environment, []
-        if self._devices and trains(stage):
+        if self._devices and uses_device(stage):
             in_use = [device for job in self._jobs for device in job.devices]
             devices = least_used(self._devices, in_use, self._per_run)
             environment = {**environment, "CUDA_VISIBLE_DEVICES": ",".join(devices)}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.launch.job import Executor, Job
+from granet.types import UserError
+from pipeline.launch.job import Executor, Job, RefusedError
 from pipeline.launch.plan import Schedule, State
 from pipeline.launch.view import LaunchView, clock, last_lines
 
@@ -15,6 +16,8 @@ BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 """What DVC says where another DVC process uses the same files."""
 MAX_RETRIES = 10
 RETRY_S = 5.0
+LATER_S = 60.0
+"""How long nothing is handed over after a refusal, unless a job ends before that; and how long an end may count."""
 TAIL_LINES = 10
 
 
@@ -43,6 +46,8 @@ class Launch:
         self._view = LaunchView(schedule, at_once, time.monotonic, Console(highlight=False, soft_wrap=True))
         self._jobs: dict[str, Job] = {}
         self._retries: dict[str, int] = {}
+        self._not_before = self._last_end = float("-inf")
+        self._refusal = ""
         self.failed: dict[str, Job] = {}
 
     def run(self) -> None:
@@ -56,10 +61,10 @@ class Launch:
             self._executor.stop()
 
     def _step(self, now: float) -> None:
-        for stage in self._schedule.ready(now)[: self._at_once - len(self._jobs)]:
-            job = self._jobs[stage] = self._executor.start(stage)
-            self._schedule.start(stage, now)
-            self._view.started(stage, job)
+        if now >= self._not_before:
+            for stage in self._schedule.ready(now)[: self._at_once - len(self._jobs)]:
+                if not self._start(stage, now):
+                    break
         for stage, job in list(self._jobs.items()):
             if (code := job.poll()) is not None:
                 del self._jobs[stage]
@@ -68,8 +73,29 @@ class Launch:
                 self._schedule.start(stage, now)
         self._view.running(self._jobs)
 
+    def _start(self, stage: str, now: float) -> bool:
+        """Hand a stage over. False: it is refused while others run or end, as by a limit on jobs, and so has to wait.
+
+        Raises UserError where nothing has run for a while: then waiting would not help.
+        """
+        try:
+            job = self._executor.start(stage)
+        except RefusedError as error:
+            if not self._jobs and now - self._last_end > LATER_S:
+                raise UserError(str(error)) from None
+            self._not_before = now + LATER_S
+            if str(error) != self._refusal:
+                self._view.line("later", stage, str(error))
+            self._refusal = str(error)
+            return False
+        self._jobs[stage], self._refusal = job, ""
+        self._schedule.start(stage, now)
+        self._view.started(stage, job)
+        return True
+
     def _settle(self, stage: str, job: Job, code: int, now: float) -> None:
         """What follows from the end of a job."""
+        self._not_before = self._last_end = now
         end = read_end(stage, job.log)
         took = clock(self._schedule.elapsed(stage, now))
         if code == 0:

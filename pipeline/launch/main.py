@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from granet.types import UserError
-from pipeline.launch.job import Executor, trains
+from pipeline.launch.job import Executor
 from pipeline.launch.local import LocalExecutor, visible_devices
 from pipeline.launch.loop import TAIL_LINES, Launch
-from pipeline.launch.plan import Needs, Schedule, plan, select
+from pipeline.launch.plan import Schedule, plan, select, uses_device
+from pipeline.launch.stale import read_pipeline
 from pipeline.launch.view import clock, last_lines, summary
-from pipeline.params.files import Params, load
+from pipeline.params.files import load_grid
+from pipeline.params.schema import Params
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,31 +49,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parsed
 
 
-def read_pipeline() -> tuple[Needs, set[str]]:
-    """All stages with what each needs, and those that are out of date by themselves, as DVC sees them.
-
-    Raises UserError with DVC's own first line, also where another DVC process is writing what must be compared.
-    """
-    import logging
-
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    logging.getLogger("dvc").setLevel(
-        logging.ERROR
-    )  # it warns when it tidies up after a process that was killed
-    try:
-        with Repo(_wait_for_lock=True) as repo:
-            graph = repo.index.graph  # edges lead from a stage to what it needs
-            needs = {
-                stage.addressing: frozenset(needed.addressing for needed in graph.successors(stage))
-                for stage in graph
-            }
-            return needs, set(repo.status())
-    except DvcException as error:
-        raise UserError(f"DVC: {str(error).splitlines()[0]}") from None
-
-
 def choose_executor(
     name: str, at_once: int | None, params: Params, planned: Collection[str]
 ) -> tuple[Executor, int]:
@@ -86,7 +63,7 @@ def choose_executor(
         on_gpus = params.train.device != "cpu"
         return SlurmExecutor(params.launch, per_run, on_gpus=on_gpus), at_once or len(planned)
     devices = visible_devices() if params.train.device in ("auto", "cuda") else []
-    if devices and per_run > len(devices) and any(map(trains, planned)):
+    if devices and per_run > len(devices) and any(map(uses_device, planned)):
         raise UserError(
             f"train.num_processes={per_run} needs as many GPUs, and this machine has {len(devices)}; lower it, or use "
             "--executor slurm"
@@ -114,7 +91,7 @@ def interruptible() -> Iterator[None]:
 def main(arguments: list[str]) -> None:
     """Launch; exits with 1 where a stage failed."""
     parsed = parse(arguments)
-    params = load()
+    params = load_grid()
     needs, stale = read_pipeline()
     planned = plan(needs, stale, select(needs, parsed.targets))
     if not planned:

@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from statistics import mean
 
 from granet.types import UserError
+from pipeline.training.stages import STAGES
 
 Needs = Mapping[str, frozenset[str]]
 """Stage -> the stages whose outputs it reads."""
@@ -20,6 +21,15 @@ def kind(stage: str) -> str:
     'sparse'
     """
     return stage.partition("@")[0]
+
+
+def uses_device(stage: str) -> bool:
+    """Whether a stage runs a cell of the grid, and so may use a device; preparing and reporting do not.
+
+    >>> uses_device("sparse@digits-resnet20-granet-0.9-0"), uses_device("prepare@digits"), uses_device("report")
+    (True, False, False)
+    """
+    return kind(stage) in STAGES
 
 
 def select(needs: Needs, targets: Iterable[str]) -> set[str]:
@@ -38,13 +48,13 @@ def select(needs: Needs, targets: Iterable[str]) -> set[str]:
         return set(needs)
     wanted: list[str] = []
     for target in targets:
-        found = [name for name in needs if name == target or name.startswith((f"{target}@", f"{target}-"))]
-        if not found:
+        matching = [name for name in needs if name == target or name.startswith((f"{target}@", f"{target}-"))]
+        if not matching:
             kinds = ", ".join(dict.fromkeys(map(kind, needs)))
             raise UserError(
                 f"{target!r} is no stage, nor the beginning of one ({kinds}); see: dvc stage list --name-only"
             )
-        wanted += found
+        wanted += matching
     chosen: set[str] = set()
     while wanted:
         if (stage := wanted.pop()) not in chosen:

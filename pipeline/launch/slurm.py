@@ -10,7 +10,16 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from granet.types import UserError
-from pipeline.launch.job import GRACE_S, LOGS, log_path, run_command, stage_command, stage_environment, trains
+from pipeline.launch.job import (
+    GRACE_S,
+    LOGS,
+    RefusedError,
+    log_path,
+    run_command,
+    stage_command,
+    stage_environment,
+)
+from pipeline.launch.plan import uses_device
 from pipeline.params.schema import LaunchConfig
 
 if TYPE_CHECKING:
@@ -42,16 +51,16 @@ class Queue:
 
     def __init__(self) -> None:
         self.states: dict[str, str] = {}
-        self.asked = float("-inf")
+        self.answered = float("-inf")
 
     def refresh(self) -> None:
         """Ask again, if the last answer is old; Slurm may be too busy to answer."""
-        if (now := time.monotonic()) - self.asked < POLL_S:
+        if (now := time.monotonic()) - self.answered < POLL_S:
             return
         command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i %T"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode == 0:
-            self.states, self.asked = read_states(answer.stdout), now
+            self.states, self.answered = read_states(answer.stdout), now
 
 
 class SlurmJob:
@@ -68,7 +77,7 @@ class SlurmJob:
     @property
     def state(self) -> str:
         """In Slurm's words; GONE where it does not know the job."""
-        unknown = "GONE" if self._queue.asked > self._submitted else "PENDING"
+        unknown = "GONE" if self._queue.answered > self._submitted else "PENDING"
         return self._queue.states.get(self.job_id, unknown)
 
     @property
@@ -132,14 +141,14 @@ class SlurmExecutor:
         self._jobs: list[SlurmJob] = []
 
     def start(self, stage: str) -> SlurmJob:
-        """Submit a stage. Raises UserError with sbatch's own words where it refuses."""
+        """Submit a stage. Raises RefusedError with sbatch's own words where it refuses."""
         from submitit.core.utils import FailedJobError
 
         log = log_path(stage)
         log.unlink(missing_ok=True)
         self._executor.update_parameters(
             **self._parameters,
-            gpus_per_node=self._gpus or None if trains(stage) else None,
+            gpus_per_node=self._gpus or None if uses_device(stage) else None,
             job_name=stage,
             additional_parameters={"output": str(log.resolve())},
         )
@@ -148,7 +157,7 @@ class SlurmExecutor:
                 submitted = self._executor.submit(run_command, stage_command(stage), self._environment)
         except FailedJobError as error:
             reason = " ".join(str(error).split())
-            raise UserError(
+            raise RefusedError(
                 f"sbatch refuses the job of {stage}: {reason}; see launch in params.yaml"
             ) from None
         job = SlurmJob(submitted, log, self._queue)
@@ -160,7 +169,7 @@ class SlurmExecutor:
 
         A process that Slurm kills leaves its entries in DVC's list of files in use.
         """
-        self._queue.asked = float("-inf")
+        self._queue.answered = float("-inf")
         for job in self._running():
             job.cancel(*(() if job.queued else INTERRUPT))
         with suppress(KeyboardInterrupt):
@@ -176,15 +185,15 @@ class SlurmExecutor:
 
 
 def job_parameters(config: LaunchConfig) -> dict[str, Any]:
-    """What sbatch is asked for by every stage, in submitit's names.
+    """What every job takes, in submitit's names for sbatch's options.
 
     One task without srun: srun would give it a single core.
     """
-    asked = {
+    resources = {
         "partition": config.partition,
         "time": config.minutes,
         "cpus_per_task": config.cpus,
         "mem": f"{config.memory_gb}GB" if config.memory_gb else None,
     }
     fixed = {"use_srun": False, "stderr_to_stdout": True}
-    return fixed | {key: value for key, value in asked.items() if value is not None}
+    return fixed | {key: value for key, value in resources.items() if value is not None}

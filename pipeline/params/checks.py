@@ -1,35 +1,22 @@
-"""What can be checked of params.yaml before any work, beyond keys and types. One line for the first fault."""
+"""What can be wrong with a run, or with the grid of all runs, as far as it shows before any work. The first fault."""
 
 import dataclasses
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
 from granet.clock import Clock
-from granet.data import DATASETS, LOADERS, Packing
-from granet.method import Method
+from granet.data import DATASETS
 from granet.models import MODELS
 from granet.studies.plasticity import parse_network
 from granet.types import UserError
-from pipeline.params.schema import DataConfig, Params
+from pipeline.params.schema import REWINDS, GridConfig, Params
+from pipeline.params.validation import choose
 
-REWINDS = ("lth", "lrr")
 MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds", "pretrain", "export")
 """Lists of the grid without which there is still a dense run; their stages are then none."""
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """What the user may have meant."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
-
-
-def choose(key: str, value: Any, choices: Iterable[str]) -> None:
-    """Raises UserError where ``value`` is none of ``choices``."""
-    if value not in (names := list(choices)):
-        raise UserError(f"{key}={value!r} is unknown; {suggest(str(value), names)}")
+MAKES_MASKS = {"reinit": "methods", "retrain": "methods", "export": "pretrain"}
+"""Lists of the grid whose entries start from runs of another list."""
 
 
 def steps_per_epoch(params: Params, dataset: str) -> int:
@@ -46,101 +33,131 @@ def steps_per_epoch(params: Params, dataset: str) -> int:
     return -(-num_train // params.train.batch_size)
 
 
-def check_data(data: DataConfig) -> None:
-    """Ranges of the data section."""
-    choose("data.loader", data.loader, LOADERS)
-    for key, lowest in (
-        ("train_size", 1),
-        ("val_size", 0),
-        ("test_size", 1),
-        ("image_size", 32),
-        ("num_workers", 0),
-    ):
-        value = getattr(data, key)
-        if value is not None and value < lowest:
-            raise UserError(f"data.{key}={value} must be at least {lowest}")
-    Packing(data.max_side, data.jpeg_quality, data.raw_share)
+def check_run(
+    params: Params,
+    *,
+    stage: str,
+    dataset: str,
+    model: str,
+    seed: int = 0,
+    method: str | None = None,
+    sparsity: float | None = None,
+    network: str | None = None,
+    rewind: str | None = None,
+) -> None:
+    """Everything that can be wrong with one run, and nothing that it does not read.
+
+    The keys are those of its cell; None: its stage has no such key. Raises UserError with the first fault.
+    """
+    choose("dataset", dataset, DATASETS)
+    choose("model", model, MODELS)
+    if seed < 0:
+        raise UserError(f"seed={seed} must be 0 or more")
+    if rewind is not None:
+        choose("rewind", rewind, REWINDS)
+    steps = steps_per_epoch(params, dataset)
+    if method is not None and sparsity is not None:
+        _check_method(params, stage, method, sparsity, steps)
+    if network is not None:
+        parse_network(network)
+        _check_study(params, stage)
 
 
-def check_grid(params: Params) -> None:
-    """Every entry of the grid exists, and every method of it fits the run it asks for."""
-    grid = params.grid
-    for key, values in dataclasses.asdict(grid).items():
-        if not values and key not in MAY_BE_EMPTY:
-            raise UserError(f"grid.{key}=[] is empty: nothing would run; give it at least one entry")
-        if len(set(map(str, values))) < len(values):
-            raise UserError(f"grid.{key}={values} names an entry twice; remove one")
-    sections = [name for name, section in params.methods.items() if section["method"] != "dense"]
-    for key, choices in (
-        ("datasets", DATASETS),
-        ("models", MODELS),
-        ("methods", sections),
-        ("after", sections),
-        ("rewinds", REWINDS),
-    ):
-        for value in getattr(grid, key):
-            choose(f"grid.{key}", value, choices)
-    for key in ("reinit", "retrain"):
-        if strangers := [value for value in getattr(grid, key) if value not in grid.methods]:
-            raise UserError(
-                f"grid.{key}={strangers[0]!r} is not in grid.methods={grid.methods}, which makes its masks; "
-                "add it there or remove it here"
-            )
-    for sparsity in grid.sparsities:
-        if not 0 < sparsity < 1:
-            raise UserError(
-                f"grid.sparsities={sparsity} must lie in (0, 1): 0.9 for 90 %; 0 is the dense stage"
-            )
-    for seed in grid.seeds:
-        if seed < 0:
-            raise UserError(f"grid.seeds={seed} must be 0 or more")
-    _check_study(params)
-    for dataset, sparsity in product(grid.datasets, grid.sparsities):
-        steps = steps_per_epoch(params, dataset)
-        for key in ("methods", "after"):
-            for section in getattr(grid, key):
-                method = params.method(section, sparsity, steps)
-                _check_family(f"grid.{key}", section, method)
-                _check_times(params, section, method, steps)
+def _check_method(params: Params, stage: str, section: str, sparsity: float, steps: int) -> None:
+    """Whether the stage trains such a section, and at such a sparsity.
+
+    The stages that retrain a mask read nothing of the section: its own run has been checked.
+    """
+    choose(
+        "method", section, [name for name, values in params.methods.items() if values["method"] != "dense"]
+    )
+    if not 0 < sparsity < 1:
+        raise UserError(f"sparsity={sparsity} must lie in (0, 1): 0.9 for 90 %; 0 is the dense stage")
+    right = params.stage_of(section)
+    if stage in ("sparse", "after") and stage != right:
+        raise UserError(f"method={section!r} belongs to the stage {right}, and not to {stage}")
+    if stage == right:
+        _check_times(params, section, sparsity, steps)
+    elif right == "after":
+        raise UserError(f"method={section!r} belongs to the stage after; {stage} starts from a run of sparse")
 
 
-def _check_study(params: Params) -> None:
-    """The networks of the plasticity study, and its epochs."""
-    grid = params.grid
-    for text in grid.pretrain:
-        parse_network(text, key="grid.pretrain")
-    if strangers := [text for text in grid.export if text not in grid.pretrain]:
-        raise UserError(
-            f"grid.export={strangers[0]!r} is not in grid.pretrain={grid.pretrain}, which trains it; "
-            "add it there or remove it here"
-        )
-    last = params.train.total_epochs - 1
-    if grid.pretrain and (late := [epoch for epoch in params.plasticity.epochs if epoch > last]):
-        raise UserError(
-            f"plasticity.epochs={params.plasticity.epochs}: {late[0]} is not before the end of training, "
-            f"train.epochs={last + 1}; write epochs up to {last}"
-        )
-
-
-def _check_family(key: str, section: str, method: Method) -> None:
-    right = "grid.after" if method.family == "after_training" else "grid.methods"
-    if key != right:
-        starts = "the trained dense network" if right == "grid.after" else "scratch"
-        raise UserError(f"{key}={section!r}: {section} starts from {starts}; move it to {right}")
-
-
-def _check_times(params: Params, section: str, method: Method, steps: int) -> None:
-    """Whether the method's points in time and its interval fit the run."""
+def _check_times(params: Params, section: str, sparsity: float, steps: int) -> None:
+    """Whether a section's points in time and its interval fit its run of ``steps`` per epoch."""
+    method = params.method(section, sparsity, steps)
     total = params.train_config(section).total_epochs * steps * method.rounds
     try:
         clock = Clock(method, total)
     except UserError as error:
         raise UserError(f"{section}: {error}") from None
-    if clock.interval and not any(
-        clock.updates_at(step) for step in range(clock.interval, total + 1, clock.interval)
-    ):
+    if clock.interval and not any(map(clock.updates_at, range(clock.interval, total + 1, clock.interval))):
         text = params.methods[section]["update_interval"]
         raise UserError(
             f"{section}.update_interval={text}: no mask update falls into the run of {total} steps; "
             "lower it, train longer, or write auto"
         )
+
+
+def _check_study(params: Params, stage: str) -> None:
+    """Whether a run of the plasticity study has the epochs after which it is pruned, and the one process it can use."""
+    last = params.train.total_epochs - 1
+    if stage != "export" and (late := [epoch for epoch in params.plasticity.epochs if epoch > last]):
+        raise UserError(
+            f"plasticity.epochs={params.plasticity.epochs}: {late[0]} is not before the end of training, "
+            f"train.epochs={last + 1}; write epochs up to {last}"
+        )
+    if stage == "plasticity" and params.train.num_processes > 1:
+        raise UserError(
+            f"train.num_processes={params.train.num_processes}: the plasticity stage is one process, which branches "
+            "through all of its grid; write 1"
+        )
+
+
+def check_grid(params: Params) -> None:
+    """The rules of the grid's lists, and `check_run` of every cell. Raises UserError with the first fault."""
+    grid = params.grid
+    for name, entries in dataclasses.asdict(grid).items():
+        if not entries and name not in MAY_BE_EMPTY:
+            raise UserError(f"grid.{name}=[] is empty: nothing would run; give it at least one entry")
+        if len(set(entries)) < len(entries):
+            raise UserError(f"grid.{name}={entries} names an entry twice; remove one")
+    for name in ("methods", "after"):
+        for section in getattr(grid, name):
+            _check_list(params, name, section)
+    for name, other in MAKES_MASKS.items():
+        for entry in getattr(grid, name):
+            if entry not in getattr(grid, other):
+                raise UserError(
+                    f"grid.{name}={entry!r} is not in grid.{other}={getattr(grid, other)}, whose runs it starts "
+                    "from; add it there or remove it here"
+                )
+    for text in grid.pretrain:
+        parse_network(text, key="grid.pretrain")
+    for run in _runs(grid):
+        check_run(params, **run)
+
+
+def _check_list(params: Params, name: str, section: str) -> None:
+    """Whether an entry of grid.methods or grid.after is a section that belongs there."""
+    known = [other for other, values in params.methods.items() if values["method"] != "dense"]
+    choose(f"grid.{name}", section, known)
+    right, starts = {
+        "sparse": ("methods", "scratch"),
+        "after": ("after", "the trained dense network"),
+    }[params.stage_of(section)]
+    if name != right:
+        raise UserError(f"grid.{name}={section!r}: {section} starts from {starts}; move it to grid.{right}")
+
+
+def _runs(grid: GridConfig) -> Iterator[dict[str, Any]]:
+    """The keys of every cell of the grid but the seed, which no check depends on."""
+    methods = {"sparse": grid.methods, "after": grid.after, "reinit": grid.reinit, "retrain": grid.retrain}
+    networks = {"pretrain": grid.pretrain, "plasticity": grid.pretrain, "export": grid.export}
+    for dataset, model in product(grid.datasets, grid.models):
+        cell = {"dataset": dataset, "model": model}
+        yield {"stage": "dense", **cell}
+        for stage, sections in methods.items():
+            for section, sparsity in product(sections, grid.sparsities):
+                yield {"stage": stage, **cell, "method": section, "sparsity": sparsity}
+        for stage, entries in networks.items():
+            yield from ({"stage": stage, **cell, "network": network} for network in entries)

@@ -1,29 +1,33 @@
-"""The schema of params.yaml: every section, key, type, default and meaning. One for the file and the command line."""
+"""The schema of params.yaml: every section, key, type, default, meaning and range. One for file and command line."""
 
 import dataclasses
 import inspect
-import math
-from dataclasses import dataclass, field, replace
+import typing
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from granet.common.keys import check_keys, key
+from granet.common.keys import Key, check_keys, key
 from granet.data import DATASETS
 from granet.data.config import DataConfig
-from granet.method import Method
+from granet.method import Family, Method
 from granet.methods import INTERVAL, METHODS, TIME
 from granet.models import MODELS
 from granet.studies.plasticity import PlasticityConfig
 from granet.training.config import TrainConfig
-from granet.types import UserError
-from pipeline.params import sections as resolve
+from pipeline.params import sections
+
+REWINDS = ("lth", "lrr")
+Time = int | str
+"""A point in time or an interval as it may be written: 30, "30it", "0.5ep", "auto"."""
 
 
 @dataclass
 class GridConfig:
     """What to run: the matrices of dvc.yaml."""
 
-    datasets: list[str] = key(["cifar10"], " | ".join(DATASETS))
-    models: list[str] = key(["vgg19"], " | ".join(MODELS))
+    datasets: list[str] = key(["cifar10"], " | ".join(DATASETS), choices=tuple(DATASETS))
+    models: list[str] = key(["vgg19"], " | ".join(MODELS), choices=tuple(MODELS))
     methods: list[str] = key(
         ["gmp", "rigl", "granet", "granet_s2s"], "sections that train from scratch; []: none"
     )
@@ -36,11 +40,16 @@ class GridConfig:
         ["gmp", "granet"], "methods whose masks are retrained from new random weights (Figure 4)"
     )
     retrain: list[str] = key(["granet"], "methods whose masks are retrained by LTH and LRR (Table 6)")
-    rewinds: list[str] = key(["lth", "lrr"], "lth: the run's initial weights; lrr: its final ones")
+    rewinds: list[str] = key(
+        list(REWINDS), "lth: the run's initial weights; lrr: its final ones", choices=REWINDS
+    )
     pretrain: list[str] = key(
         [], "networks of the plasticity study: granularity-sparsity, e.g. element-0.9, filter-0.5"
     )
     export: list[str] = key([], "those of them that are shrunk, packed and written as ONNX")
+
+    def __post_init__(self) -> None:
+        check_keys("grid", self)
 
 
 @dataclass
@@ -77,6 +86,7 @@ SECTIONS: dict[str, type] = {
     "tracking": TrackingConfig,
     "launch": LaunchConfig,
 }
+"""The sections that are no method, in the order of the file."""
 
 
 @dataclass
@@ -93,56 +103,64 @@ class Params:
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """All sections as plain dicts, in the order of the file."""
-        return {key: dataclasses.asdict(getattr(self, key)) for key in SECTIONS} | self.methods
+        return {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS} | self.methods
 
     def train_config(self, section: str | None) -> TrainConfig:
         """How a method section trains. None: no section's own extension, as the dense run."""
-        return resolve.train_config(self.train, self.methods[section] if section else {})
+        return sections.train_config(self.train, self.methods[section] if section else {})
 
     def method(self, section: str, sparsity: float, steps_per_epoch: int) -> Method:
-        """The method a section describes, with all times in optimizer steps."""
-        return resolve.method(section, self.methods[section], self.train, sparsity, steps_per_epoch)
+        """The method that a section describes, with all times in optimizer steps."""
+        return sections.method(section, self.methods[section], self.train, sparsity, steps_per_epoch)
+
+    def family(self, section: str) -> Family:
+        """The family of a section's method, which may depend on its values: GraNet's is that of its si."""
+        return family(self.methods[section])
+
+    def stage_of(self, section: str) -> str:
+        """The stage that trains a section: after, where it starts from the trained dense network, else sparse."""
+        return "after" if self.family(section) == "after_training" else "sparse"
 
 
+def family(values: dict[str, Any]) -> Family:
+    """The family of the method that a section's values describe; no length of a run and no sparsity changes it.
+
+    >>> family({"method": "granet", "si": 0.0}), family({"method": "granet", "si": 0.5, "update_interval": "0.5ep"})
+    ('dense_to_sparse', 'sparse_to_sparse')
+    """
+    row = METHODS[values["method"]]
+    left_out = ("method", "extend", *sections.keys(row, TIME), *sections.keys(row, INTERVAL))
+    arguments = {name: value for name, value in values.items() if name not in left_out}
+    if "sf" in inspect.signature(row).parameters:
+        arguments["sf"] = max(0.5, arguments.get("si", 0.0))
+    return row(**arguments).family
+
+
+@cache
 def section_schema(method: str) -> type:
-    """The keys of a method section: the parameters of its row in METHODS and its extension.
+    """The keys of a method section: the parameters of its row in METHODS, and its extension.
 
-    The sparsity is the grid's, so it is left out; a row without it (dense) has no extension of its own either.
+    The sparsity is the grid's, so it is left out; a row without it (dense) has no extension either. Points in time and
+    intervals are texts here; their range is that of the steps which they mean in a run.
     """
     row = METHODS[method]
-    times, intervals, notes = resolve.keys(row, TIME), resolve.keys(row, INTERVAL), resolve.notes(row)
-    fields: list[tuple[str, type, Any]] = [("method", str, field(default=method))]
-    for name, parameter in inspect.signature(row).parameters.items():
-        default = parameter.default
-        if name == "sf":
-            continue
-        if name in intervals or (name in times and default is None):
-            default = "auto"
-        elif name in times:
-            default = f"{default}it"
-        about = {"key": notes[name][-1]} if notes[name] else {}
-        if name in intervals:
-            about["key"] = replace(about["key"], text=f"{about['key'].text} (own: {parameter.default}it)")
-        fields.append((name, type(default), field(default=default, metadata=about)))
-    if "sf" in inspect.signature(row).parameters:
-        fields.append(("extend", float, key(1.0, "factor, 1 or more, on the length of the run, e.g. 2.0")))
+    parameters, hints = inspect.signature(row).parameters, typing.get_type_hints(row)
+    times, intervals = sections.keys(row, TIME), sections.keys(row, INTERVAL)
+    fields: list[tuple[str, Any, Any]] = [("method", str, field(default=method))]
+    for name, parameter in parameters.items():
+        kind, default, about = hints[name], parameter.default, _key(row, name)
+        if name in times:
+            kind, default, about = Time, "auto" if default is None else f"{default}it", Key(about.text)
+        elif name in intervals:
+            kind, default, about = Time, "auto", Key(f"{about.text} (own: {default}it)")
+        if name != "sf":
+            fields.append((name, kind, field(default=default, metadata={"key": about})))
+    if "sf" in parameters:
+        text = "factor, 1 or more, on the length of the run, e.g. 2.0"
+        fields.append(("extend", float, key(1.0, text, at_least=1)))
     return dataclasses.make_dataclass(method, fields)
 
 
-def complete(section: str, values: dict[str, Any]) -> dict[str, Any]:
-    """A checked method section as the rest of the pipeline sees it: intervals of bare steps get their unit.
-
-    Raises UserError where ``extend`` would shorten the run, or a text is no point in time or no interval.
-    """
-    if not 1 <= values.get("extend", 1.0) < math.inf:
-        raise UserError(
-            f"{section}.extend={values['extend']} must be at least 1: training can only be made longer"
-        )
-    row = METHODS[values["method"]]
-    for name in resolve.keys(row, TIME):
-        resolve.point(values[name], 1, 1.0, f"{section}.{name}")
-    intervals = {name: values[name] for name in resolve.keys(row, INTERVAL)}
-    intervals |= {name: f"{text}it" for name, text in intervals.items() if text.isdigit()}
-    for name, text in intervals.items():
-        resolve.interval(text, 1, 1, f"{section}.{name}")
-    return values | intervals
+def _key(row: sections.Row, name: str) -> Key:
+    """What a row says of a parameter."""
+    return next((note for note in sections.notes(row)[name] if isinstance(note, Key)), Key(""))

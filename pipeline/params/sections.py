@@ -1,6 +1,6 @@
 """What a method section of params.yaml means in a run of a given length: texts become optimizer steps.
 
-Unlike the rest of the schema this decides results, so that the training stages declare it in dvc.yaml.
+Unlike the rest of this package it decides results, so that it counts as code of every training run.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ UPDATES = 56
 def notes(row: Row) -> dict[str, tuple]:
     """What `granet.methods` says of each parameter of a row: the metadata of its annotation."""
     hints = typing.get_type_hints(row, include_extras=True)
-    return {key: getattr(hint, "__metadata__", ()) for key, hint in hints.items()}
+    return {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
 
 
 def keys(row: Row, kind: str) -> list[str]:
     """The parameters of a row that are a TIME or an INTERVAL."""
-    return [key for key, about in notes(row).items() if kind in about]
+    return [name for name, metadata in notes(row).items() if kind in metadata]
 
 
 def train_config(train: TrainConfig, values: Values) -> TrainConfig:
-    """How a section trains: its own extension on top of the common one."""
+    """How a section trains: its extension on top of the common one."""
     return dataclasses.replace(train, extend=train.extend * values.get("extend", 1.0))
 
 
@@ -41,23 +41,23 @@ def method(section: str, values: Values, train: TrainConfig, sparsity: float, st
     """The method of a section, with its points in time and its interval in optimizer steps.
 
     An extended run moves its points in time by its factor, as it does the drops of lr; the interval stays, and so does
-    the "auto" of a short run. Raises UserError for values that the method cannot have.
+    the "auto" of a short run. Raises UserError for values that the method cannot have, or not in such a run.
     """
     row = METHODS[values["method"]]
+    parameters = inspect.signature(row).parameters
     epochs = train_config(train, values).total_epochs
-    given = {key: value for key, value in values.items() if key not in ("method", "extend")}
-    for key in keys(row, TIME):
-        given[key] = point(given[key], steps_per_epoch, epochs / train.epochs, f"{section}.{key}")
-    for key in keys(row, INTERVAL):
-        own = inspect.signature(row).parameters[key].default
-        auto = min(own, max(1, train.epochs * steps_per_epoch // UPDATES))
-        given[key] = interval(given[key], steps_per_epoch, auto, f"{section}.{key}")
-    if given.get("si", 0) > 0 and given["tf"] is None and train.lr_drops:
-        given["tf"] = round(min(train.lr_drops) * epochs * steps_per_epoch)
-    if "sf" in inspect.signature(row).parameters:
-        given["sf"] = sparsity
+    arguments = {name: value for name, value in values.items() if name not in ("method", "extend")}
+    for name in keys(row, TIME):
+        arguments[name] = point(arguments[name], steps_per_epoch, epochs / train.epochs, f"{section}.{name}")
+    for name in keys(row, INTERVAL):
+        auto = min(parameters[name].default, max(1, train.epochs * steps_per_epoch // UPDATES))
+        arguments[name] = interval(arguments[name], steps_per_epoch, auto, f"{section}.{name}")
+    if arguments.get("si", 0) > 0 and arguments["tf"] is None and train.lr_drops:
+        arguments["tf"] = round(min(train.lr_drops) * epochs * steps_per_epoch)
+    if "sf" in parameters:
+        arguments["sf"] = sparsity
     try:
-        return row(**given)
+        return row(**arguments)
     except UserError as error:
         raise UserError(f"{section} at sparsity {sparsity}: {error}") from None
 
@@ -72,7 +72,7 @@ def point(text: str, steps_per_epoch: int, factor: float, key: str) -> int | Non
 
 
 def interval(text: str, steps_per_epoch: int, auto: int, key: str) -> int:
-    """Optimizer steps between two mask updates, e.g. "1ep".
+    """Optimizer steps between two mask updates, e.g. "1ep". Raises UserError where these are less than one.
 
     >>> interval("1ep", 352, 1000, "set.update_interval"), interval("auto", 352, 1000, "set.update_interval")
     (352, 1000)
@@ -80,8 +80,11 @@ def interval(text: str, steps_per_epoch: int, auto: int, key: str) -> int:
     if text == "auto":
         return auto
     try:
-        return parse_time(text, steps_per_epoch, key=key)
+        steps = parse_time(text, steps_per_epoch, key=key)
     except UserError:
         raise UserError(
             f'{key}={text!r} is no interval: write steps as "1000it", epochs as "1ep", or auto'
         ) from None
+    if steps < 1:
+        raise UserError(f"{key}={text!r} is less than one optimizer step; write at least 1it")
+    return steps

@@ -6,17 +6,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from granet.types import UserError
 from pipeline.launch import slurm
+from pipeline.launch.job import RefusedError
 from pipeline.launch.slurm import SlurmExecutor, job_parameters
 from pipeline.params.schema import LaunchConfig
 from tests.helpers.project import ROOT, SMALL, Project
 from tests.helpers.slurm import slurm as running_slurm
+from tests.helpers.waiting import exit_code, until
 
 RECIPE = (*SMALL, "launch.gpus=0", "launch.cpus=1", "launch.minutes=10")
 STAGES = 11  # prepare, dense, 4 sparse, 2 reinit, 2 retrain, report
@@ -44,21 +45,6 @@ def scripts(cluster, monkeypatch, tmp_path):
     codes: dict[str, str] = {}
     monkeypatch.setattr(slurm, "stage_command", lambda stage: [sys.executable, "-c", codes[stage]])
     return codes
-
-
-def until(true, seconds=60):
-    """Wait for something to come true; returns it."""
-    end = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < end, "it has not come true"
-        time.sleep(0.1)
-    return value
-
-
-def wait(job):
-    """The exit code of a job."""
-    until(lambda: job.poll() is not None)
-    return job.poll()
 
 
 def queue():
@@ -107,7 +93,7 @@ def test_output_and_exit_code_of_a_job_come_back(scripts):
     }
     executor = SlurmExecutor(CPU)
     jobs = [executor.start(name) for name in scripts]
-    assert [wait(job) for job in jobs] == [0, 3]
+    assert [exit_code(job) for job in jobs] == [0, 3]
     assert "\nthreads " in jobs[0].log.read_text()
     executor.stop()
     assert list(Path("logs").glob("slurm-*")) == []
@@ -120,14 +106,14 @@ def test_a_job_that_is_cancelled_counts_as_failed(scripts):
     assert job.queued
     until(lambda: job.log.exists() and "up" in job.log.read_text())
     subprocess.run(["scancel", job.job_id], check=True)
-    assert wait(job) == -signal.SIGTERM
+    assert exit_code(job) == -signal.SIGTERM
     assert "CANCELLED" in job.log.read_text()
 
 
 def test_a_job_that_leaves_no_exit_code_counts_as_failed(scripts):
     scripts["a"] = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
     job = SlurmExecutor(CPU).start("a")
-    assert wait(job) == 1
+    assert exit_code(job) == 1
     assert job.where == f"job {job.job_id} FAILED"
 
 
@@ -173,7 +159,7 @@ def test_a_run_asks_for_a_gpu_per_process(monkeypatch, tmp_path, gpus, num_proce
     monkeypatch.setattr(submitit.SlurmExecutor, "submit", submitted)
     executor = SlurmExecutor(LaunchConfig(gpus=gpus), num_processes)
     for stage in ("prepare@digits", "sparse@digits", "report"):
-        with pytest.raises(UserError, match="enough"):
+        with pytest.raises(RefusedError, match="enough"):
             executor.start(stage)
     found = [re.findall(r"--gpus-per-node=\d+", script) for script in scripts]
     assert found == [[], [line] if line else [], []]

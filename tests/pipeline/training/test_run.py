@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import train
-from pipeline.params.files import main as write_params
+from pipeline.params.__main__ import main as write_params
 from pipeline.training import run
 from tests.helpers.project import SMALL
 

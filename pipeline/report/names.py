@@ -1,4 +1,4 @@
-"""What a reader sees of a method section: its name, its colour, and where it stands among the others."""
+"""What a reader sees of a method section: its name, its colour, its place among the others."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -10,7 +10,7 @@ from granet.studies.plasticity import parse_network
 from granet.types import UserError
 from pipeline.params import sections
 from pipeline.params.files import section_texts
-from pipeline.params.schema import Params, section_schema
+from pipeline.params.schema import Params, family, section_schema
 from pipeline.report.words import DISTRIBUTION_NAMES, FAMILY_NAMES, REWIND_NAMES
 from pipeline.training.cell import Cell, Group
 
@@ -125,26 +125,16 @@ def colors(params: Params) -> dict[str, str]:
     return known | spare
 
 
-def stage_of(params: Params, section: str) -> str:
-    """The stage that trains a section of the grid."""
-    return "after" if section in params.grid.after else "sparse"
-
-
-def family(params: Params, section: str) -> str:
-    """The heading of a section's family, which may depend on its values: GraNet starts dense or sparse."""
-    values = params.methods[section] if section != "dense" else {"method": "dense"}
-    row = METHODS[values["method"]]
-    plain = {key: values[key] for key in ("si",) if key in values}
-    if values["method"] != "dense":
-        plain["sf"] = params.grid.sparsities[0]
-    return FAMILY_NAMES[row(**plain).family]
+def heading(params: Params, section: str) -> str:
+    """The name of a section's family, which may depend on its values: GraNet starts dense or sparse."""
+    return FAMILY_NAMES[family(params.methods.get(section, {"method": "dense"}))]
 
 
 def by_family(params: Params) -> list[str]:
     """The grid's methods, those that start from the trained dense network last: the order of the paper's Table 2."""
     order = list(FAMILY_NAMES.values())
     return sorted(
-        [*params.grid.methods, *params.grid.after], key=lambda section: order.index(family(params, section))
+        [*params.grid.methods, *params.grid.after], key=lambda section: order.index(heading(params, section))
     )
 
 

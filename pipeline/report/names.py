@@ -28,6 +28,11 @@ def defaults(method: str) -> dict[str, Any]:
     return {key: field.default for key, field in schema.__dataclass_fields__.items()}
 
 
+@cache
+def _times(method: str) -> list[str]:
+    return sections.keys(METHODS[method], TIME) if method in METHODS else []
+
+
 def resolved(values: Values) -> dict[str, Any]:
     """A section completed by its method's defaults, with points in time that can be compared.
 
@@ -36,18 +41,17 @@ def resolved(values: Values) -> dict[str, Any]:
     >>> resolved({"method": "granet", "t0": "0ep"}) == resolved({"method": "granet", "t0": "0it"})
     True
     """
-    method = values["method"]
-    complete = defaults(method) | dict(values)
-    times = sections.keys(METHODS[method], TIME) if method in METHODS else []
-    return complete | {key: _time(complete[key]) for key in times}
+    complete = defaults(values["method"]) | dict(values)
+    return complete | {key: _comparable(complete[key]) for key in _times(values["method"])}
 
 
-def _time(text: str) -> object:
+@cache
+def _comparable(time: str) -> object:
     """Its steps where an epoch has none, and where it has a million; "auto" stays what it is."""
     try:
-        return tuple(parse_time(text, steps, key="time") for steps in (0, 1_000_000))
+        return tuple(parse_time(time, steps, key="time") for steps in (0, 1_000_000))
     except UserError:
-        return text
+        return time
 
 
 def changed(values: Values) -> dict[str, Any]:

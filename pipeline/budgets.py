@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from granet.common.files import atomic
 from granet.distributions import global_, preserve
 from granet.maskable import maskable_weights
 from granet.masks import layer_sparsity, num_active
@@ -24,7 +25,7 @@ from granet.methods import LAYER_SPARSITIES
 from granet.models import build
 from granet.studies.budget import Budget
 from granet.types import InitContext, UserError
-from pipeline.cli import run_main
+from pipeline.cli import parse, run_main
 from pipeline.params.checks import choose
 from pipeline.params.files import load
 from pipeline.report.paper.sweep import Planned, sweep
@@ -103,12 +104,7 @@ def _numbers(kind: type, key: str, text: str) -> list[Any]:
 
 
 def _parsed(arguments: list[str]) -> dict[str, str]:
-    request = {}
-    for text in arguments:
-        key, equals, value = text.partition("=")
-        if not equals or key not in KEYS:
-            raise UserError(f"{text!r} is no argument; write key=value with one of {', '.join(KEYS)}")
-        request[key] = value
+    request, _ = parse(arguments, KEYS, "pipeline.budgets")
     chosen = [key for key in ("distribution", "method", "run", "sweep") if key in request]
     if len(chosen) > 1:
         raise UserError(f"{chosen[0]}= and {chosen[1]}= exclude each other; give one of them")
@@ -153,8 +149,7 @@ def main(arguments: list[str]) -> None:
         print(text, end="")
         return
     out = Path(request["out"])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
+    atomic(out, text.encode())
     print(f"{out}: {len(text.splitlines()) - 1} rows")
 
 

@@ -1,4 +1,4 @@
-"""What a reader sees of a method section: its name, its colour, and where it stands among the others."""
+"""What a reader sees of a method section: its name, its colour, its place among the others."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -10,7 +10,7 @@ from granet.studies.plasticity import parse_network
 from granet.types import UserError
 from pipeline.params import sections
 from pipeline.params.files import section_texts
-from pipeline.params.schema import Params, section_schema
+from pipeline.params.schema import Params, family, section_schema
 from pipeline.report.words import DISTRIBUTION_NAMES, FAMILY_NAMES, REWIND_NAMES
 from pipeline.training.cell import Cell, Group
 
@@ -28,6 +28,11 @@ def defaults(method: str) -> dict[str, Any]:
     return {key: field.default for key, field in schema.__dataclass_fields__.items()}
 
 
+@cache
+def _times(method: str) -> list[str]:
+    return sections.keys(METHODS[method], TIME) if method in METHODS else []
+
+
 def resolved(values: Values) -> dict[str, Any]:
     """A section completed by its method's defaults, with points in time that can be compared.
 
@@ -36,18 +41,17 @@ def resolved(values: Values) -> dict[str, Any]:
     >>> resolved({"method": "granet", "t0": "0ep"}) == resolved({"method": "granet", "t0": "0it"})
     True
     """
-    method = values["method"]
-    complete = defaults(method) | dict(values)
-    times = sections.keys(METHODS[method], TIME) if method in METHODS else []
-    return complete | {key: _time(complete[key]) for key in times}
+    complete = defaults(values["method"]) | dict(values)
+    return complete | {key: _comparable(complete[key]) for key in _times(values["method"])}
 
 
-def _time(text: str) -> object:
+@cache
+def _comparable(time: str) -> object:
     """Its steps where an epoch has none, and where it has a million; "auto" stays what it is."""
     try:
-        return tuple(parse_time(text, steps, key="time") for steps in (0, 1_000_000))
+        return tuple(parse_time(time, steps, key="time") for steps in (0, 1_000_000))
     except UserError:
-        return text
+        return time
 
 
 def changed(values: Values) -> dict[str, Any]:
@@ -125,26 +129,16 @@ def colors(params: Params) -> dict[str, str]:
     return known | spare
 
 
-def stage_of(params: Params, section: str) -> str:
-    """The stage that trains a section of the grid."""
-    return "after" if section in params.grid.after else "sparse"
-
-
-def family(params: Params, section: str) -> str:
-    """The heading of a section's family, which may depend on its values: GraNet starts dense or sparse."""
-    values = params.methods[section] if section != "dense" else {"method": "dense"}
-    row = METHODS[values["method"]]
-    plain = {key: values[key] for key in ("si",) if key in values}
-    if values["method"] != "dense":
-        plain["sf"] = params.grid.sparsities[0]
-    return FAMILY_NAMES[row(**plain).family]
+def heading(params: Params, section: str) -> str:
+    """The name of a section's family, which may depend on its values: GraNet starts dense or sparse."""
+    return FAMILY_NAMES[family(params.methods.get(section, {"method": "dense"}))]
 
 
 def by_family(params: Params) -> list[str]:
     """The grid's methods, those that start from the trained dense network last: the order of the paper's Table 2."""
     order = list(FAMILY_NAMES.values())
     return sorted(
-        [*params.grid.methods, *params.grid.after], key=lambda section: order.index(family(params, section))
+        [*params.grid.methods, *params.grid.after], key=lambda section: order.index(heading(params, section))
     )
 
 

@@ -83,10 +83,9 @@ def images(runs: "DataFrame") -> str:
     """How many images some runs saw."""
     if runs.empty:
         return "no run yet"
-    train, val, test = (
-        once(runs[f"num_{split}"].tolist(), "{:,}".format) for split in ("train", "val", "test")
-    )
-    return f"{train} training images, {'none' if val == '0' else val} held out, {test} test images"
+    num = {split: once(runs[f"num_{split}"].tolist(), "{:,}".format) for split in ("train", "val", "test")}
+    held_out = "none" if num["val"] == "0" else num["val"]
+    return f"{num['train']} training images, {held_out} held out, {num['test']} test images"
 
 
 def _epochs(params: Params) -> str:

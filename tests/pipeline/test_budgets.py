@@ -68,7 +68,7 @@ def test_what_training_decides_is_refused(section):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("foo", "'foo' is no argument; write key=value"),
+        ("foo", "'foo' is no argument of pipeline.budgets; write key=value"),
         ("sparsity=x", "sparsity='x' is not valid: write numbers, e.g. sparsity=0.9"),
         ("sparsity=2", "sparsity=2.0 must lie in"),
         ("image_size=8", "image_size='8' must be one number of at least 32"),

@@ -83,11 +83,11 @@ class Layout:
     """
 
     id: str
-    title: str
     family: str
+    title: str
     groups: Mapping[str, list[str]]
     columns: Mapping[str, list[float]]
-    metrics: tuple[str, ...] = (ACCURACY,)
+    metrics: Sequence[str] = (ACCURACY,)
     stacked: bool = False
     against: str = ""
     notes: Sequence[str] = ()
@@ -118,18 +118,17 @@ def family_of(dataset: str) -> str:
 @cache
 def rows(family: str) -> dict[str, PrintedRow]:
     """Every row of a family by its id, the dense model's first."""
-    dense = PrintedRow("dense", family, "dense", {"method": "dense"}, rewind=None, quoted=False)
-    printed = in_print() if family == CIFAR else in_print()[IMAGENET]
-    return {"dense": dense} | {
+    printed = {"dense": {"stage": "dense", "section": {"method": "dense"}, "own": True}}
+    return {
         name: PrintedRow(
-            name,
-            family,
-            row.get("stage", "sparse"),
-            row["section"],
-            row.get("rewind"),
-            not row.get("own", False),
+            id=name,
+            family=family,
+            stage=row.get("stage", "sparse"),
+            section=row["section"],
+            rewind=row.get("rewind"),
+            quoted=not row.get("own", False),
         )
-        for name, row in printed["rows"].items()
+        for name, row in (printed | in_print()[family]["rows"]).items()
     }
 
 
@@ -142,13 +141,14 @@ def records() -> dict[tuple[str, str, str, float | None, str], Record]:
 
 def _of_cifar() -> Iterator[Record]:
     """Tables 1, 2, 6 and 9."""
-    by_id = rows(CIFAR)
-    for model, datasets in in_print()["dense"].items():
+    printed, by_id = in_print()[CIFAR], rows(CIFAR)
+    for model, datasets in printed["dense"].items():
         for dataset, value in datasets.items():
             yield _accuracy(by_id["dense"], dataset, model, None, value)
-    for name, row in in_print()["rows"].items():
+    places = [(dataset, sparsity) for dataset, sparsities in columns().items() for sparsity in sparsities]
+    for name, row in printed["rows"].items():
         for model, values in row.get("numbers", {}).items():
-            for (dataset, sparsity), value in zip(in_print()["columns"], values, strict=True):
+            for (dataset, sparsity), value in zip(places, values, strict=True):
                 yield _accuracy(by_id[name], dataset, model, sparsity, value)
 
 
@@ -197,22 +197,7 @@ def published(group: Group, values: Mapping[str, Any]) -> Record | None:
 @cache
 def layouts(family: str) -> list[Layout]:
     """The printed tables of a family: 2, 6 and 9, or 3, 4, 5 and 8."""
-    if family == CIFAR:
-        return [
-            Layout(name, family=family, columns=columns(), **values)
-            for name, values in in_print()["tables"].items()
-        ]
-    metrics = (ACCURACY, TRAINING, INFERENCE)
-    return [
-        Layout(
-            name,
-            family=family,
-            columns={IMAGENET: values["sparsities"]},
-            metrics=metrics,
-            **{key: value for key, value in values.items() if key != "sparsities"},
-        )
-        for name, values in in_print()[IMAGENET]["tables"].items()
-    ]
+    return [Layout(name, family, **values) for name, values in in_print()[family]["tables"].items()]
 
 
 def models(family: str = CIFAR) -> list[str]:
@@ -224,5 +209,4 @@ def models(family: str = CIFAR) -> list[str]:
 
 def columns() -> dict[str, list[float]]:
     """The columns of the CIFAR tables: data set -> sparsities."""
-    pairs = in_print()["columns"]
-    return {dataset: [s for name, s in pairs if name == dataset] for dataset, _ in pairs}
+    return in_print()[CIFAR]["columns"]

@@ -28,19 +28,20 @@ NAMES = {
 
 def protocol(dataset: str) -> dict[str, Any] | None:
     """How the paper trains on a data set; None where it has none of its results."""
-    if dataset == IMAGENET:
-        return in_print()[IMAGENET]["protocol"]
-    return in_print()["protocol"] if dataset in columns() else None
+    in_paper = dataset == IMAGENET or dataset in columns()
+    return in_print()[family_of(dataset)]["protocol"] if in_paper else None
 
 
 def settings() -> list[tuple[str, str]]:
     """The rows of Table 1: (model, data set)."""
-    return [(model, dataset) for model, datasets in in_print()["dense"].items() for dataset in datasets]
+    return [
+        (model, dataset) for model, datasets in in_print()[CIFAR]["dense"].items() for dataset in datasets
+    ]
 
 
 def training() -> dict[str, Any]:
     """The values of the train section in print (Table 1)."""
-    return in_print()["protocol"]["train"]
+    return in_print()[CIFAR]["protocol"]["train"]
 
 
 def differences(results: Results, dataset: str, *, methods: bool = True) -> list[str]:
@@ -107,7 +108,7 @@ def _of_times(params: Params, steps_per_epoch: int, printed: Mapping[str, Any], 
             epochs = params.train_config(section).total_epochs
             tf = phase.auto * epochs * steps_per_epoch if phase.tf is None else phase.tf
             ends.append(round(tf / steps_per_epoch * params.train.epochs / epochs, 1))
-    intervals, ends = (list(dict.fromkeys(values)) for values in (intervals, ends))
+    intervals, ends = list(dict.fromkeys(intervals)), list(dict.fromkeys(ends))
     if intervals and intervals != [printed["update_interval"]]:
         ours = " or ".join(f"{interval:,}" for interval in intervals)
         steps = "step" if intervals == [1] else f"{ours} steps"
@@ -122,7 +123,7 @@ def seeds_missing(params: Params) -> list[str]:
     """The same for the number of seeds: on ImageNet the paper has one."""
     family = IMAGENET if params.grid.datasets == [IMAGENET] else CIFAR
     num_seeds = len(params.grid.seeds)
-    printed = (in_print() if family == CIFAR else in_print()[IMAGENET])["protocol"]["seeds"]
+    printed = in_print()[family]["protocol"]["seeds"]
     return [f"{num_seeds} of {printed} seeds"] if num_seeds < printed else []
 
 

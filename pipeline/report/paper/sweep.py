@@ -81,6 +81,6 @@ def _in_print(si: float, sf: float) -> tuple[float | None, float | None]:
     for row in rows(IMAGENET).values():
         if row.is_section(section):
             group = row.group(row.id, IMAGENET, models(IMAGENET)[0], sf)
-            training, inference = (printed(row, group, metric) for metric in (TRAINING, INFERENCE))
+            training, inference = printed(row, group, TRAINING), printed(row, group, INFERENCE)
             return training and training.mean, inference and inference.mean
     return None, None

@@ -1,10 +1,10 @@
 """Which of the paper's tables a grid shows, and what of it stands in none of them."""
 
 from pipeline.params.schema import Params
-from pipeline.report.names import by_family, stage_of
+from pipeline.report.names import by_family
 from pipeline.report.paper.numbers import CIFAR, IMAGENET, Layout, layouts
 
-FURTHER = Layout("further", "Methods and settings outside the paper's tables", CIFAR, {}, {})
+FURTHER = Layout("further", CIFAR, "Methods and settings outside the paper's tables", {}, {})
 Place = tuple[str, str | None, str | None]
 """(stage, section, rewind)."""
 
@@ -72,6 +72,6 @@ def further(params: Params) -> list[Place]:
     taken = places[0]
     if any(on_imagenet):
         taken = places[1] if all(on_imagenet) else places[0] & places[1]
-    wanted: list[Place] = [(stage_of(params, section), section, None) for section in by_family(params)]
+    wanted: list[Place] = [(params.stage_of(section), section, None) for section in by_family(params)]
     wanted += [("retrain", m, rewind) for m in params.grid.retrain for rewind in params.grid.rewinds]
     return [place for place in wanted if place not in taken]

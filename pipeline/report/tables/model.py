@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.drawing import Series
 from pipeline.params.schema import Params
 from pipeline.report.blocks import Line, Number, Table, under
-from pipeline.report.names import by_family, colors, family, labels, network_name, stage_of, suffix
+from pipeline.report.names import by_family, colors, heading, labels, network_name, suffix
 from pipeline.report.results import Results, layers
 from pipeline.report.tables.numbers import beside, line, ours, record_of
 from pipeline.report.words import flops, percent, setting, short_percent, signed
@@ -69,9 +69,10 @@ class Tables:
                 for group in self._groups(method)
                 for metric in ("training_ratio", "inference_ratio")
             ]
-            heading = family(self.params, method)
-            by_heading.setdefault(heading, []).append(line(self.results, method, numbers))
-        lines += [one for heading, block in by_heading.items() for one in under(heading, block)]
+            by_heading.setdefault(heading(self.params, method), []).append(
+                line(self.results, method, numbers)
+            )
+        lines += [one for name, block in by_heading.items() for one in under(name, block)]
         return self._by_sparsity(["training", "inference"], lines)
 
     def three_accuracies(self) -> Table:
@@ -79,7 +80,7 @@ class Tables:
         grid = self.params.grid
         lines = [self._three(self._group("dense"))]
         for sparsity in grid.sparsities:
-            groups = [self._group(stage_of(self.params, m), m, sparsity) for m in by_family(self.params)]
+            groups = [self._group(self.params.stage_of(m), m, sparsity) for m in by_family(self.params)]
             groups += [self._group("reinit", method, sparsity) for method in grid.reinit]
             groups += [
                 self._group("retrain", m, sparsity, rewind) for m in grid.retrain for rewind in grid.rewinds
@@ -116,7 +117,7 @@ class Tables:
         params, methods = self.params, by_family(self.params)
         names, palette = labels(params), colors(params)
         groups = [self._group("dense")]
-        groups += [self._group(stage_of(params, m), m, s) for s in params.grid.sparsities for m in methods]
+        groups += [self._group(params.stage_of(m), m, s) for s in params.grid.sparsities for m in methods]
         series = []
         for group in groups:
             section = group.method or "dense"
@@ -125,7 +126,7 @@ class Tables:
                 Series(
                     label=names[section],
                     color=palette[section],
-                    family=family(params, section),
+                    family=heading(params, section),
                     sparsity=group.sparsity,
                     group=group.name,
                     values=self.results.values(group, "last"),
@@ -155,7 +156,7 @@ class Tables:
 
     def _groups(self, method: str, stage: str | None = None) -> list[Group]:
         """A group per sparsity of the grid; without ``stage`` in the one that trains the method."""
-        stage = stage or stage_of(self.params, method)
+        stage = stage or self.params.stage_of(method)
         return [self._group(stage, method, sparsity) for sparsity in self.params.grid.sparsities]
 
     def _by_sparsity(self, columns: list[str], lines: list[Line]) -> Table:

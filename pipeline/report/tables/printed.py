@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.params.schema import Params
 from pipeline.report.blocks import Line, Number, Table, under
-from pipeline.report.names import family, labels, suffix, title
+from pipeline.report.names import heading, labels, suffix, title
 from pipeline.report.paper.numbers import (
     ACCURACY,
     INFERENCE,
@@ -104,9 +104,9 @@ class ModelRows:
         if self.layout.stacked:
             return self._stacked()
         lines = [self._dense()]
-        for heading, ids in self.layout.groups.items():
-            shown = [self._line(rows(self.layout.family)[name], self.places) for name in ids]
-            lines += under(heading, [one for one in shown if one is not None])
+        for name, ids in self.layout.groups.items():
+            shown = [self._line(rows(self.layout.family)[row], self.places) for row in ids]
+            lines += under(name, [one for one in shown if one is not None])
         return self.with_heads(lines)
 
     def with_heads(self, lines: list[Line]) -> Table:
@@ -193,6 +193,6 @@ class ModelRows:
             shown = line(self.results, section, numbers)
             if rewind:
                 shown = replace(shown, label=shown.label + suffix(Group(stage, "", "", rewind=rewind)))
-            heading = "Retrained" if rewind else family(params, section or "dense")
-            by_heading.setdefault(heading, []).append(shown)
-        return [one for heading, lines in by_heading.items() for one in under(heading, lines)]
+            name = "Retrained" if rewind else heading(params, section or "dense")
+            by_heading.setdefault(name, []).append(shown)
+        return [one for name, lines in by_heading.items() for one in under(name, lines)]

@@ -81,7 +81,8 @@ def _pair(
     """Before, after, and how many times less; empty where nothing was measured."""
     if not values:
         return [Number()] * 3
-    before, after = (fmean(value[key] for value in values) for key in ("dense", small))
+    before = fmean(value["dense"] for value in values)
+    after = fmean(value[small] for value in values)
     ratio = Number(f"{before / after:.2f} ×", group=name, strong=True)
     return [Number(text(before), group=name), Number(text(after), group=name), ratio]
 

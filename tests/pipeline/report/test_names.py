@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.params.files import compose, section_texts
-from pipeline.report.names import by_family, colors, family, labels, stage_of, title
+from pipeline.report.names import by_family, colors, heading, labels, title
 from tests.helpers.runs import params_of
 
 
@@ -91,7 +91,7 @@ def test_methods_stand_in_the_order_of_table_2():
     params = params_of(methods=["granet", "gmp", "static", "granet_s2s", "rigl"], after=["sis"])
     # before training; sparse to sparse; dense to sparse; after: as the grid has them within a family
     assert by_family(params) == ["static", "granet_s2s", "rigl", "granet", "gmp", "sis"]
-    assert [stage_of(params, section) for section in ("gmp", "sis")] == ["sparse", "after"]
+    assert [params.stage_of(section) for section in ("gmp", "sis")] == ["sparse", "after"]
 
 
 def test_known_sections_keep_their_colour_whatever_else_is_there():
@@ -109,14 +109,14 @@ def test_every_section_of_the_recipes_is_in_sections_yaml_and_has_a_colour_of_it
 
 @pytest.mark.parametrize("interval", ["0.5ep", "0.001ep", "1it", "auto"])
 @pytest.mark.parametrize(
-    ("section", "values", "heading"),
+    ("section", "values", "expected"),
     [
         ("rigl", {}, "Sparse to sparse"),
         ("granet", {}, "Dense to sparse"),
         ("granet", {"si": 0.5}, "Sparse to sparse"),
     ],
 )
-def test_a_family_depends_on_no_interval(section, values, heading, interval):
+def test_a_family_depends_on_no_interval(section, values, expected, interval):
     params = params_of()
     bent = with_sections(**{section: params.methods[section] | values | {"update_interval": interval}})
-    assert family(bent, section) == heading
+    assert heading(bent, section) == expected

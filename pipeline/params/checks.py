@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from granet.clock import Clock
-from granet.data import DATASETS, LOADERS, Packing
+from granet.data import DATASETS, LOADERS
 from granet.method import Method
 from granet.models import MODELS
 from granet.studies.plasticity import parse_network
@@ -59,7 +59,6 @@ def check_data(data: DataConfig) -> None:
         value = getattr(data, key)
         if value is not None and value < lowest:
             raise UserError(f"data.{key}={value} must be at least {lowest}")
-    Packing(data.max_side, data.jpeg_quality, data.raw_share)
 
 
 def check_grid(params: Params) -> None:

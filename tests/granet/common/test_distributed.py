@@ -13,7 +13,7 @@ import torch
 
 from granet import METHODS, UserError
 from granet.common import distributed
-from granet.data import open_data, prepare
+from granet.data import DataConfig, open_data, prepare
 from granet.training.config import TrainConfig
 from granet.training.loop import backward
 from granet.training.run import prepare_run
@@ -75,7 +75,8 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, method):
 def test_two_processes_see_the_crops_that_one_sees(tmp_path):
     """Photographs, of which each process decodes its share: 16 images in batches of 8."""
     root = write_photographs(tmp_path / "photographs")
-    prepare("imagenet", tmp_path / "prepared", root=root, train_size=16, image_size=32)
+    config = DataConfig(root=str(root), train_size=16, image_size=32)
+    prepare("imagenet", tmp_path / "prepared", config)
     one, two = tmp_path / "one", tmp_path / "two"
     options = "loader=ffcv", "epochs=5", "batch_size=8"
     fit(tmp_path / "prepared", one, "micro_batch=4", *options)

@@ -27,11 +27,13 @@ from granet.methods import METHODS, fixed
 from granet.schedules import constant
 from granet.sparsifier import Sparsifier
 from granet.training.config import TrainConfig
+from granet.training.history import Row
 from granet.training.loop import fit
 from granet.training.run import Run, sgd
 from granet.types import DivergedError, Given, Masks, UserError
 
-Row = dict[str, Any]
+Measurement = dict[str, Any]
+"""What came of a branch, as a flat row: the fields of `Branch`, and what `measure` adds."""
 
 GRANULARITIES = ("element", "filter")
 SCOPES: dict[str, Count] = {"global": globally, "uniform": by_fraction}
@@ -137,10 +139,10 @@ def static(network: str, model: nn.Module) -> Method:
     groups = channel_groups(model)
     unit = filters(groups)
 
-    def init(given: Given) -> Masks:
+    def init(start: Given) -> Masks:
         left = {group.name: max(1, group.size - round(sparsity * group.size)) for group in groups}
-        units = random_masks({group.name: (group.size,) for group in groups}, left, given.seed)
-        return unit.expand(units, units, given.weights)
+        units = random_masks({group.name: (group.size,) for group in groups}, left, start.seed)
+        return unit.expand(units, units, start.weights)
 
     return replace(method, init=init, granularity=unit)
 
@@ -188,7 +190,7 @@ def measure(
     title: str,
     folder: Path,
     on_epoch: Callable[[Row], None] = lambda row: None,
-) -> Row:
+) -> Measurement:
     """Train a branch from ``state``, the checkpoint of its epoch, and return what came of it as a flat row.
 
     ``before`` is the test accuracy that ``after`` is compared with: of the network as it was pruned, or, at the end of
@@ -198,7 +200,7 @@ def measure(
     before = state["history"][-1]
     end = replace(leave(run, branch, continued_epochs), title=title)
     compared = before["test_accuracy"] if branch.outcome == "plasticity" else final_accuracy
-    row: Row = {
+    result: Measurement = {
         **vars(branch),
         "lr": end.lr(before["step"]),
         "before": compared,
@@ -214,8 +216,8 @@ def measure(
             start=copy.deepcopy(state),  # an optimizer works on the tensors that it is given
         )[-1]
     except DivergedError:
-        return row | {"sparsity": end.sparsifier.sparsity, "steps": end.sparsifier.step, "time_s": None}
-    return row | {
+        return result | {"sparsity": end.sparsifier.sparsity, "steps": end.sparsifier.step, "time_s": None}
+    return result | {
         "after": last["test_accuracy"],
         "change": last["test_accuracy"] - compared,
         "sparsity": last["sparsity"],

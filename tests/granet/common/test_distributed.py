@@ -138,16 +138,16 @@ def test_processes_that_cannot_have_a_gpu_each(monkeypatch, device, processes, m
 
 @pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("auto", "nccl"), ("cuda", "nccl")])
 def test_processes_on_the_cpu_do_not_meet_by_nccl(monkeypatch, device, backend):
-    asked = []
+    calls = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda index: asked.append(index))
-    monkeypatch.setattr(distributed.dist, "init_process_group", lambda name, timeout: asked.append(name))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: calls.append(index))
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda name, timeout: calls.append(name))
     monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
     with distributed.joined(device):
-        assert asked == ([1, backend] if backend == "nccl" else [backend])
+        assert calls == ([1, backend] if backend == "nccl" else [backend])
 
 
 def test_a_killed_process_ends_the_others_at_once(digits, tmp_path):

@@ -12,19 +12,14 @@ from pathlib import Path
 
 from granet.data import DATASETS, prepare
 from granet.types import UserError
-from pipeline.cli import run_main
+from pipeline.cli import parse, run_main
 from pipeline.params.files import load
 from pipeline.workspace import PREPARED, RAW, own_folder, root
 
 
 def main(arguments: list[str]) -> None:
     """Prepare one dataset."""
-    values = dict(
-        text.split("=", 1) for text in arguments if "." not in text.partition("=")[0] and "=" in text
-    )
-    overrides = [text for text in arguments if text.partition("=")[0] not in values]
-    if unknown := sorted(set(values) - {"dataset", "out"}):
-        raise UserError(f"{unknown[0]} is an unknown key of the prepare stage; it has dataset, out")
+    values, overrides = parse(arguments, ("dataset", "out"), "the prepare stage", overrides=True)
     params = load(overrides)
     dataset = values.get("dataset", params.grid.datasets[0])
     if dataset not in DATASETS:

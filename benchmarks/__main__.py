@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from granet import METHODS, Sparsifier
-from granet.data import build_loader, prepare
+from granet.data import DataConfig, build_loader, prepare
 from granet.deploy.latency import latencies
 from granet.deploy.shrink import shrink
 from granet.flops import inference_flops
@@ -43,17 +43,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def loaders(folder: Path) -> dict[str, float]:
     """Images per second of an epoch of the digits, by loader."""
-    prepare(
-        "digits",
-        folder,
-        root=None,
-        train_size=None,
-        val_size=None,
-        test_size=None,
-        seed=0,
-        image_size=None,
-        verify=True,
-    )
+    prepare("digits", folder, DataConfig())
     rates = {}
     for kind in ("resident", "ffcv"):
         loader = build_loader(

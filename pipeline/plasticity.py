@@ -21,7 +21,7 @@ from io import StringIO
 from statistics import fmean
 
 from granet.common.files import atomic
-from granet.studies.plasticity import Branch, Row, branches, measure, parse_network
+from granet.studies.plasticity import Branch, Measurement, branches, measure, parse_network
 from granet.training.config import TrainConfig
 from granet.types import UserError
 from pipeline.cli import run_main
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> None:
         work.tracker.artifacts(out.path / BRANCHES, out.path / SUMMARY)
 
 
-def csv_of(rows: Sequence[Row]) -> str:
+def csv_of(rows: Sequence[Measurement]) -> str:
     """branches.csv: a row per branch."""
     text = StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -95,10 +95,10 @@ def csv_of(rows: Sequence[Row]) -> str:
 
 def _measured(
     work: Work, cell: Cell, source: RunFolder, wanted: list[Branch], continued: int
-) -> dict[str, Row]:
+) -> dict[str, Measurement]:
     """Rows by the branch's name, the wanted ones and maybe more."""
     record = work.store / "branches.json"
-    rows: dict[str, Row] = json.loads(record.read_text()) if record.exists() else {}
+    rows: dict[str, Measurement] = json.loads(record.read_text()) if record.exists() else {}
     missing = [branch for branch in wanted if branch.name not in rows]
     final = source.json(METRICS)["test_accuracy_last"]
     began, epoch, state = time.monotonic(), 0, {}
@@ -142,7 +142,7 @@ def _check_training(source: RunFolder, train: TrainConfig) -> None:
             )
 
 
-def mean_changes(rows: Sequence[Row]) -> dict[str, float]:
+def mean_changes(rows: Sequence[Measurement]) -> dict[str, float]:
     """Mean change in test accuracy over the epochs of pruning; branches that diverged are left out.
 
     >>> row = {"outcome": "final", "scope": "global", "rate": 0.5, "regenerated": True}

@@ -7,41 +7,27 @@ the first of the grid in params.yaml. With overrides the result goes to scratch/
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from granet.data import DATASETS, Packing, prepare
+from granet.data import DATASETS, prepare
 from granet.types import UserError
-from pipeline.cli import run_main
+from pipeline.cli import parse, run_main
 from pipeline.params.files import load
 from pipeline.workspace import PREPARED, RAW, own_folder, root
 
 
 def main(arguments: list[str]) -> None:
     """Prepare one dataset."""
-    own = dict(text.split("=", 1) for text in arguments if "." not in text.partition("=")[0] and "=" in text)
-    overrides = [text for text in arguments if text.partition("=")[0] not in own]
-    if unknown := sorted(set(own) - {"dataset", "out"}):
-        raise UserError(f"{unknown[0]} is an unknown key of the prepare stage; it has dataset, out")
+    values, overrides = parse(arguments, ("dataset", "out"), "the prepare stage", overrides=True)
     params = load(overrides)
-    dataset = own.get("dataset", params.grid.datasets[0])
+    dataset = values.get("dataset", params.grid.datasets[0])
     if dataset not in DATASETS:
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
-    data = params.data
-    out = Path(own.get("out", (Path("scratch/prepared") if overrides else PREPARED) / dataset))
+    raw = root() / Path(params.data.root or RAW).expanduser()
+    out = Path(values.get("out", (Path("scratch/prepared") if overrides else PREPARED) / dataset))
     with own_folder(root() / ".checkpoints", f"prepare-{dataset}") as parts:
-        index = prepare(
-            dataset,
-            out,
-            root=root() / Path(data.root or RAW).expanduser(),
-            train_size=data.train_size,
-            val_size=data.val_size,
-            test_size=data.test_size,
-            seed=data.seed,
-            image_size=data.image_size,
-            verify=data.verify,
-            packing=Packing(data.max_side, data.jpeg_quality, data.raw_share),
-            parts=parts,
-        )
+        index = prepare(dataset, out, replace(params.data, root=str(raw)), parts=parts)
     print(f"{dataset}: {index['num_images']} images in {out}")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from granet.data import prepare
+from granet.data import DataConfig, prepare
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,15 +25,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared subset of the digits: 200 training, 40 validation and 100 test images. Read only."""
     folder = tmp_path_factory.mktemp("prepared") / "digits"
-    prepare(
-        "digits",
-        folder,
-        root=None,
-        train_size=200,
-        val_size=40,
-        test_size=100,
-        seed=0,
-        image_size=None,
-        verify=True,
-    )
+    prepare("digits", folder, DataConfig(train_size=200, val_size=40, test_size=100))
     return folder

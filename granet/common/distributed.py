@@ -54,13 +54,13 @@ class World:
         >>> World(2, 3).share(2), World(2, 3).seen(2), World(2, 3).weight(2)
         (slice(2, 2, None), slice(0, 1, None), 0.0)
         """
-        own = self.share(num_images)
-        return own if own.start < own.stop else slice(0, min(1, num_images))
+        share = self.share(num_images)
+        return share if share.start < share.stop else slice(0, min(1, num_images))
 
     def weight(self, num_images: int) -> float:
         """By which the mean loss of this process's share counts, where gradients are averaged over processes."""
-        own = self.share(num_images)
-        return (own.stop - own.start) * self.size / num_images
+        share = self.share(num_images)
+        return (share.stop - share.start) * self.size / num_images
 
 
 ALONE = World()
@@ -189,8 +189,8 @@ def check_masks(masks: Masks) -> None:
     if world().size == 1 or not masks:
         return
     device = next(iter(masks.values())).device
-    own = torch.tensor([_hash(mask) for mask in masks.values()], device=device)
-    lowest, highest = own.clone(), own.clone()
+    hashes = torch.tensor([_hash(mask) for mask in masks.values()], device=device)
+    lowest, highest = hashes.clone(), hashes.clone()
     dist.all_reduce(lowest, dist.ReduceOp.MIN)
     dist.all_reduce(highest, dist.ReduceOp.MAX)
     for name, differs in zip(masks, (lowest != highest).tolist(), strict=True):

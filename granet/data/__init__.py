@@ -1,20 +1,20 @@
 """From image files to batches on the training device: sources -> prepare -> .beton -> loaders -> augment."""
 
 from granet.data.augment import Augment, epoch_generator
-from granet.data.jpeg import Packing
-from granet.data.loaders import LOADERS, Loader, build_loader
+from granet.data.config import LOADERS, DataConfig
+from granet.data.datasets import DATASETS, Dataset
+from granet.data.loaders import Loader, build_loader
 from granet.data.prepare import prepare
 from granet.data.prepared import Data, open_data
-from granet.data.sources import DATASETS, Dataset
 
 __all__ = [
     "DATASETS",
     "LOADERS",
     "Augment",
     "Data",
+    "DataConfig",
     "Dataset",
     "Loader",
-    "Packing",
     "build_loader",
     "epoch_generator",
     "open_data",

@@ -58,7 +58,7 @@ class Augment:
         scale, shift = _affine(self.mean, self.std, images_BCHW.device)
         return images_BCHW.float().mul_(scale).add_(shift)
 
-    def _crop_and_flip(self, images_BCHW: Tensor, generator: torch.Generator, N: int, own: slice) -> Tensor:
+    def _crop_and_flip(self, images_BCHW: Tensor, generator: torch.Generator, N: int, seen: slice) -> Tensor:
         """Every output pixel is copied from the input pixel that crop and flip bring there."""
         B, C, H, W = images_BCHW.shape
         if self.padding >= min(H, W):
@@ -67,11 +67,11 @@ class Augment:
         rows_BH = torch.arange(H, device=device).expand(B, H)
         columns_BW = torch.arange(W, device=device).expand(B, W)
         if self.flip:
-            flipped_B1 = torch.randint(2, (N, 1), generator=generator, device=device)[own].bool()
+            flipped_B1 = torch.randint(2, (N, 1), generator=generator, device=device)[seen].bool()
             columns_BW = torch.where(flipped_B1, W - 1 - columns_BW, columns_BW)
         if self.padding:
             p = self.padding
-            offsets_2B1 = torch.randint(-p, p + 1, (2, N, 1), generator=generator, device=device)[:, own]
+            offsets_2B1 = torch.randint(-p, p + 1, (2, N, 1), generator=generator, device=device)[:, seen]
             rows_BH, columns_BW = rows_BH + offsets_2B1[0], columns_BW + offsets_2B1[1]
         inside_BHW = _inside(rows_BH, H)[:, :, None] & _inside(columns_BW, W)[:, None, :]
         image_B1 = torch.arange(B, device=device)[:, None]

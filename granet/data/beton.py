@@ -7,18 +7,16 @@ of an interrupted write. `read` takes raw RGB images of one size with int64 labe
 
 import contextlib
 import importlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import prod
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
+from granet.common.files import atomic
+from granet.data.config import MAX_SIDE
 from granet.data.split import Split
 from granet.types import UserError
 
@@ -33,7 +31,6 @@ TABLE_ROW = np.dtype([("image", "<u8"), ("start", "<u8"), ("size", "<u8")])
 FIELD_TYPES = [2, 1]  # RGBImageField, IntField
 RAW = 1
 MIN_PAGE = 1 << 21  # FFCV's smallest page, bytes
-MAX_SIDE = 4096  # keeps an image within a 64 MiB page
 
 REMEDY = "prepare the data again: dvc repro prepare, or python -m pipeline.prepare"
 INSTALL = (
@@ -65,11 +62,13 @@ def torch_threads_kept() -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def import_ffcv(module: str) -> Any:
-    """A module of FFCV (the first takes 3 to 8 s). Raises UserError where FFCV is not installed, or broken."""
+@contextlib.contextmanager
+def ffcv_imported() -> Iterator[None]:
+    """For imports of FFCV, the first of which takes 3 to 8 s. Raises UserError where it is not installed, or broken."""
     try:
         with torch_threads_kept():
-            return importlib.import_module(module)
+            importlib.import_module("ffcv")
+            yield
     except (ImportError, OSError) as error:
         raise UserError(f"FFCV cannot be imported ({error}); {INSTALL}") from error
 
@@ -87,16 +86,6 @@ class _Rows:
         return self.split.images_NHWC[index], int(self.split.labels[index])
 
 
-class _InThisProcess:
-    """Stands in for multiprocessing.Process in FFCV's writer, which waits forever for a worker that died.
-
-    Run right here, the one worker writes the same bytes, and its error reaches the caller.
-    """
-
-    def __init__(self, target: Callable[..., None], args: tuple[Any, ...]) -> None:
-        self.start = partial(target, *args)
-
-
 def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None = None) -> None:
     """Write the images of ``split``, or those at ``indices``, in that order, with the label beside each.
 
@@ -105,7 +94,9 @@ def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None =
     """
     height, width = split.images_NHWC.shape[1:3]
     if max(height, width) > MAX_SIDE:
-        raise UserError(f"data.image_size={max(height, width)} is too large for {path}; at most {MAX_SIDE}")
+        raise UserError(
+            f"{path}: images of {height} x {width} pixels are too large; at most {MAX_SIDE} on a side"
+        )
     page = max(MIN_PAGE, 1 << (height * width * 3 - 1).bit_length())
     write_rows(path, _Rows(split), None, page, indices)
 
@@ -121,36 +112,26 @@ def write_rows(
 
     ``encode`` takes the place of FFCV's own way to store an image; without it images are stored raw.
     """
-    writer = import_ffcv("ffcv.writer")
-    fields = import_ffcv("ffcv.fields")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    columns = {"image": fields.RGBImageField(write_mode="raw"), "label": fields.IntField()}
+    with ffcv_imported():
+        from ffcv.fields import IntField, RGBImageField
+
+        from granet.data.writing import Writer
+    columns: dict[str, Any] = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
     if encode:
         columns["image"].encode = encode
-    # One worker: with more, every run gives other bytes.
-    new = writer.DatasetWriter(str(temporary), columns, page_size=page, num_workers=1)
-    try:
-        _run(writer, new, rows, indices)
+
+    def write_and_check(temporary: Path) -> None:
+        # One worker: with more, every run gives other bytes.
+        writer = Writer(str(temporary), columns, page_size=page, num_workers=1)
+        writer.from_indexed_dataset(rows, indices=indices)  # pyright: ignore[reportArgumentType]
         check(temporary)
-        temporary.replace(path)
+
+    try:
+        atomic(path, write_and_check)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}); free some space or choose another folder"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _run(module: Any, new: Any, rows: Any, indices: Sequence[int] | np.ndarray | None) -> None:
-    """Let FFCV's writer ``new`` write, in this process and without its progress bar."""
-    with mock.patch.multiple(module, Process=_InThisProcess, tqdm=partial(module.tqdm, disable=True)):
-        try:
-            new.from_indexed_dataset(rows, indices=indices)
-        except BaseException:
-            if isinstance(memory := getattr(new, "metadata_sm", None), SharedMemory):
-                memory.unlink()  # FFCV forgets it on an error
-            raise
 
 
 def check(path: Path) -> Header:

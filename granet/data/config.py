@@ -1,9 +1,13 @@
-"""Where images come from, and how many."""
+"""Where images come from, how many, and how they are stored and read."""
 
 from dataclasses import dataclass
 
 from granet.common.keys import check_keys, key
-from granet.data.loaders import LOADERS
+
+LOADERS = ("ffcv", "resident", "auto")
+"""Names of the ways to read a prepared data set; `granet.data.build_loader` has them."""
+MAX_SIDE = 4096
+"""Of a stored image, pixels: keeps it within a 64 MiB page of a .beton."""
 
 
 @dataclass
@@ -22,8 +26,11 @@ class DataConfig:
         None,
         "height and width that the network sees, pixels, for imagefolder and imagenet (null: 224)",
         at_least=32,
+        at_most=MAX_SIDE,
     )
-    max_side: int = key(500, "imagenet: longer side of a stored image at most, pixels", at_least=1)
+    max_side: int = key(
+        500, "imagenet: longer side of a stored image at most, pixels", at_least=1, at_most=MAX_SIDE
+    )
     jpeg_quality: int = key(90, "imagenet: of stored images, 1 to 100", at_least=1, at_most=100)
     raw_share: float = key(
         0.0, "imagenet: share of images stored as pixels, larger but faster to read", at_least=0, at_most=1
@@ -33,7 +40,7 @@ class DataConfig:
     loader: str = key(
         "auto",
         "ffcv | resident (all images on the device) | auto",
-        choices=tuple(LOADERS),
+        choices=LOADERS,
         decides_result=False,
     )
     num_workers: int = key(0, "decoding threads of ffcv; 0: one per core", at_least=0, decides_result=False)

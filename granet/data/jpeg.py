@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from granet.common.distributed import own_threads
+from granet.common.files import atomic
 from granet.common.progress import follow
 from granet.data import beton
 from granet.data.split import ImageFiles
@@ -35,23 +36,14 @@ RAW, JPEG = 1, 0
 
 @dataclass(frozen=True)
 class Packing:
-    """How images are stored. Raises UserError for numbers that make no sense."""
+    """How images are stored: three keys of the ``data`` section, where their ranges are."""
 
-    max_side: int = 500
+    max_side: int
     """Longer side at most, pixels; larger images are scaled down."""
-    quality: int = 90
+    quality: int
     """Of JPEG, 1 to 100."""
-    raw_share: float = 0.0
+    raw_share: float
     """Of the images: stored as pixels, for disks that are faster than the decoder."""
-
-    def __post_init__(self) -> None:
-        for key, value, ok, rule in (
-            ("max_side", self.max_side, 1 <= self.max_side <= beton.MAX_SIDE, f"1 to {beton.MAX_SIDE}"),
-            ("jpeg_quality", self.quality, 1 <= self.quality <= 100, "1 to 100"),
-            ("raw_share", self.raw_share, 0 <= self.raw_share <= 1, "0 to 1"),
-        ):
-            if not ok:
-                raise UserError(f"data.{key}={value} must be {rule}")
 
 
 class Encoded(NamedTuple):
@@ -126,16 +118,18 @@ def _pack(files: ImageFiles, chunk: np.ndarray, packing: Packing, parts: Path) -
         except UserError as error:
             bad.append(str(error))
     if not bad:
-        temporary = part.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                shapes=np.array([image[:3] for image in images], np.int64),
-                ends=np.cumsum([len(image.data) for image in images]),
-                data=np.concatenate([image.data for image in images]),
-            )
-        temporary.replace(part)
+        atomic(part, partial(_save, images))
     return part, bad
+
+
+def _save(images: list[Encoded], path: Path) -> None:
+    with path.open("wb") as file:  # savez would put .npz after a name
+        np.savez(
+            file,
+            shapes=np.array([image[:3] for image in images], np.int64),
+            ends=np.cumsum([len(image.data) for image in images]),
+            data=np.concatenate([image.data for image in images]),
+        )
 
 
 def _key(folder: Path, names: list[str], packing: Packing) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 from granet.common.distributed import ALONE, World, own_threads
 from granet.common.seeds import stable_seed
 from granet.data import beton
+from granet.data.config import LOADERS
 from granet.data.crops import Crop, central_boxes, random_boxes
 from granet.data.order import epoch_order, shares
 from granet.types import UserError
@@ -101,12 +102,12 @@ class ResidentLoader:
         if self._shuffle:
             order_N = torch.from_numpy(epoch_order(self._seed, epoch, self.num_images))
             order_N = order_N.to(self._labels_N.device)
-        for own in shares(self.num_images, self.batch_size, world, training=self._shuffle):
+        for part in shares(self.num_images, self.batch_size, world, training=self._shuffle):
             if order_N is None:
-                images_BHWC, labels_B = self._images_NHWC[own], self._labels_N[own]
+                images_BHWC, labels_B = self._images_NHWC[part], self._labels_N[part]
             else:
-                images_BHWC = self._images_NHWC.index_select(0, order_N[own])
-                labels_B = self._labels_N[order_N[own]]
+                images_BHWC = self._images_NHWC.index_select(0, order_N[part])
+                labels_B = self._labels_N[order_N[part]]
             yield images_BHWC.permute(0, 3, 1, 2), labels_B
 
 
@@ -130,12 +131,12 @@ class FfcvLoader:
         num_workers: int,
     ) -> None:
         self.num_images = beton.check(path).num_images  # FFCV itself would crash on a damaged file
-        loader, decoders, transforms, reading = map(
-            beton.import_ffcv,
-            ("ffcv.loader", "ffcv.fields.decoders", "ffcv.transforms", "granet.data.reading"),
-        )
-        from numba import config  # FFCV's threads are numba's
+        with beton.ffcv_imported():
+            from ffcv import loader, transforms
+            from ffcv.fields import decoders
+            from numba import config  # FFCV's threads are numba's
 
+            from granet.data import reading
         threads = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
         decoder = reading.BoxDecoder([crop.size] * 2) if crop else decoders.SimpleRGBImageDecoder()
         with beton.torch_threads_kept():
@@ -161,15 +162,15 @@ class FfcvLoader:
         if self._shuffle:
             order_N = epoch_order(self._seed, epoch, self.num_images)
         parts = shares(self.num_images, self.batch_size, world, training=self._shuffle)
-        own = [order_N[part] for part in parts]
-        if not own:
+        numbers = [order_N[part] for part in parts]
+        if not numbers:
             return
         if self._crop:
             boxes_N4 = crop_boxes(self._metadata[IMAGE], self._crop, self._seed, epoch, self._shuffle)
             self._loader.reader.metadata = self._reading.with_boxes(self._metadata, IMAGE, boxes_N4)
-        self._loader.batch_size = len(own[0])  # the first share is as large as any
+        self._loader.batch_size = len(numbers[0])  # the first share is as large as any
         with beton.torch_threads_kept():
-            batches = self._reading.Epoch(self._loader, np.concatenate(own).astype(np.uint64))
+            batches = self._reading.Epoch(self._loader, np.concatenate(numbers).astype(np.uint64))
         try:
             for images_BHWC, labels_B1 in batches:
                 images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(self._device, copy=True)
@@ -185,7 +186,7 @@ def _auto(path: Path, *, device: torch.device, crop: Crop | None, **options: Any
     return (ResidentLoader if resident else FfcvLoader)(path, device=device, crop=crop, **options)
 
 
-LOADERS: dict[str, Callable[..., Loader]] = {"ffcv": FfcvLoader, "resident": ResidentLoader, "auto": _auto}
+KINDS: dict[str, Callable[..., Loader]] = dict(zip(LOADERS, (FfcvLoader, ResidentLoader, _auto), strict=True))
 
 
 def build_loader(
@@ -199,17 +200,14 @@ def build_loader(
     device: torch.device | str,
     num_workers: int = 0,
 ) -> Loader:
-    """A loader of ``path``: ``kind`` is a key of LOADERS, ``num_workers`` counts decoding threads (0: one per core).
+    """A loader of ``path``: ``kind`` is one of LOADERS, ``num_workers`` counts decoding threads (0: one per core).
 
-    ``seed`` decides order and crops where ``shuffle``. Images of one size need no ``crop``. Raises UserError for an
-    unknown kind or bad numbers, a damaged file, and a loader that cannot be had here.
+    ``seed`` decides order and crops where ``shuffle``. Images of one size need no ``crop``; ``batch_size`` is 1 or
+    more. Raises UserError for a damaged file, and a loader that is unknown or cannot be had here.
     """
-    if kind not in LOADERS:
-        raise UserError(f"data.loader={kind!r} is unknown; choose from {', '.join(LOADERS)}")
-    for key, value, lowest in (("train.batch_size", batch_size, 1), ("data.num_workers", num_workers, 0)):
-        if value < lowest:
-            raise UserError(f"{key}={value} must be at least {lowest}")
-    return LOADERS[kind](
+    if kind not in KINDS:
+        raise UserError(f"data.loader={kind!r} is unknown; choose from {', '.join(KINDS)}")
+    return KINDS[kind](
         path,
         batch_size=batch_size,
         seed=seed,

@@ -25,9 +25,9 @@ def shares(num_images: int, batch_size: int, world: World, *, training: bool) ->
     """
     for start in range(0, num_images, batch_size):
         size = min(batch_size, num_images - start)
-        own = world.seen(size) if training else world.share(size)
-        if own.start < own.stop:
-            yield slice(start + own.start, start + own.stop)
+        share = world.seen(size) if training else world.share(size)
+        if share.start < share.stop:
+            yield slice(start + share.start, start + share.stop)
 
 
 def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:

@@ -1,8 +1,6 @@
 """From a data set to the files that training reads: a .beton per split and index.json, which describes them."""
 
 import hashlib
-import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,65 +8,40 @@ from typing import Any
 import numpy as np
 
 from granet.data import beton, jpeg
-from granet.data.sources import DATASETS, Dataset
-from granet.data.split import ImageFiles, Request, Split
+from granet.data.config import DataConfig
+from granet.data.datasets import DATASETS, Dataset
+from granet.data.index import FILE, write_index
+from granet.data.split import ImageFiles, Request, Source, Split
 from granet.data.subset import balanced, hold_out
 from granet.types import UserError
 
-FORMAT_VERSION = 1
 CHUNK = 4096
 CENTRE = 224 / 256
 """Share of the shorter side that the square covers which is evaluated, where images are cropped."""
 
 
-def prepare(
-    dataset: str,
-    out: Path,
-    *,
-    root: Path | None = None,
-    train_size: int | None = None,
-    val_size: int | None = None,
-    test_size: int | None = None,
-    seed: int = 0,
-    image_size: int | None = None,
-    verify: bool = True,
-    packing: jpeg.Packing | None = None,
-    parts: Path | None = None,
-) -> dict[str, Any]:
+def prepare(dataset: str, out: Path, config: DataConfig, *, parts: Path | None = None) -> dict[str, Any]:
     """Write out/train.beton, out/val.beton (where images are held out), out/test.beton and out/index.json.
 
-    ``train_size`` counts the images trained on; None is all that are not held out. ``val_size`` images are held out
-    of the training split; None is the data set's own number where all of it is used, else 0. ``test_size`` None is
-    all. Smaller sets are class-balanced and depend on ``seed``. Equal arguments give equal bytes. Returns the index.
-    Photographs of many sizes stay encoded, as ``packing`` says; what is done of them lies in ``parts`` (None: beside
-    ``out``) until all is, so that a killed run goes on. Raises UserError for sizes the data cannot fill, an unknown
-    data set, and unreadable data.
+    ``config.train_size`` counts the images trained on; None is all that are not held out. ``config.val_size`` images
+    are held out of the training split; None is the data set's own number where all of it is used, else 0.
+    ``config.test_size`` None is all. Smaller sets are class-balanced and depend on ``config.seed``. Equal arguments
+    give equal bytes. Returns the index.
+    Photographs of many sizes stay encoded; what is done of them lies in ``parts`` (None: beside ``out``) until all is,
+    so that a killed run goes on. Raises UserError for sizes the data cannot fill, an unknown data set, and unreadable
+    data.
     """
     if dataset not in DATASETS:
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
-    for key, value, lowest in (
-        ("train_size", train_size, 1),
-        ("val_size", val_size, 0),
-        ("test_size", test_size, 1),
-        ("image_size", image_size, 1),
-    ):
-        if value is not None and value < lowest:
-            raise UserError(f"data.{key}={value} must be at least {lowest}")
-    row, packing = DATASETS[dataset], packing or jpeg.Packing()
-    source = row.load(Request(root, image_size, verify))
-    if val_size is None:
-        val_size = row.val_size if train_size is None else 0
-    _check_sizes(len(source.train), len(source.test), train_size, val_size, test_size)
+    row = DATASETS[dataset]
+    root = None if config.root is None else Path(config.root)
+    source = row.load(Request(root, config.image_size, config.verify))
+    chosen = _chosen(row, source, config)
 
-    train, val = hold_out(source.train.labels, train_size, val_size, seed)
-    test = balanced(source.test.labels, len(source.test) if test_size is None else test_size, "test", seed)
-    chosen = {"train": (source.train, train), "val": (source.train, val), "test": (source.test, test)}
-    chosen = {name: (split, indices) for name, (split, indices) in chosen.items() if len(indices)}
-
-    index_json = out / "index.json"
-    index_json.unlink(missing_ok=True)  # it comes last: where it is, the files it describes are whole
+    (out / FILE).unlink(missing_ok=True)
     (out / "val.beton").unlink(missing_ok=True)
     parts = parts or out.with_name(f".{out.name}-parts")
+    packing = jpeg.Packing(config.max_side, config.jpeg_quality, config.raw_share)
     served = []
     for name, (split, indices) in chosen.items():
         if isinstance(split, ImageFiles):
@@ -77,11 +50,10 @@ def prepare(
             beton.write(out / f"{name}.beton", split, indices)
 
     index = {
-        "format_version": FORMAT_VERSION,
         "dataset": dataset,
         "classes": list(source.classes),
         "num_images": {name: len(indices) for name, (_, indices) in chosen.items()},
-        **_what_is_seen(row, source.train, train, image_size),
+        **_what_is_seen(row, *chosen["train"], config.image_size),
         "padding": row.padding,
         "mode": row.mode,
         "flip": row.flip,
@@ -89,14 +61,27 @@ def prepare(
         "source_md5": source.md5,
         "md5": {f"{name}.beton": file_md5(out / f"{name}.beton") for name in chosen},
     }
-    temporary = out / f".index.json.{os.getpid()}"
-    temporary.write_text(json.dumps(index, indent=2) + "\n")
-    temporary.replace(index_json)
+    index = write_index(out, index)
     for part in [*served, *parts.glob("*.tmp")]:  # others may belong to a larger set that was interrupted
         part.unlink(missing_ok=True)
     with suppress(OSError):
         parts.rmdir()
     return index
+
+
+def _chosen(
+    row: Dataset, source: Source[Any], config: DataConfig
+) -> dict[str, tuple[Split | ImageFiles, np.ndarray]]:
+    """By name of the new split: the source's split, and which of its images; splits without images are left out."""
+    val_size, test_size = config.val_size, config.test_size
+    if val_size is None:
+        val_size = row.val_size if config.train_size is None else 0
+    _check_sizes(len(source.train), len(source.test), config.train_size, val_size, test_size)
+    train, val = hold_out(source.train.labels, config.train_size, val_size, config.seed)
+    num_test = len(source.test) if test_size is None else test_size
+    test = balanced(source.test.labels, num_test, "test", config.seed)
+    chosen = {"train": (source.train, train), "val": (source.train, val), "test": (source.test, test)}
+    return {name: (split, indices) for name, (split, indices) in chosen.items() if len(indices)}
 
 
 def _what_is_seen(
@@ -114,13 +99,10 @@ def _check_sizes(
     num_train: int, num_test: int, train_size: int | None, val_size: int, test_size: int | None
 ) -> None:
     if (train_size or 1) + val_size > num_train:
-        asked = (
-            f"data.train_size={train_size} with data.val_size={val_size}"
-            if train_size
-            else f"data.val_size={val_size}"
-        )
+        sizes = f"data.train_size={train_size} with " if train_size else ""
         raise UserError(
-            f"{asked} is too much: the training split has only {num_train} images in all; lower one"
+            f"{sizes}data.val_size={val_size} is too much: the training split has only {num_train} images in all; "
+            "lower one"
         )
     if test_size is not None and test_size > num_test:
         raise UserError(

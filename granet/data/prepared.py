@@ -1,7 +1,5 @@
 """What `prepare` wrote, opened for training."""
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +9,8 @@ import torch
 from granet.data.augment import Augment
 from granet.data.beton import REMEDY
 from granet.data.crops import Crop
+from granet.data.index import read_index
 from granet.data.loaders import Loader, build_loader
-from granet.data.prepare import FORMAT_VERSION
 from granet.types import UserError
 
 
@@ -44,18 +42,7 @@ def open_data(
     ``seed`` decides the order of the training images. Raises UserError where files are missing, damaged, or of another
     format.
     """
-    path = folder / "index.json"
-    try:
-        text = path.read_text()
-        index = json.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; {REMEDY}") from None
-    except ValueError:
-        raise UserError(f"{path} is not valid JSON; {REMEDY}") from None
-    if index.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format_version {index.get('format_version')}, not {FORMAT_VERSION}; {REMEDY}"
-        )
+    index, md5 = read_index(folder)
     crop = Crop(index["image_size"][0], index["centre"]) if "centre" in index else None
     load = partial(
         build_loader,
@@ -84,5 +71,5 @@ def open_data(
         ),
         classes=tuple(index["classes"]),
         image_shape=(3, *index["image_size"]),
-        md5=hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
+        md5=md5,
     )

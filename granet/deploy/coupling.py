@@ -101,7 +101,7 @@ class _Walk:
         self._modules = dict(model.named_modules())
         self._parameters = {id(value): name for name, value in model.named_parameters()}
         self._order = {name: i for i, name in enumerate([*self._parameters.values(), *self._modules])}
-        self._made: dict[str, _Space] = {}
+        self._written: dict[str, _Space] = {}
         self._read: dict[str, _Space] = {}
 
     def module(self, name: str, space: _Space) -> _Space:
@@ -128,10 +128,10 @@ class _Walk:
         num_outputs, num_inputs = module.weight.shape[:2]
         self._expect(space, num_inputs, name)
         self._read_by(weight, space).members["inputs"].add(weight)
-        made = self._made.setdefault(weight, _Space(num_outputs)).root
-        made.members["outputs"].add(weight)
-        made.members["vectors"] |= self._names(module.bias)
-        return made
+        outputs = self._written.setdefault(weight, _Space(num_outputs)).root
+        outputs.members["outputs"].add(weight)
+        outputs.members["vectors"] |= self._names(module.bias)
+        return outputs
 
     def join(self, spaces: list[_Space], name: str) -> _Space:
         """The one space of the terms of a sum."""
@@ -148,8 +148,8 @@ class _Walk:
 
     def groups(self) -> list[ChannelGroup]:
         """What was met, by space."""
-        found = {id(space.root): space.root for space in self._made.values()}
-        groups = [self._group(space) for space in found.values() if not space.closed]
+        roots = {id(space.root): space.root for space in self._written.values()}
+        groups = [self._group(space) for space in roots.values() if not space.closed]
         return sorted(groups, key=lambda group: self._order[group.name])
 
     def _group(self, space: _Space) -> ChannelGroup:

@@ -28,11 +28,13 @@ from granet.methods.static import static as static_method
 from granet.schedules import constant
 from granet.sparsifier import Sparsifier
 from granet.training.config import TrainConfig
+from granet.training.history import Row
 from granet.training.loop import fit
 from granet.training.run import Run, sgd
 from granet.types import DivergedError, InitContext, Masks, UserError
 
-Row = dict[str, Any]
+Measurement = dict[str, Any]
+"""What came of a branch, as a flat row: the fields of `Branch`, and what `measure` adds."""
 
 GRANULARITIES = ("element", "filter")
 SCOPES: dict[str, Count] = {"global": globally, "uniform": by_fraction}
@@ -189,7 +191,7 @@ def measure(
     title: str,
     folder: Path,
     on_epoch: Callable[[Row], None] = lambda row: None,
-) -> Row:
+) -> Measurement:
     """Train a branch from ``state``, the checkpoint of its epoch, and return what came of it as a flat row.
 
     ``before`` is the test accuracy that ``after`` is compared with: of the network as it was pruned, or, at the end of
@@ -199,7 +201,7 @@ def measure(
     before = state["history"][-1]
     end = replace(leave(run, branch, continued_epochs), title=title)
     compared = before["test_accuracy"] if branch.outcome == "plasticity" else final_accuracy
-    row: Row = {
+    result: Measurement = {
         **vars(branch),
         "lr": end.lr(before["step"]),
         "before": compared,
@@ -215,8 +217,8 @@ def measure(
             start=copy.deepcopy(state),  # an optimizer works on the tensors that it is given
         )[-1]
     except DivergedError:
-        return row | {"sparsity": end.sparsifier.sparsity, "steps": end.sparsifier.step, "time_s": None}
-    return row | {
+        return result | {"sparsity": end.sparsifier.sparsity, "steps": end.sparsifier.step, "time_s": None}
+    return result | {
         "after": last["test_accuracy"],
         "change": last["test_accuracy"] - compared,
         "sparsity": last["sparsity"],

@@ -1,26 +1,23 @@
 """The smoke grid: every method of METHODS trains on a CIFAR-10 subset and reaches its sparsity.
 
-The images are CIFAR-10's where its official files lie beside the checkout, else digits in the same layout.
+The images are CIFAR-10's where they are at hand (see tests/helpers/real_data.py), else digits in the same layout.
 """
 
-import subprocess
-import sys
 from math import prod
 
 import pytest
 import torch
 
 from granet import METHODS
-from granet.data import open_data, prepare
+from granet.data import DataConfig, open_data, prepare
 from granet.models import build
 from granet.training.config import TrainConfig
 from granet.training.loop import fit
 from granet.training.run import prepare_run
+from tests.helpers import real_data
 from tests.helpers.cifar_layout import write_cifar10
-from tests.helpers.project import ROOT
 
 CPU = torch.device("cpu")
-UNPACK = ROOT.parent / "shared/data/unpack_cifar10.py"
 INEXACT = {"small_dense": 0.01, "gmp_original": 0.005}  # whole channels; the classifier capped at 0.8
 SHORT = {
     "grasp": {"images_per_class": 4},
@@ -34,13 +31,11 @@ TRAINED = [name for name in METHODS if name != "dense"]
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory):
     root, folder = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("prepared") / "cifar10"
-    real = UNPACK.exists()
-    if real:
-        subprocess.run([sys.executable, str(UNPACK), str(root)], check=True, capture_output=True)
-    else:
+    real = real_data.write_cifar10(root)
+    if not real:
         write_cifar10(root)
-    sizes = {"train_size": 256, "val_size": 50, "test_size": 100}
-    prepare("cifar10", folder, root=root, seed=0, image_size=None, verify=real, **sizes)
+    config = DataConfig(root=str(root), train_size=256, val_size=50, test_size=100, verify=real)
+    prepare("cifar10", folder, config)
     return open_data(folder, loader="resident", batch_size=32, seed=0, num_workers=0, device=CPU)
 
 

@@ -58,8 +58,8 @@ def main(prepared: str, out: Path, options: dict) -> None:
 
         distributed.check_masks = record
         out.mkdir(parents=True, exist_ok=True)
-        own = out / "elsewhere" if elsewhere and world.rank == 1 else out
-        paths = {"history_csv": out / "history.csv", "checkpoint_path": own / "last.pt"}
+        state_folder = out / "elsewhere" if elsewhere and world.rank == 1 else out
+        paths = {"history_csv": out / "history.csv", "checkpoint_path": state_folder / "last.pt"}
         fit(run, on_epoch=on_epoch, **paths)
         updates.append([distributed._hash(mask) for mask in sparsifier.masks.values()])
         (out / f"masks-{world.rank}.json").write_text(json.dumps(updates))

@@ -13,7 +13,7 @@ import torch
 
 from granet import METHODS, UserError
 from granet.common import distributed
-from granet.data import open_data, prepare
+from granet.data import DataConfig, open_data, prepare
 from granet.training.config import TrainConfig
 from granet.training.loop import backward
 from granet.training.run import prepare_run
@@ -75,7 +75,8 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, method):
 def test_two_processes_see_the_crops_that_one_sees(tmp_path):
     """Photographs, of which each process decodes its share: 16 images in batches of 8."""
     root = write_photographs(tmp_path / "photographs")
-    prepare("imagenet", tmp_path / "prepared", root=root, train_size=16, image_size=32)
+    config = DataConfig(root=str(root), train_size=16, image_size=32)
+    prepare("imagenet", tmp_path / "prepared", config)
     one, two = tmp_path / "one", tmp_path / "two"
     options = "loader=ffcv", "epochs=5", "batch_size=8"
     fit(tmp_path / "prepared", one, "micro_batch=4", *options)
@@ -137,16 +138,16 @@ def test_processes_that_cannot_have_a_gpu_each(monkeypatch, device, processes, m
 
 @pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("auto", "nccl"), ("cuda", "nccl")])
 def test_processes_on_the_cpu_do_not_meet_by_nccl(monkeypatch, device, backend):
-    asked = []
+    calls = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda index: asked.append(index))
-    monkeypatch.setattr(distributed.dist, "init_process_group", lambda name, timeout: asked.append(name))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: calls.append(index))
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda name, timeout: calls.append(name))
     monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
     with distributed.joined(device):
-        assert asked == ([1, backend] if backend == "nccl" else [backend])
+        assert calls == ([1, backend] if backend == "nccl" else [backend])
 
 
 def test_a_killed_process_ends_the_others_at_once(digits, tmp_path):

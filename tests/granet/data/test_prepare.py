@@ -1,4 +1,4 @@
-"""granet.data.prepare and open_data: sizes, held-out images, the index, and the same bytes every time."""
+"""granet.data.prepare: sizes, held-out images, the index, and the same bytes every time."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from granet.data import DATASETS, beton, open_data, prepare
+from granet.data import DATASETS, DataConfig, beton, prepare
 from granet.data.prepare import channel_stats
 from granet.data.split import Request, Split
 from granet.types import UserError
@@ -31,7 +31,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_all_of_digits(tmp_path: Path) -> None:
-    index = prepare("digits", tmp_path)
+    index = prepare("digits", tmp_path, DataConfig())
     source = DATASETS["digits"].load(Request())
     assert sorted(files(tmp_path)) == ["index.json", "test.beton", "train.beton"]
     np.testing.assert_array_equal(beton.read(tmp_path / "train.beton").images_NHWC, source.train.images_NHWC)
@@ -57,11 +57,11 @@ def test_all_of_digits(tmp_path: Path) -> None:
     }
 
 
-SMALL: dict[str, Any] = {"train_size": 100, "val_size": 33, "test_size": 50}
+SMALL = {"train_size": 100, "val_size": 33, "test_size": 50}
 
 
 def test_subsets_are_balanced_and_disjoint(tmp_path: Path) -> None:
-    index = prepare("digits", tmp_path, **SMALL)
+    index = prepare("digits", tmp_path, DataConfig(**SMALL))
     assert index["num_images"] == {"train": 100, "val": 33, "test": 50}
     assert counts(tmp_path / "train.beton") == [10] * 10
     assert sorted(counts(tmp_path / "val.beton")) == [3] * 7 + [4] * 3
@@ -70,32 +70,34 @@ def test_subsets_are_balanced_and_disjoint(tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:
-    prepare("digits", tmp_path / "once", **SMALL)
-    prepare("digits", tmp_path / "twice", **SMALL)
-    prepare("digits", tmp_path / "other", **SMALL, seed=1)
+    prepare("digits", tmp_path / "once", DataConfig(**SMALL))
+    prepare("digits", tmp_path / "twice", DataConfig(**SMALL))
+    prepare("digits", tmp_path / "other", DataConfig(**SMALL, seed=1))
     assert files(tmp_path / "once") == files(tmp_path / "twice")
     assert images_of(tmp_path / "once/train.beton") != images_of(tmp_path / "other/train.beton")
 
 
 def test_default_hold_out(tmp_path: Path) -> None:
     write_cifar10(tmp_path)
-    ask: dict[str, Any] = {"root": tmp_path, "verify": False}
+    ask: dict[str, Any] = {"root": str(tmp_path), "verify": False}
     with pytest.raises(
         UserError, match=r"data\.val_size=5000 is too much: the training split has only 1437 images"
     ):
-        prepare("cifar10", tmp_path / "out", **ask)  # 5,000 of what it takes to be all of CIFAR-10
-    assert prepare("cifar10", tmp_path / "out", **ask, train_size=200)["num_images"] == {
+        prepare(
+            "cifar10", tmp_path / "out", DataConfig(**ask)
+        )  # 5,000 of what it takes to be all of CIFAR-10
+    assert prepare("cifar10", tmp_path / "out", DataConfig(**ask, train_size=200))["num_images"] == {
         "train": 200,
         "test": 360,
     }
-    held_out = prepare("cifar10", tmp_path / "out", **ask, val_size=37)
+    held_out = prepare("cifar10", tmp_path / "out", DataConfig(**ask, val_size=37))
     assert held_out["num_images"] == {"train": 1400, "val": 37, "test": 360}
     assert (held_out["padding"], held_out["mode"], held_out["flip"]) == (4, "reflect", True)
 
 
 def test_preparing_again_leaves_nothing_old(tmp_path: Path) -> None:
-    prepare("digits", tmp_path, **SMALL)
-    prepare("digits", tmp_path, train_size=100, test_size=50)
+    prepare("digits", tmp_path, DataConfig(**SMALL))
+    prepare("digits", tmp_path, DataConfig(train_size=100, test_size=50))
     assert sorted(files(tmp_path)) == ["index.json", "test.beton", "train.beton"]
 
 
@@ -106,21 +108,17 @@ def test_preparing_again_leaves_nothing_old(tmp_path: Path) -> None:
         ({"train_size": 1000, "val_size": 438}, "data.train_size=1000 with data.val_size=438 is too much"),
         ({"val_size": 1437}, "data.val_size=1437 is too much"),
         ({"test_size": 361}, "data.test_size=361 is too much: the test split has only 360"),
-        ({"train_size": 0}, "data.train_size=0 must be at least 1"),
-        ({"val_size": -1}, "data.val_size=-1 must be at least 0"),
-        ({"test_size": 0}, "data.test_size=0 must be at least 1"),
-        ({"image_size": 0}, "data.image_size=0 must be at least 1"),
     ],
 )
 def test_sizes_the_data_cannot_fill(sizes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        prepare("digits", tmp_path / "out", **sizes)
+        prepare("digits", tmp_path / "out", DataConfig(**sizes))
     assert not (tmp_path / "out").exists()
 
 
 def test_unknown_dataset(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dataset='mnist' is unknown; choose from digits, cifar10"):
-        prepare("mnist", tmp_path)
+        prepare("mnist", tmp_path, DataConfig())
 
 
 def test_channel_stats_by_hand() -> None:
@@ -130,44 +128,3 @@ def test_channel_stats_by_hand() -> None:
     images_NHWC[2] = 77
     split = Split(images_NHWC, np.zeros(3, np.int64))
     assert channel_stats(split, np.array([0])) == ([0.5, 0.2, 0.0], [0.5, 0.0, 0.0])
-
-
-# open_data
-
-
-def open_digits(folder: Path) -> Any:
-    return open_data(folder, loader="resident", batch_size=32, seed=0, device="cpu")
-
-
-def test_open_data(tmp_path: Path) -> None:
-    index = prepare("digits", tmp_path, **SMALL)
-    data = open_digits(tmp_path)
-    assert (data.num_classes, data.image_shape, data.train.num_images) == (10, (3, 32, 32), 100)
-    assert {name: loader.num_images for name, loader in data.evaluated.items()} == {"val": 33, "test": 50}
-    assert data.augment.mean == tuple(index["mean"]) and data.augment.mode == "zero"
-    test_labels = [label for _, labels in data.evaluated["test"].epoch(0) for label in labels.tolist()]
-    assert test_labels == beton.read(tmp_path / "test.beton").labels.tolist()  # in file order
-    train_labels = [label for _, labels in data.train.epoch(0) for label in labels.tolist()]
-    assert train_labels != beton.read(tmp_path / "train.beton").labels.tolist()  # shuffled
-    assert data.md5 == hashlib.md5((tmp_path / "index.json").read_bytes()).hexdigest()
-
-
-def test_open_data_faults(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"index\.json is missing; .*dvc repro prepare"):
-        open_digits(tmp_path)
-    prepare("digits", tmp_path, **SMALL)
-    index_json = tmp_path / "index.json"
-    text = index_json.read_text()
-    index_json.write_text(text[:50])
-    with pytest.raises(UserError, match="is not valid JSON"):
-        open_digits(tmp_path)
-    index_json.write_text(text.replace('"format_version": 1', '"format_version": 9'))
-    with pytest.raises(UserError, match="has format_version 9, not 1"):
-        open_digits(tmp_path)
-    index_json.write_text(text.replace('"val": 33', '"val": 34'))
-    with pytest.raises(UserError, match=r"val\.beton has 33 images, not 34"):
-        open_digits(tmp_path)
-    index_json.write_text(text)
-    (tmp_path / "val.beton").unlink()
-    with pytest.raises(UserError, match=r"val\.beton is missing"):
-        open_digits(tmp_path)

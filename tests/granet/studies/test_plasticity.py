@@ -7,16 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from granet import METHODS, UserError
+from granet import METHODS
 from granet.data import open_data
 from granet.models import build
 from granet.studies.plasticity import (
     Branch,
-    PlasticityConfig,
-    branches,
     leave,
     measure,
-    parse_network,
     static,
 )
 from granet.training.checkpoint import load
@@ -280,43 +277,3 @@ def test_a_network_without_sparsity_is_the_dense_run(digits, pretrained, tmp_pat
     fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
     for network in ("element-0.0", "filter-0.0"):
         assert same(run.model.state_dict(), pretrained[network].end)
-
-
-def test_the_grid_goes_epoch_by_epoch():
-    config = PlasticityConfig(epochs=[3, 1], rates=[0.2, 0.9], filter_rates=[0.1])
-    elements = branches(config, "element")
-    assert len(elements) == 2 * 2 * 2 * 2 * 2  # epochs, outcomes, scopes, rates, with and without
-    assert [branch.epoch for branch in elements] == [1] * 16 + [3] * 16
-    assert elements[0].name == "plasticity-1-global-0.2-pruned"
-    assert {(b.scope, b.rate) for b in branches(config, "filter")} == {("uniform", 0.1)}
-
-
-@pytest.mark.parametrize(("epochs", "continued"), [(160, 30), (100, 19), (12, 2), (1, 1)])
-def test_plasticity_is_measured_over_the_papers_share_of_the_run(epochs, continued):
-    assert PlasticityConfig().continued(TrainConfig(epochs=epochs)) == continued
-    assert PlasticityConfig(continued_epochs=7).continued(TrainConfig(epochs=epochs)) == 7
-
-
-@pytest.mark.parametrize("text", ["element", "row-0.5", "element-1.0", "element-x", "filter--0.1", "0.5"])
-def test_a_text_that_is_no_network_is_refused(text):
-    with pytest.raises(UserError, match=r"granularity-sparsity, e\.g\. element-0\.9") as error:
-        parse_network(text, key="grid.pretrain")
-    assert str(error.value).startswith(f"grid.pretrain='{text}'")
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"epochs": []}, r"plasticity\.epochs=\[\] must name at least one"),
-        ({"epochs": [0, 5]}, r"plasticity\.epochs=\[0, 5\] must be 1 or more"),
-        ({"rates": [0.5, 1.0]}, r"plasticity\.rates=\[0\.5, 1\.0\] must lie in \[0, 1\)"),
-        ({"rates": [0.5, 0.5]}, "none twice"),
-        ({"scopes": ["local"]}, r"plasticity\.scopes=\['local'\] must be of global, uniform"),
-        ({"outcomes": ["middle"]}, "must be of plasticity, final"),
-        ({"continued_epochs": 0}, "continued_epochs=0 must be 1 or more, or null"),
-    ],
-)
-def test_bad_values_are_refused_in_one_line(values, message):
-    with pytest.raises(UserError, match=message) as error:
-        PlasticityConfig(**values)
-    assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""ImageNet, or any set of photographs of many sizes: by class folder, or by list. The images stay in their files."""
+"""Any folder of images, in ImageNet's layout: by class folder, or by list. The images stay in their files."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ Entries = list[tuple[str, str]]
 """(name of a file relative to its split's folder, label as it is written)."""
 
 
-def imagenet(request: Request) -> Source[ImageFiles]:
+def image_files(request: Request) -> Source[ImageFiles]:
     """root/train/<class>/* for training; root/val/<class>/*, or root/test where there is no val, for testing.
 
     Where root/train.txt (or val.txt, test.txt) is there, it lists that split instead: a line per image, its path
@@ -27,24 +27,39 @@ def imagenet(request: Request) -> Source[ImageFiles]:
     test = next((name for name in ("val", "test") if _there(root, name)), "val")
     train_entries, test_entries = _entries(root, "train"), _entries(root, test)
     classes = _classes(train_entries, root)
-    number = {str(index): index for index in range(len(classes))} | {c: i for i, c in enumerate(classes)}
-    written = {label for _, label in train_entries + test_entries} - set(number)
-    number |= {w: number[str(int(w))] for w in written if w.isdecimal() and str(int(w)) in number}  # as 007
+    number = _numbers(classes, {label for _, label in train_entries + test_entries})
     for label in sorted({label for _, label in test_entries} - set(number)):
         raise UserError(
             f"data.root={root}: class {label} is in {test} but not in train; give both splits the same classes"
         )
-    labels = [np.array([number[label] for _, label in e], np.int64) for e in (train_entries, test_entries)]
-    if missing := sorted(set(range(len(classes))) - set(labels[1].tolist())):
-        raise UserError(
-            f"data.root={root}: class {classes[missing[0]]} is in train but not in {test}; "
-            "give both splits the same classes"
-        )
-    train, held = (
-        ImageFiles(root / folder, [name for name, _ in entries], own)
-        for folder, entries, own in zip(("train", test), (train_entries, test_entries), labels, strict=True)
+    tested = {number[label] for _, label in test_entries}
+    for index, name in enumerate(classes):
+        if index not in tested:
+            raise UserError(
+                f"data.root={root}: class {name} is in train but not in {test}; give both splits the same classes"
+            )
+    return Source(
+        train=_files(root / "train", train_entries, number),
+        test=_files(root / test, test_entries, number),
+        classes=tuple(classes),
     )
-    return Source(train, held, tuple(classes))
+
+
+def _files(folder: Path, entries: Entries, number: dict[str, int]) -> ImageFiles:
+    labels = np.array([number[label] for _, label in entries], np.int64)
+    return ImageFiles(folder, [name for name, _ in entries], labels)
+
+
+def _numbers(classes: list[str], labels: set[str]) -> dict[str, int]:
+    """The class that each label means: its name, its number, or its number with zeros before it, as 007.
+
+    >>> _numbers(["cat", "dog"], {"dog", "01"})
+    {'0': 0, '1': 1, 'cat': 0, 'dog': 1, '01': 1}
+    """
+    number = {str(index): index for index in range(len(classes))}
+    number |= {name: index for index, name in enumerate(classes)}
+    padded = {label for label in labels - set(number) if label.isdecimal() and str(int(label)) in number}
+    return number | {label: number[str(int(label))] for label in padded}
 
 
 def _there(root: Path, split: str) -> bool:
@@ -65,7 +80,7 @@ def _entries(root: Path, split: str) -> Entries:
     if not entries:
         raise UserError(
             f"data.root={root}: {root / split} has no images in class folders, and there is no {list_file.name}; "
-            "imagenet is train/<class>/* and val/<class>/*, or lists of them"
+            "a folder of images is train/<class>/* and val/<class>/*, or lists of them"
         )
     return entries
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from granet.data.cifar import cifar
 from granet.data.digits import NUM_TRAIN, digits
-from granet.data.image_folder import image_folder
-from granet.data.imagenet import imagenet
+from granet.data.folder import image_files
 from granet.data.split import Request, Source
+from granet.data.squares import image_squares
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ DATASETS: dict[str, Dataset] = {
         Dataset(
             "cifar100", partial(cifar, "CIFAR100"), 50_000, val_size=0, padding=4, mode="zero", flip=True
         ),
-        Dataset("imagefolder", image_folder, None, val_size=0, padding=4, mode="zero", flip=True),
+        Dataset("imagefolder", image_squares, None, val_size=0, padding=4, mode="zero", flip=True),
         # Mean and deviation are the ones that everybody uses.
         Dataset(
             "imagenet",
-            imagenet,
+            image_files,
             1_281_167,
             val_size=0,
             padding=0,

@@ -1,0 +1,63 @@
+"""A folder of images as squares of one size, decoded."""
+
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from granet.data.folder import image_files
+from granet.data.split import ImageFiles, Request, Source, Split
+from granet.types import UserError
+
+CHUNK = 4096
+
+
+def image_squares(request: Request) -> Source[Split]:
+    """The images that `image_files` lists, every one RGB and a square of ``request.image_size`` pixels.
+
+    Its shorter side is resized to that (bilinear, antialiased), and its centre is cropped. Raises UserError as
+    `image_files` does, for a missing size, and for an unreadable image.
+    """
+    size = request.image_size
+    if size is None:
+        raise UserError(
+            "data.image_size=null but an imagefolder needs a size in pixels, e.g. data.image_size=224"
+        )
+    source = image_files(request)
+    return Source(_read(source.train, size), _read(source.test, size), source.classes)
+
+
+def _read(files: ImageFiles, size: int) -> Split:
+    images = _disk_array((len(files), size, size, 3))
+
+    def place(index: int) -> None:
+        images[index] = _decode(files.folder / files.names[index], size)
+
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(files), CHUNK):  # in chunks, so that a bad file stops the rest
+            list(pool.map(place, range(start, min(start + CHUNK, len(files)))))
+    return Split(images, files.labels)
+
+
+def _decode(path: Path, size: int) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is not a readable image ({error}); replace it or remove it") from error
+    return np.asarray(square)
+
+
+def _disk_array(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros in a temporary file that goes with the array: all of ImageNet is 190 GB, more than most memories."""
+    needed, free = int(np.prod(shape)), shutil.disk_usage(tempfile.gettempdir()).free
+    if needed > free:
+        raise UserError(
+            f"TMPDIR={tempfile.gettempdir()} has {free / 2**30:.1f} GiB free but the decoded images need "
+            f"{needed / 2**30:.1f}; set TMPDIR to a larger disk, or data.image_size lower"
+        )
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

@@ -67,14 +67,6 @@ def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
         figure.savefig(path, dpi=DPI, metadata={"Software": None})
 
 
-def percent(fraction: float) -> str:
-    """
-    >>> percent(0.965)
-    '96.5 %'
-    """
-    return f"{100 * fraction:g} %"
-
-
 def sparsities_of(series: Sequence[Series]) -> list[float]:
     """The final sparsities that have something to draw."""
     return sorted({s.sparsity for s in series if s.sparsity is not None and s.values})

@@ -23,7 +23,7 @@ from granet.deploy.onnx import onnx_outputs, to_onnx
 from granet.deploy.packed import save_packed
 from granet.deploy.shrink import shrink
 from granet.flops import inference_flops
-from granet.training.run import pick_device
+from granet.training.device import pick_device
 from granet.types import UserError
 from pipeline import cli, code
 from pipeline.training.cell import RUNS

@@ -138,9 +138,12 @@ def spread(model: nn.Module, *, sync_bn: bool = False) -> nn.Module:
 
 
 @contextmanager
-def without_averaging(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Where ``wanted``, gradients only add up: more parts of the batch follow."""
-    if wanted and isinstance(model, DistributedDataParallel):
+def averaging(model: nn.Module, *, now: bool) -> Iterator[None]:
+    """In a backward under this, gradients are averaged over the processes. Not ``now``: they only add up.
+
+    So it is where more parts of the batch follow.
+    """
+    if not now and isinstance(model, DistributedDataParallel):
         with model.no_sync():
             yield
     else:

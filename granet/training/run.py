@@ -1,8 +1,6 @@
 """What one training run works with, put together before any work: model, optimizer, Sparsifier, data, schedule."""
 
 import math
-import os
-import shutil
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +14,7 @@ from granet.method import Method
 from granet.schedules import Schedule, piecewise, warmed_up
 from granet.sparsifier import Sparsifier
 from granet.training.config import TrainConfig
+from granet.training.device import check_compiler, pick_precision
 from granet.types import Tensors, UserError
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -42,6 +41,16 @@ class Run:
     evaluate_from: int = 1
     """The first epoch, counted from 1, after which the model is evaluated."""
 
+    def is_evaluated_after(self, epoch: int) -> bool:
+        """Whether the model is evaluated after an epoch, counted from 1."""
+        return epoch >= self.evaluate_from
+
+    def ends_round_at(self, step: int) -> bool:
+        """Whether the mask update after optimizer step ``step`` ends a round: then it leaves another network."""
+        round_steps = self.config.total_epochs * len(self.data.train)
+        restarts = self.sparsifier.method.restart is not None
+        return restarts and step % round_steps == 0 and self.sparsifier.updates_at(step)
+
     def forward(self, model: nn.Module, images_BCHW: Tensor) -> Tensor:
         """Logits, under autocast where the precision asks for it."""
         if self.config.channels_last:
@@ -51,8 +60,15 @@ class Run:
 
     @property
     def first_final_epoch(self) -> int:
-        """The first epoch (counted from 1) that ends at the final sparsity."""
-        return max(1, math.ceil(self.sparsifier.last_pruning_step / len(self.data.train)))
+        """The first epoch (counted from 1) whose row is that of a network of the final sparsity."""
+        step = self.sparsifier.last_pruning_step
+        epoch = max(1, math.ceil(step / len(self.data.train)))
+        return epoch + 1 if self.ends_round_at(step) else epoch  # a round's last row comes before its update
+
+    @property
+    def inference_flops(self) -> int:
+        """FLOPs of one image's forward at the present sparsity."""
+        return self.dense.at(self.sparsifier.layer_sparsity).total
 
     @property
     def dense_train_flops(self) -> int:
@@ -64,29 +80,6 @@ class Run:
     def flops_before(self) -> int:
         """What the dense training that an after-training method starts from has cost."""
         return self.dense_train_flops if self.sparsifier.method.family == "after_training" else 0
-
-
-def pick_device(name: str) -> torch.device:
-    """The torch device for ``auto | cpu | cuda | ...``. Raises UserError where it is not there."""
-    if name in ("auto", "cuda") and distributed.num_started() > 1 and torch.cuda.is_available():
-        name = f"cuda:{torch.cuda.current_device()}"
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).item()
-        return torch.device(name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"train.device={name!r} cannot be used here; try auto or cpu") from error
-
-
-def pick_precision(name: str, device: torch.device) -> str:
-    """``fp32`` or ``bf16``; ``auto`` is bf16 where the device computes in it natively."""
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if native else "fp32"
 
 
 def sgd(model: nn.Module, config: TrainConfig) -> SGD:
@@ -141,7 +134,7 @@ def prepare_run(
     )
     parallel = distributed.spread(model, sync_bn=config.sync_bn)
     if config.compile:  # in place; a graph for each size of batch, and masks change within it
-        _check_compiler()
+        check_compiler()
         model.compile(dynamic=False)  # what DDP wraps: of DDP itself nothing can be compiled
     lr = piecewise(config.lr, [round(d * round_steps) for d in config.lr_drops], config.lr_factor)
     return Run(
@@ -162,13 +155,3 @@ def prepare_run(
         device=device,
         precision=pick_precision(config.precision, device),
     )
-
-
-def _check_compiler() -> None:
-    """Raises UserError where torch.compile finds no C++ compiler for what it generates."""
-    names = [os.environ.get("CXX", "g++"), "c++", "clang++"]
-    if not any(map(shutil.which, names)):
-        raise UserError(
-            f"train.compile=true needs a C++ compiler, and none of {', '.join(names)} is there; "
-            "install g++, or write compile: false"
-        )

@@ -40,7 +40,7 @@ def parse_yaml(text: str) -> Any:
 
 @cache
 def section_texts() -> dict[str, dict[str, Any]]:
-    """What conf/sections.yaml says of the recipes' sections: section -> key -> text."""
+    """What conf/sections.yaml says of the recipes' sections: section -> key -> text, or values."""
     return read_yaml(CONF / "sections.yaml")
 
 

@@ -117,7 +117,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """A claim under its badge, with what was observed; ``kind`` is the badge's colour."""
 
     id: str

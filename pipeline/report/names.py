@@ -9,7 +9,7 @@ from granet.methods import METHODS, TIME
 from granet.studies.plasticity import parse_network
 from granet.types import UserError
 from pipeline.params import sections
-from pipeline.params.files import CONF, read_yaml
+from pipeline.params.files import section_texts
 from pipeline.params.schema import Params, section_schema
 from pipeline.report.words import DISTRIBUTION_NAMES, FAMILY_NAMES, REWIND_NAMES
 from pipeline.training.cell import Cell, Group
@@ -17,12 +17,6 @@ from pipeline.training.cell import Cell, Group
 Values = Mapping[str, Any]
 SPARE_COLORS = ("#4c566a", "#c44e8b", "#5b8c2a", "#3f7fbf", "#b5651d")
 """For sections of the user's own."""
-
-
-@cache
-def texts() -> dict[str, dict[str, Any]]:
-    """conf/sections.yaml: what it says of each section that a recipe has."""
-    return read_yaml(CONF / "sections.yaml")
 
 
 @cache
@@ -69,7 +63,7 @@ def variant(values: Values) -> str | None:
     'rigl_itop'
     """
     special = {"method": values["method"], **changed(values)}
-    for section, text in texts().items():
+    for section, text in section_texts().items():
         if "says" in text and text["says"].items() <= special.items():
             return section
     return None
@@ -86,7 +80,7 @@ def title(values: Values, unknown: str = "") -> str:
     ('GraNet 2x', 'GraNet (si = 0, drop_fraction 0.3)')
     """
     method = values["method"]
-    text = texts().get(variant(values) or method, {})
+    text = section_texts().get(variant(values) or method, {})
     name = text.get("name", unknown or method)
     others = {key: value for key, value in changed(values).items() if key not in text.get("says", {})}
     if (factor := others.get("extend", 1.0)) != 1:
@@ -117,7 +111,7 @@ def labels(params: Params) -> dict[str, str]:
     names = {"dense": title({"method": "dense"})}
     for section in sorted(params.methods, key=lambda section: section not in METHODS):
         name = title(params.methods[section], unknown=section)
-        known = section in texts() or section in METHODS
+        known = section in section_texts() or section in METHODS
         taken = name in names.values() and section != "dense"
         names[section] = name if name == section or (known and not taken) else f"{name}, {section}"
     return names
@@ -125,7 +119,7 @@ def labels(params: Params) -> dict[str, str]:
 
 def colors(params: Params) -> dict[str, str]:
     """A colour per method section; the known ones keep theirs in every report."""
-    known = {section: text["color"] for section, text in texts().items()}
+    known = {section: text["color"] for section, text in section_texts().items()}
     others = [section for section in params.methods if section not in known]
     spare = {section: SPARE_COLORS[index % len(SPARE_COLORS)] for index, section in enumerate(others)}
     return known | spare

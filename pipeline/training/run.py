@@ -12,8 +12,9 @@ from typing import Any
 from granet.common import distributed
 from granet.data import open_data
 from granet.method import Method
+from granet.training.device import pick_device
 from granet.training.loop import fit
-from granet.training.run import Run, pick_device, prepare_run
+from granet.training.run import Run, prepare_run
 from granet.types import UserError
 from pipeline import code
 from pipeline.params import sections

@@ -41,7 +41,7 @@ def main(prepared: str, out: Path, options: dict) -> None:
         if doubt and (init := method.init):  # as scores would that differ among processes
             method = replace(method, init=lambda given: init(replace(given, seed=given.seed + world.rank)))
         torch.manual_seed(0)
-        model = build("resnet20", num_classes=data.num_classes, width=4)
+        model = build("resnet20", num_classes=data.num_classes, width=8)
         run = prepare_run("test", model, method, data, config, seed=0, device=CPU)
         updates, sparsifier = [], run.sparsifier
         check = distributed.check_masks

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pipeline.drawing import GREY, INK, Series, deviation, drawn, percent, sparsities_of
+from pipeline.drawing import GREY, INK, Series, deviation, drawn, sparsities_of
+from pipeline.report.words import short_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ def accuracy(series: Sequence[Series], path: Path) -> None:
             for s in series:
                 if s.values and s.sparsity in (None, sparsity):
                     _dots(ax, labels.index(s.label), [100 * v for v in s.values], s)
-            ax.set_title(f"sparsity {percent(sparsity)}")
+            ax.set_title(f"sparsity {short_percent(sparsity)}")
             ax.set_yticks(range(len(labels)), labels)
             ax.set_ylim(len(labels) - 0.4, -0.5)
             ax.tick_params(axis="y", length=0)
@@ -75,7 +76,7 @@ def reinit(series: Sequence[Series], path: Path) -> None:
             ax.set_xlim(-0.6, len(shown) - 0.4)
             ax.tick_params(axis="x", length=0)
             ax.grid(visible=False, axis="x")
-            ax.set_title(f"sparsity {percent(sparsity)}")
+            ax.set_title(f"sparsity {short_percent(sparsity)}")
             ax.set_ylim(low, max(every) + 0.12 * (max(every) - low))
             if ax.get_subplotspec().is_first_col():
                 ax.set_ylabel("test accuracy, %" + (f"\n(the axis starts at {low:g})" if low else ""))
@@ -155,7 +156,7 @@ def dynamics(series: Sequence[Series], frame: "DataFrame", dense_flops: int, pat
                     values = dense_flops / 1e9 * frame.loc[s.group]["inference_ratio"]
                     handles[s.label] = _line(ax, s, values)
             ax.axhline(dense_flops / 1e9, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-            ax.set_title(f"final sparsity {percent(sparsity)}")
+            ax.set_title(f"final sparsity {short_percent(sparsity)}")
             ax.set_xlabel("epoch")
             ax.set_ylim(bottom=0)
             ax.xaxis.get_major_locator().set_params(integer=True)
@@ -172,7 +173,11 @@ def rows_of_curves(series: Sequence[Series]) -> dict[str, list[Series]]:
     for sparsity in sparsities_of(series):
         sparse = [s for s in series if s.sparsity == sparsity and s.values]
         for family in dict.fromkeys(s.family if crowded else "" for s in sparse):
-            name = f"{percent(sparsity)}, {family}" if family else f"final sparsity {percent(sparsity)}"
+            name = (
+                f"{short_percent(sparsity)}, {family}"
+                if family
+                else f"final sparsity {short_percent(sparsity)}"
+            )
             rows[name] = [*dense, *(s for s in sparse if family in ("", s.family))]
     return rows
 
@@ -208,7 +213,7 @@ def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
         ax = figure.subplots()
         norm = LogNorm(0.5 * low, high)
         image = ax.imshow(kept.clip(low), aspect="auto", cmap="Blues", norm=norm, interpolation="nearest")
-        ax.set_yticks(range(len(shown)), [f"{s.label}, {percent(s.sparsity or 0)}" for s in shown])
+        ax.set_yticks(range(len(shown)), [f"{s.label}, {short_percent(s.sparsity or 0)}" for s in shown])
         ax.set_xticks(range(len(names)), names, rotation=90)
         ax.tick_params(length=0)
         ax.tick_params(axis="x", labelsize=7 if few else 5.5)
@@ -221,7 +226,7 @@ def layers(series: Sequence[Series], frame: "DataFrame", path: Path) -> None:
             _annotate(ax, kept, norm)
         bar = figure.colorbar(image, ax=ax, pad=0.01, aspect=max(8, 3 * len(shown)))
         ticks = [tick for tick in LAYER_TICKS if low <= tick <= high]
-        bar.set_ticks(ticks, labels=[percent(round(1 - tick, 6)) for tick in ticks])
+        bar.set_ticks(ticks, labels=[short_percent(round(1 - tick, 6)) for tick in ticks])
         bar.minorticks_off()
         bar.outline.set_visible(False)
         bar.ax.set_ylim(low, high)

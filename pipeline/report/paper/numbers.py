@@ -24,7 +24,7 @@ FREE = {CIFAR: ("update_interval",), IMAGENET: ("update_interval", "tf")}
 
 
 @dataclass(frozen=True)
-class Row:
+class PrintedRow:
     """A row of a printed table, or a bar of a figure: a stage and the values of its method section."""
 
     id: str
@@ -65,7 +65,7 @@ class Row:
 class Record:
     """One number in print: of a row, for a model on a data set at a final sparsity. Accuracies lie in [0, 1]."""
 
-    row: Row
+    row: PrintedRow
     dataset: str
     model: str
     sparsity: float | None
@@ -99,7 +99,7 @@ class Layout:
         return [row for group in self.groups.values() for row in group]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[PrintedRow]:
         """All its rows, in the order of print."""
         return [rows(self.family)[name] for name in self.row_ids]
 
@@ -116,12 +116,12 @@ def family_of(dataset: str) -> str:
 
 
 @cache
-def rows(family: str) -> dict[str, Row]:
+def rows(family: str) -> dict[str, PrintedRow]:
     """Every row of a family by its id, the dense model's first."""
-    dense = Row("dense", family, "dense", {"method": "dense"}, rewind=None, quoted=False)
+    dense = PrintedRow("dense", family, "dense", {"method": "dense"}, rewind=None, quoted=False)
     printed = in_print() if family == CIFAR else in_print()[IMAGENET]
     return {"dense": dense} | {
-        name: Row(
+        name: PrintedRow(
             name,
             family,
             row.get("stage", "sparse"),
@@ -168,14 +168,14 @@ def _of_imagenet() -> Iterator[Record]:
 
 
 def _accuracy(
-    row: Row, dataset: str, model: str, sparsity: float | None, value: float | list[float]
+    row: PrintedRow, dataset: str, model: str, sparsity: float | None, value: float | list[float]
 ) -> Record:
     """From percent, as printed: [mean, std], or the mean alone."""
     mean, std = value if isinstance(value, list) else (value, None)
     return Record(row, dataset, model, sparsity, ACCURACY, mean / 100, None if std is None else std / 100)
 
 
-def printed(row: Row, group: Group, metric: str = ACCURACY) -> Record | None:
+def printed(row: PrintedRow, group: Group, metric: str = ACCURACY) -> Record | None:
     """What the paper has in a row for a group's data set, model and sparsity; None where nothing."""
     if row.family != family_of(group.dataset):
         return None

@@ -4,6 +4,7 @@ from pipeline.report.blocks import Fold, Pairs, Runs, Section, Text
 from pipeline.report.paper.protocol import protocol
 from pipeline.report.provenance import departures, facts, how_to_open, images, run_groups
 from pipeline.report.results import Results, once
+from pipeline.report.sections import say
 from pipeline.report.words import DATASET_NAMES, MODEL_NAMES
 from pipeline.training.cell import Cell
 from pipeline.workspace import tracking_uri
@@ -17,7 +18,7 @@ def is_study(results: Results) -> bool:
 
 def opening(results: Results, *, has_speed_up: bool) -> list[Text | Fold]:
     """What was trained, how to read the numbers, and which runs of the grid are not there."""
-    params, grid, runs = results.params, results.params.grid, results.runs
+    train, grid, runs = results.params.train, results.params.grid, results.runs
     models = ", ".join(MODEL_NAMES.get(model, model) for model in grid.models)
     what = (
         f"Pruning plasticity of {models}:"
@@ -26,17 +27,12 @@ def opening(results: Results, *, has_speed_up: bool) -> list[Text | Fold]:
     )
     seeds = f"seed{'s' if len(grid.seeds) > 1 else ''} {', '.join(map(str, grid.seeds))}"
     where = f"{once(runs['precision'].tolist())} on {once(runs['hardware'].tolist())}"
-    data = [f"{DATASET_NAMES.get(name, name)}: {images(results.on(name))}." for name in grid.datasets]
+    data = " ".join(f"{DATASET_NAMES.get(name, name)}: {images(results.on(name))}." for name in grid.datasets)
+    length = f"{train.total_epochs} epochs at batch size {train.batch_size}"
     faster = "; only [smaller networks](#smaller) are" if has_speed_up else ""
-    train = f"{params.train.total_epochs} epochs at batch size {params.train.batch_size}"
     return [
-        Text(f"{what} {train}, {seeds}, {where}. {' '.join(data)}", "lead"),
-        Text(
-            "Accuracies are in percent: mean ± sample standard deviation over n seeds; one seed has no spread. "
-            "Every number links to the runs behind it. Sparsity is simulated by masks on dense tensors: all FLOPs here "
-            f"are theoretical, and no run was faster for them{faster}.",
-            "note",
-        ),
+        Text(f"{what} {length}, {seeds}, {where}. {data}", "lead"),
+        Text(say("how_to_read", faster=faster), "note"),
         *_absent(results),
     ]
 
@@ -44,16 +40,13 @@ def opening(results: Results, *, has_speed_up: bool) -> list[Text | Fold]:
 def _absent(results: Results) -> list[Text | Fold]:
     """A warning where runs of the grid are missing or outdated, with their names."""
     there = len(results.runs) + len(results.others)
-    absent = len(results.missing) + len(results.outdated)
-    if not absent:
-        return []
-    count = f"**{there} of {there + absent} runs of the grid are in this report**"
-    warning = Text(f"{count}; the fields of the others are empty. `dvc repro` makes them.", "warning")
+    wanted = there + len(results.missing) + len(results.outdated)
     reasons = {
         "not run yet": results.missing,
         "left out: made with other parameters than params.yaml holds now": results.outdated,
     }
-    return [warning, *(_names(cells, why) for why, cells in reasons.items() if cells)]
+    folds = [_names(cells, why) for why, cells in reasons.items() if cells]
+    return [Text(say("absent", there=there, wanted=wanted), "warning"), *folds] if folds else []
 
 
 def _names(cells: list[Cell], why: str) -> Fold:
@@ -62,15 +55,10 @@ def _names(cells: list[Cell], why: str) -> Fold:
 
 def beside_the_paper(results: Results, ours: str = "last epoch") -> Text:
     """How to read the paper's numbers, and how the runs depart from its protocol."""
-    grid, phrases = results.params.grid, departures(results)
-    is_beside = any(protocol(name) is not None and len(results.on(name)) for name in grid.datasets)
-    text = (
-        f"Paper: arXiv:2106.10404v4, the best test epoch; ours: the {ours}. Differences are ours − paper, in "
-        "percentage points; *quoted* numbers are not the paper's own runs but those of other papers, with other pipelines."
-    )
-    if phrases:
+    text = say("beside_the_paper", ours=ours)
+    if phrases := departures(results):
         text += f" **Not comparable one to one:** {', '.join(phrases)}."
-    elif is_beside:
+    elif any(protocol(name) and len(results.on(name)) for name in results.params.grid.datasets):
         text += " The protocol is otherwise the paper's."
     return Text(text, "note")
 
@@ -83,9 +71,5 @@ def environment(results: Results) -> Section:
 def list_of_runs(results: Results) -> Section:
     """Every run, by the mean that it stands behind."""
     uri = tracking_uri()
-    text = (
-        f"A run is a DVC stage, a folder and a run of the MLflow experiment {results.params.tracking.experiment}. "
-        "`dvc repro -s STAGE@NAME` reproduces it, `runs/STAGE/NAME` holds its files, and MLflow its parameters and "
-        f"curves: `{how_to_open(uri)}`"
-    )
+    text = say("runs", experiment=results.params.tracking.experiment, how_to_open=how_to_open(uri))
     return Section("runs", "Runs", "Runs", [Text(text), Runs(run_groups(results, uri))])

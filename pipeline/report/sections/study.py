@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from granet.studies.plasticity import OUTCOMES
 from pipeline.report.blocks import Fold, Heading, Items, Picture, Section, Text
 from pipeline.report.figures.plasticity import caption, picture
 from pipeline.report.plasticity import Study, departures, studies
 from pipeline.report.results import Results
+from pipeline.report.sections import say
 from pipeline.report.tables.plasticity import findings, phases, points
 from pipeline.report.tables.smaller import Smaller
+from pipeline.report.words import counted
 
 MANY, FEW = 4, 2
 """More figures than MANY are folded; the tables of no more than FEW are open."""
@@ -34,49 +37,23 @@ def plasticity(results: Results, folder: Path) -> Section:
 
 def _definitions(results: Results) -> Iterator[Text]:
     """What was done, and what the words mean."""
-    params, grid = results.params, results.params.grid
-    text = "How well does a network recover from being pruned once, in the middle of its training?"
-    if "plasticity" in params.plasticity.outcomes:
-        epochs = params.plasticity.continued(params.train)
-        text += (
-            f" **Pruning plasticity** is the test accuracy after {epochs} more epoch{'s' if epochs > 1 else ''} at the "
-            "learning rate of the epoch of pruning, frozen, minus that just before pruning."
-        )
-    if "final" in params.plasticity.outcomes:
-        text += (
-            " **The final performance gap** is the test accuracy at the end of the remaining schedule, minus that of the "
-            "unpruned run at its end."
-        )
-    yield Text(text)
-    text = (
-        "A **pruning rate** is the share of the active weights, or filters, that goes at once: those of the smallest "
-        "magnitude. With **regeneration**, as many connections are grown as were pruned, where the gradient is largest, "
-        "so that the sparsity is as before; without, the network stays sparser."
-    )
-    if any(network.startswith("filter") for network in grid.pretrain):
-        text += " Filters that are added up by residual connections are coupled: they go together."
-    yield Text(text)
+    study, grid = results.params.plasticity, results.params.grid
+    num_epochs = study.continued(results.params.train)
+    outcomes = [f"study_{outcome}" for outcome in OUTCOMES if outcome in study.outcomes]
+    yield Text(say("study", *outcomes, epochs=counted(num_epochs, "more epoch")))
+    has_filters = any(network.startswith("filter") for network in grid.pretrain)
+    yield Text(say("study_rate", *(["study_filters"] if has_filters else [])))
     spread = ", mean ± standard deviation over the seeds" if len(grid.seeds) > 1 else ""
-    yield Text(
-        "The networks are [pre-trained](#three) under random masks, the same share of every layer. Accuracies are test "
-        "accuracies at a branch's last epoch: nothing was selected on the test set. Changes are in percentage "
-        f"points{spread}; they are not tested for significance. The paper prints no numbers for its figures, so none "
-        "stand here beside ours.",
-        "note",
-    )
+    yield Text(say("study_note", spread=spread), "note")
 
 
 def _of_study(results: Results, study: Study, is_open: bool) -> Iterator[Any]:
     """What stands below a picture."""
     if phrases := departures(results, study):
-        why = "**Not comparable one to one with the paper's figure:**"
-        yield Text(f"{why} {'; '.join(phrases)}.", "note")
+        yield Text(say("study_departs", phrases="; ".join(phrases)), "note")
     yield Heading("By learning rate and by regeneration", level=4)
     before = "the unpruned run" if study.outcome == "final" else "before pruning"
-    yield Text(
-        "Mean over all networks, rates and epochs of pruning, and how many branches recovered: ended no lower than "
-        f"{before}."
-    )
+    yield Text(say("study_means", before=before))
     yield Items(findings(study))
     summary = "Each network and rate: mean over the epochs of pruning, without and with regeneration"
     yield Fold(summary, [phases(study)], is_open)
@@ -85,19 +62,8 @@ def _of_study(results: Results, study: Study, is_open: bool) -> Iterator[Any]:
 
 def smaller_networks(exported: Smaller) -> Section:
     """Networks whose pruned filters are cut out."""
-    text = (
-        "Where whole filters are pruned, they can be cut out: the shrunk network has fewer channels, and the same "
-        "outputs. Here, and only here, a speed-up is real: latencies were measured, for the masked network and the "
-        f"shrunk one in turn, on {exported.hardware}."
-    )
-    note = "A packed file holds bit masks and the active weights, and loads without loss."
-    if exported.uncut:
-        names = "; ".join(exported.uncut)
-        note += f" Nothing can be cut where only single weights are pruned, so these have no second latency: {names}."
-    note += (
-        " Outputs in fp32, shrunk against masked and ONNX against shrunk, differ by at most "
-        f"{exported.max_difference}."
-    )
-    return Section(
-        "smaller", "Smaller networks", "Smaller networks", [Text(text), Text(note, "note"), exported.table]
-    )
+    uncut = ["uncut"] if exported.uncut else []
+    values = {"networks": "; ".join(exported.uncut), "difference": exported.max_difference}
+    note = say("packed", *uncut, "outputs", **values)
+    blocks = [Text(say("smaller", hardware=exported.hardware)), Text(note, "note"), exported.table]
+    return Section("smaller", "Smaller networks", "Smaller networks", blocks)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 
-from pipeline.report.blocks import Fold, Line, Number, Table, Text, Verdict, under
+from pipeline.report.blocks import Fold, Judgement, Line, Number, Table, Text, under
 from pipeline.report.noise import MIN_SEEDS
 from pipeline.report.paper.claims import Claim, Judged, Setting, Side, judge
 from pipeline.report.paper.numbers import columns, models
@@ -23,7 +23,7 @@ GAINS = {"for": "no gain", "against": "gain", "noise": "no gain", "few": "too fe
 class Overview:
     """All claims; ``untested`` are those without a run on both sides."""
 
-    claims: list[Verdict]
+    claims: list[Judgement]
     untested: list[Claim]
     summary: str
     elsewhere: list[str]
@@ -74,7 +74,7 @@ def _elsewhere(results: Results) -> list[str]:
     return phrases
 
 
-def _verdict(judged: Judged) -> Verdict:
+def _verdict(judged: Judged) -> Judgement:
     """One claim as a reader sees it: a sentence or two for the paper's settings, and for others; then all settings."""
     claim, findings = judged.claim, []
     if judged.in_paper:
@@ -87,7 +87,7 @@ def _verdict(judged: Judged) -> Verdict:
     elsewhere = f"other setting: {VERDICTS[judged.verdict_elsewhere]}" if judged.elsewhere else ""
     num_settings = len(judged.in_paper) + len(judged.elsewhere)
     table = _table(claim, judged.in_paper, judged.elsewhere)
-    return Verdict(
+    return Judgement(
         id=claim.id,
         text=claim.text,
         where=claim.where,

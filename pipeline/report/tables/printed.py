@@ -15,7 +15,7 @@ from pipeline.report.paper.numbers import (
     INFERENCE,
     TRAINING,
     Layout,
-    Row,
+    PrintedRow,
     family_of,
     models,
     printed,
@@ -33,7 +33,7 @@ OF_DENSE = {TRAINING: "training_dense", INFERENCE: "inference_dense"}
 """What a ratio refers to."""
 
 
-def row_label(params: Params, row: Row) -> str:
+def row_label(params: Params, row: PrintedRow) -> str:
     """A row's name: that of its section where the grid has one of the very same values."""
     if row.rewind:
         return REWIND_NAMES[row.rewind]
@@ -138,7 +138,7 @@ class ModelRows:
         heads = ["si", "sf", *(METRIC_NAMES[metric] for metric in self.layout.metrics)]
         return Table([(head, 1) for head in heads], [], lines, kind="printed")
 
-    def _line(self, row: Row, places: list[tuple[str, float]]) -> Line | None:
+    def _line(self, row: PrintedRow, places: list[tuple[str, float]]) -> Line | None:
         """A printed row; None where neither the grid nor the paper has it for this model."""
         section = row.find(self.results.params)
         groups = [row.group(section, dataset, self.model, sparsity) for dataset, sparsity in places]
@@ -148,12 +148,12 @@ class ModelRows:
         shown = line(self.results, section, numbers) if section else Line("", "", numbers)
         return replace(shown, label=row_label(self.results.params, row))
 
-    def _in_print(self, row: Row) -> bool:
+    def _in_print(self, row: PrintedRow) -> bool:
         """Whether the paper has a number of the row in any place, for this model."""
         groups = (row.group(None, dataset, self.model, sparsity) for dataset, sparsity in self.places)
         return self.in_paper and any(printed(row, group) for group in groups)
 
-    def _number(self, row: Row, group: Group, metric: str) -> Number:
+    def _number(self, row: PrintedRow, group: Group, metric: str) -> Number:
         """Ours with the paper's below it: an accuracy, or FLOPs as a ratio to the dense network's."""
         record = printed(row, group, metric)
         if metric == ACCURACY:
@@ -176,7 +176,7 @@ class ModelRows:
         label = f"{self.name.removesuffix(' (CIFAR)')} (Dense)"
         return replace(line(self.results, None, numbers), label=label)
 
-    def _dense_flops(self, row: Row, group: Group, metric: str) -> Number:
+    def _dense_flops(self, row: PrintedRow, group: Group, metric: str) -> Number:
         """The FLOPs that a ratio refers to; every run of the model knows them."""
         runs, record = self.results.of(group.dataset, self.model), printed(row, group, OF_DENSE[metric])
         below = () if record is None else (f"{record.mean:.1e}",)

@@ -20,7 +20,7 @@ from granet.training.run import prepare_run
 from tests.helpers.image_folder import write_photographs
 from tests.helpers.needs import needs_ffcv
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FIT = ROOT / "tests/helpers/parallel_fit.py"
 
 
@@ -186,18 +186,6 @@ def test_processes_that_find_different_checkpoints_are_refused(digits, tmp_path)
     done = fit(digits, tmp_path, "epochs=2", "elsewhere=true", processes=2, check=False)
     assert done.returncode != 0
     assert "last.pt: the processes of this run read different states there" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"num_processes": 5, "batch_size": 4}, "train.num_processes=5 must be 1 to train.batch_size"),
-        ({"sync_bn": True, "micro_batch": 2}, "train.sync_bn=True must be false where train.micro_batch"),
-    ],
-)
-def test_what_several_processes_cannot_do(values, message):
-    with pytest.raises(UserError, match=re.escape(message)):
-        TrainConfig(**values)
 
 
 def test_alone_there_is_nobody_to_ask():

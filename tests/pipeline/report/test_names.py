@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.params.files import compose
-from pipeline.report.names import by_family, colors, family, labels, stage_of, texts, title
+from pipeline.params.files import compose, section_texts
+from pipeline.report.names import by_family, colors, family, labels, stage_of, title
 from tests.helpers.runs import params_of
 
 
@@ -97,14 +97,14 @@ def test_methods_stand_in_the_order_of_table_2():
 def test_known_sections_keep_their_colour_whatever_else_is_there():
     params = with_sections(mine={"method": "gmp"}, yours={"method": "gmp"})
     palette = colors(params)
-    assert palette["granet"] == texts()["granet"]["color"]
+    assert palette["granet"] == section_texts()["granet"]["color"]
     assert len(set(palette.values())) == len(palette)
 
 
 def test_every_section_of_the_recipes_is_in_sections_yaml_and_has_a_colour_of_its_own():
     sections = {*params_of().methods, *compose(["recipe=imagenet"]).methods}
-    assert sections == set(texts())
-    assert len({text["color"] for text in texts().values()}) == len(sections)
+    assert sections == set(section_texts())
+    assert len({text["color"] for text in section_texts().values()}) == len(sections)
 
 
 @pytest.mark.parametrize("interval", ["0.5ep", "0.001ep", "1it", "auto"])

@@ -1,4 +1,5 @@
-import copy
+"""granet.training.loop: runs repeat and resume bit for bit, and every row says what it must."""
+
 import csv
 import math
 from pathlib import Path
@@ -7,42 +8,13 @@ import pytest
 import torch
 
 from granet import METHODS, UserError
-from granet.data import open_data
 from granet.flops import training_flops
 from granet.methods import fixed
-from granet.models import build
-from granet.training.config import TrainConfig
+from granet.training.evaluate import evaluate
 from granet.training.history import TIME_COLUMNS
 from granet.training.loop import fit
-from granet.training.run import Run, pick_device, pick_precision, prepare_run
-
-CPU = torch.device("cpu")
-GRANET = {"sf": 0.9, "update_interval": 2}
-
-
-def make_run(folder: Path, *, loader="resident", num_workers=0, method=None, seed=0, **config) -> Run:
-    settings = {"epochs": 3, "batch_size": 64, "precision": "fp32"} | config
-    data = open_data(
-        folder,
-        loader=loader,
-        batch_size=settings["batch_size"],
-        seed=seed,
-        num_workers=num_workers,
-        device=CPU,
-    )
-    torch.manual_seed(seed)
-    model = build("resnet20", num_classes=data.num_classes, width=4)
-    method = method or METHODS["granet"](**GRANET)
-    return prepare_run(
-        "test",
-        model,
-        method,
-        data,
-        TrainConfig(**settings),
-        seed=seed,
-        device=CPU,
-        rewind_to=copy.deepcopy(model.state_dict()),
-    )
+from granet.training.run import Run
+from tests.helpers.training import GRANET, make_run
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -142,12 +114,36 @@ def test_a_method_with_rounds_restarts_the_schedule_and_the_weights(digits, tmp_
         run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt", on_epoch=on_epoch
     )
     assert [round(row["lr"], 4) for row in history] == [0.1, 0.001, 0.1, 0.001]
-    assert sparsities == [0.684, 0.9, 0.9, 0.9]  # 1 - 0.1^(1/2); the update closes the round's last epoch
+    assert sparsities == [
+        0.684,
+        0.684,
+        0.9,
+        0.9,
+    ]  # 1 - 0.1^(1/2); the update comes after the round's last row
     for name, value in weights[2].items():  # the second round's start
         mask = run.sparsifier.masks.get(name)
         assert torch.equal(value, initial[name] if mask is None else initial[name] * mask), name
     # the dense training that was pruned is paid for too
     assert history[0]["train_flops"] > run.dense_train_flops == run.flops_before
+
+
+@pytest.mark.parametrize("rewind", ["weights", "lr"])
+def test_a_rounds_last_row_is_of_the_network_that_the_round_has_trained(digits, tmp_path, rewind):
+    """Rounds of 2 epochs are 8 steps. One round alone trains the same network, and its weights stay to be looked at."""
+    values = {"sf": 0.9, "prune_fraction": 0.7, "rewind": rewind}
+    run = make_run(digits, method=METHODS["imp"](**values), epochs=2)
+    first_masks = {name: mask.clone() for name, mask in run.sparsifier.masks.items()}
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    alone = make_run(digits, method=fixed(first_masks), epochs=2)
+    fit(alone, history_csv=tmp_path / "alone.csv", checkpoint_path=tmp_path / "alone.pt")
+    for split, loader in alone.data.evaluated.items():
+        batches = ((alone.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0))
+        trained = evaluate(alone.model, batches, alone.forward, alone.device)
+        assert (history[1][f"{split}_loss"], history[1][f"{split}_accuracy"]) == trained
+    assert history[1]["sparsity"] == alone.sparsifier.sparsity == pytest.approx(0.684, abs=1e-3)
+    assert history[1]["inference_flops"] == alone.inference_flops > history[2]["inference_flops"]
+    assert (history[1]["step"], history[2]["step"]) == (8, 12)
+    assert run.first_final_epoch == 3  # what the second round trains has the final sparsity
 
 
 def test_history_has_a_row_per_epoch_with_all_that_is_reported(straight):
@@ -208,56 +204,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_one_line(digits, tmp_path)
 
 
 def test_a_fixed_mask_is_kept_through_training(digits, tmp_path):
-    found = make_run(digits).sparsifier.masks
-    run = make_run(digits, method=fixed(found), epochs=1)
+    masks = make_run(digits).sparsifier.masks
+    run = make_run(digits, method=fixed(masks), epochs=1)
     fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
-    assert all(torch.equal(mask, found[name]) for name, mask in run.sparsifier.masks.items())
+    assert all(torch.equal(mask, masks[name]) for name, mask in run.sparsifier.masks.items())
 
 
 def test_bf16_learns_too(digits, tmp_path):
     run = make_run(digits, precision="bf16", epochs=6)
     history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
     assert history[-1]["train_loss"] < history[0]["train_loss"] < math.inf
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"epochs": 0}, r"train\.epochs=0 must be at least 1"),
-        ({"extend": 0.5}, r"train\.extend=0\.5 must be at least 1"),
-        ({"batch_size": 0}, r"train\.batch_size=0"),
-        ({"lr": -1.0}, r"train\.lr=-1\.0"),
-        ({"lr_drops": [0.5, 80]}, r"train\.lr_drops=\[0\.5, 80\] must be fractions"),
-        ({"momentum": 0.0}, r"train\.nesterov=True must be false"),
-        ({"precision": "fp16"}, r"train\.precision='fp16'"),
-    ],
-)
-def test_bad_settings_are_refused_by_name(values, message):
-    with pytest.raises(UserError, match=message):
-        TrainConfig(**values)
-
-
-def test_devices_and_precisions_that_are_not_there():
-    assert pick_device("cpu") == CPU
-    assert pick_precision("fp32", CPU) == "fp32"
-    assert pick_precision("auto", CPU) in ("fp32", "bf16")
-    with pytest.raises(UserError, match=r"train\.device='tpu'"):
-        pick_device("tpu")
-
-
-def test_the_learning_rate_warms_up_linearly(digits, tmp_path):
-    """200 images in batches of 64 are 4 steps an epoch; two epochs of warm-up to 0.1, no drop before the third ends."""
-    run = make_run(digits, warmup_epochs=2.0, lr_drops=[])
-    assert [round(run.lr(step), 6) for step in (0, 3, 7, 8, 11)] == [0.0125, 0.05, 0.1, 0.1, 0.1]
-    with pytest.raises(UserError, match=r"train\.warmup_epochs=4\.0 must be between 0 and train\.epochs"):
-        make_run(digits, warmup_epochs=4.0)
-
-
-def test_weight_decay_may_leave_batchnorm_out(digits):
-    run = make_run(digits, decay_norm=False)
-    weights, norms = run.optimizer.param_groups
-    assert (weights["weight_decay"], norms["weight_decay"]) == (5e-4, 0.0)
-    names = {id(value): name for name, value in run.model.named_parameters()}
-    assert {names[id(p)].split(".")[-2].strip("0123456789") for p in norms["params"]} <= {"bn", ""}
-    assert len(norms["params"]) + len(weights["params"]) == len(names)
-    assert len(norms["params"]) == 2 * sum(isinstance(m, torch.nn.BatchNorm2d) for m in run.model.modules())

@@ -1,0 +1,125 @@
+"""What is counted, checked and shown of one epoch of training, beside the training itself."""
+
+import math
+import time
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from granet.common import distributed
+from granet.common.progress import TrainingProgress
+from granet.data import epoch_generator
+from granet.flops import step_flops
+from granet.masks import apply_
+from granet.training.evaluate import Meter, evaluate
+from granet.training.history import Row
+from granet.training.run import Run
+from granet.types import DivergedError
+
+
+class Bookkeeping:
+    """Hands out the batches of an epoch (counted from 0), and makes the epoch's row of the history of what it is told.
+
+    It sets the learning rate of every step, counts loss, accuracy and FLOPs, moves the progress bar, evaluates, and
+    sees to it that all processes have the same masks. Raises DivergedError where a loss is NaN or infinite.
+    """
+
+    def __init__(self, run: Run, epoch: int, progress: TrainingProgress) -> None:
+        self._run, self._epoch, self._progress = run, epoch, progress
+        self._world = distributed.world()
+        self._meter = Meter(run.device)
+        self._step = run.sparsifier.step
+        self._forward_flops = run.inference_flops
+        self._train_flops = 0
+        self._row: Row | None = None
+        self._started = time.perf_counter()
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """(images_BCHW, augmented; labels_B; size of the whole batch, of which the process has its share)."""
+        run, train = self._run, self._run.data.train
+        generator = epoch_generator(run.seed, self._epoch, run.device)
+        for number, (images, labels) in enumerate(train.epoch(self._epoch, self._world)):
+            num_images = min(train.batch_size, train.num_images - number * train.batch_size)
+            for group in run.optimizer.param_groups:
+                group["lr"] = run.lr(self._step)
+            yield run.data.augment.train(images, generator, num_images, self._world), labels, num_images
+
+    def before_update(self, loss: Tensor, logits_BC: Tensor, labels_B: Tensor, num_images: int) -> None:
+        """Count an optimizer step. Where a round ends, the row is made here: the update leaves another network."""
+        self._step += 1
+        if self._world.weight(num_images):
+            self._meter.add(loss, logits_BC, labels_B)
+        dense_gradient = self._run.sparsifier.reads_gradient_at(self._step)
+        dense_flops = self._run.dense.total
+        self._train_flops += num_images * step_flops(
+            self._forward_flops, dense_flops, dense_gradient=dense_gradient
+        )
+        if self._run.ends_round_at(self._step):
+            self._mask_weights()
+            self._row = self._closed()
+
+    def after_update(self) -> None:
+        """Follow the masks where they have changed, and show how far the run is."""
+        sparsifier = self._run.sparsifier
+        if sparsifier.updates_at(self._step):
+            distributed.check_masks(sparsifier.masks)
+            self._forward_flops = self._run.inference_flops
+        if self._progress.due():
+            rate = self._world.size * self._meter.num_images / (time.perf_counter() - self._started)
+            loss, accuracy = self._finite(self._meter.read(), "training")
+            self._progress.show(self._step, loss, accuracy, sparsifier.sparsity, rate)
+
+    def row(self) -> Row:
+        """The epoch's row: FLOPs and time are of this epoch alone. To be called once, after the last step."""
+        return self._row or self._closed()
+
+    def _closed(self) -> Row:
+        run = self._run
+        loss, accuracy = self._finite(self._meter.total(), "training")
+        distributed.share_buffers(run.model)
+        row: Row = {
+            "epoch": self._epoch + 1,
+            "step": self._step,
+            "lr": run.lr(self._step - 1),
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "train_flops": self._train_flops,
+            "images_per_s": run.data.train.num_images / (time.perf_counter() - self._started),
+        }
+        if run.is_evaluated_after(self._epoch + 1):
+            row |= self._evaluated()
+        return row | {
+            "sparsity": run.sparsifier.sparsity,
+            "inference_flops": run.inference_flops,
+            "time_s": time.perf_counter() - self._started,
+        }
+
+    def _evaluated(self) -> Row:
+        """Loss and accuracy of every split that is held out or tested."""
+        run, row = self._run, {}
+        for split, loader in run.data.evaluated.items():
+            batches = (
+                (run.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0, self._world)
+            )
+            loss, accuracy = self._finite(evaluate(run.model, batches, run.forward, run.device), split)
+            row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+        return row
+
+    def _mask_weights(self) -> None:
+        """Before an update gradients are dense, so that the optimizer has moved masked weights too.
+
+        It does not matter to the update, which ranks active weights, and zeroes all others.
+        """
+        weights = {name: value.detach() for name, value in self._run.model.named_parameters()}
+        masks = {name: mask for name, mask in self._run.sparsifier.masks.items() if name in weights}
+        apply_({name: weights[name] for name in masks}, masks)
+
+    def _finite(self, result: tuple[float, float], split: str) -> tuple[float, float]:
+        """Mean loss and accuracy as they are, or DivergedError where the loss is NaN or infinite."""
+        if not math.isfinite(result[0]):
+            run = self._run
+            raise DivergedError(
+                f"{run.title}: the {split} loss is {result[0]} in epoch {self._epoch + 1} (step {self._step}, "
+                f"train.lr={run.config.lr}, precision {run.precision}); lower train.lr or set train.precision=fp32"
+            )
+        return result

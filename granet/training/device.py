@@ -1,0 +1,42 @@
+"""Where a run computes, and how exactly: device, precision, compiler."""
+
+import os
+import shutil
+
+import torch
+
+from granet.common import distributed
+from granet.types import UserError
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device for ``auto | cpu | cuda | ...`` (train.device). Raises UserError where it is not there."""
+    if name in ("auto", "cuda") and distributed.num_started() > 1 and torch.cuda.is_available():
+        name = f"cuda:{torch.cuda.current_device()}"
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).item()
+        return torch.device(name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"train.device={name!r} cannot be used here; try auto or cpu") from error
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """``fp32`` or ``bf16`` for train.precision; ``auto`` is bf16 where the device computes in it natively."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "fp32"
+
+
+def check_compiler() -> None:
+    """Raise UserError where torch.compile finds no C++ compiler for what it generates."""
+    names = [os.environ.get("CXX", "g++"), "c++", "clang++"]
+    if not any(map(shutil.which, names)):
+        raise UserError(
+            f"train.compile=true needs a C++ compiler, and none of {', '.join(names)} is there; "
+            "install g++, or write compile: false"
+        )

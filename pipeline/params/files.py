@@ -33,6 +33,7 @@ def read_yaml(path: Path) -> Any:
     except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
+
 def parse_yaml(text: str) -> Any:
     """A YAML text as plain data: 1e-3 is a number, and a key that comes twice is an error."""
     return OmegaConf.to_container(OmegaConf.create(text))

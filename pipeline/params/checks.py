@@ -74,11 +74,13 @@ def _check_method(params: Params, stage: str, section: str, sparsity: float, ste
     )
     right = params.stage_of(section)
     if stage in ("sparse", "after") and stage != right:
-        raise UserError(f"method={section!r} belongs to the stage {right}, and not to {stage}")
+        raise UserError(
+            f"method={section!r} belongs to the {right} stage; run: python -m pipeline.train {right} ..."
+        )
     if stage == right:
         _check_times(params, section, sparsity, steps)
     elif right == "after":
-        raise UserError(f"method={section!r} belongs to the stage after; {stage} starts from a run of sparse")
+        raise UserError(f"method={section!r} belongs to the after stage; {stage} starts from a run of sparse")
 
 
 def _check_times(params: Params, section: str, sparsity: float, steps: int) -> None:

@@ -130,14 +130,14 @@ def test_a_network_of_the_study_is_refused_on_parameters_that_do_not_ask_for_the
         ({"stage": "sparse", "method": "magic", "sparsity": 0.9}, "method='magic' is unknown"),
         ({"stage": "sparse", "method": "dense", "sparsity": 0.9}, "method='dense' is unknown"),
         ({"stage": "sparse", "method": "granet", "sparsity": 1.0}, r"sparsity=1\.0 must be in \(0, 1\)"),
-        ({"stage": "sparse", "method": "sis", "sparsity": 0.9}, "method='sis' belongs to the stage after"),
+        ({"stage": "sparse", "method": "sis", "sparsity": 0.9}, "method='sis' belongs to the after stage"),
         (
             {"stage": "after", "method": "granet", "sparsity": 0.9},
-            "method='granet' belongs to the stage sparse",
+            "method='granet' belongs to the sparse stage",
         ),
         (
             {"stage": "reinit", "method": "sis", "sparsity": 0.9},
-            "method='sis' belongs to the stage after; reinit",
+            "method='sis' belongs to the after stage; reinit",
         ),
         (
             {"stage": "retrain", "method": "granet", "sparsity": 0.9, "rewind": "ltr"},

@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 from granet.clock import Clock
+from granet.common.keys import keys_of
 from granet.data import DATASETS
 from granet.models import MODELS
 from granet.studies.plasticity import parse_network
@@ -51,8 +52,8 @@ def check_run(
     """
     choose("dataset", dataset, DATASETS)
     choose("model", model, MODELS)
-    if seed < 0:
-        raise UserError(f"seed={seed} must be 0 or more")
+    for name, value, entries in (("seed", seed, "seeds"), ("sparsity", sparsity, "sparsities")):
+        keys_of(GridConfig)[entries].check(name, value)
     if rewind is not None:
         choose("rewind", rewind, REWINDS)
     steps = steps_per_epoch(params, dataset)
@@ -71,15 +72,15 @@ def _check_method(params: Params, stage: str, section: str, sparsity: float, ste
     choose(
         "method", section, [name for name, values in params.methods.items() if values["method"] != "dense"]
     )
-    if not 0 < sparsity < 1:
-        raise UserError(f"sparsity={sparsity} must lie in (0, 1): 0.9 for 90 %; 0 is the dense stage")
     right = params.stage_of(section)
     if stage in ("sparse", "after") and stage != right:
-        raise UserError(f"method={section!r} belongs to the stage {right}, and not to {stage}")
+        raise UserError(
+            f"method={section!r} belongs to the {right} stage; run: python -m pipeline.train {right} ..."
+        )
     if stage == right:
         _check_times(params, section, sparsity, steps)
     elif right == "after":
-        raise UserError(f"method={section!r} belongs to the stage after; {stage} starts from a run of sparse")
+        raise UserError(f"method={section!r} belongs to the after stage; {stage} starts from a run of sparse")
 
 
 def _check_times(params: Params, section: str, sparsity: float, steps: int) -> None:

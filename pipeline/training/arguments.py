@@ -1,5 +1,6 @@
 """The command line of a stage that runs one cell of the grid."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from granet.common.keys import keys_of
 from granet.data.config import DataConfig
 from granet.types import UserError
 from pipeline import cli
+from pipeline.params.checks import check_run
 from pipeline.params.files import load
 from pipeline.params.schema import Params
 from pipeline.training.cell import SCRATCH, Cell, cell_of
@@ -14,7 +16,10 @@ from pipeline.training.stages import STAGES
 
 
 def run_of(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
-    """The cell that a command line asks for, the parameters with its overrides, and where the results go."""
+    """The cell that a command line asks for, the parameters with its overrides, and where the results go.
+
+    Raises UserError where the run cannot be, and only for what it reads: other runs of the grid may have faults.
+    """
     values, overrides = cli.parse(
         arguments, (*STAGES[stage].keys, "out"), f"the {stage} stage", overrides=True
     )
@@ -26,5 +31,6 @@ def run_of(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
             )
     params = load(overrides)
     cell = cell_of(stage, values, params)
+    check_run(params, **dataclasses.asdict(cell))
     folder = SCRATCH / stage / cell.name if overrides else cell.folder
     return cell, params, Path(values.get("out", folder))

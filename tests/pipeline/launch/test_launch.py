@@ -59,12 +59,8 @@ def test_a_second_launch_has_nothing_to_do(project):
 
 def test_a_comment_in_the_code_runs_nothing_but_its_digests(project):
     file = project.folder / "granet/update.py"
-    before = file.read_text()
-    try:
-        file.write_text(f"# what drops and what grows\n{before}")
-        done = project.python("pipeline.launch")
-    finally:
-        file.write_text(before)
+    file.write_text(f"# what drops and what grows\n{file.read_text()}")
+    done = project.python("pipeline.launch")
     assert done.stdout == "code: brought up to date\nnothing to do: all stages are up to date\n"
 
 

@@ -126,18 +126,18 @@ def test_a_network_of_the_study_is_refused_on_parameters_that_do_not_ask_for_the
     [
         ({"stage": "dense", "dataset": "mnist"}, "dataset='mnist' is unknown"),
         ({"stage": "dense", "model": "resnet21"}, r"model='resnet21' is unknown; did you mean resnet20\?"),
-        ({"stage": "dense", "seed": -1}, "seed=-1 must be 0 or more"),
+        ({"stage": "dense", "seed": -1}, "seed=-1 must be at least 0: a run per seed"),
         ({"stage": "sparse", "method": "magic", "sparsity": 0.9}, "method='magic' is unknown"),
         ({"stage": "sparse", "method": "dense", "sparsity": 0.9}, "method='dense' is unknown"),
-        ({"stage": "sparse", "method": "granet", "sparsity": 1.0}, r"sparsity=1\.0 must lie in \(0, 1\)"),
-        ({"stage": "sparse", "method": "sis", "sparsity": 0.9}, "method='sis' belongs to the stage after"),
+        ({"stage": "sparse", "method": "granet", "sparsity": 1.0}, r"sparsity=1\.0 must be in \(0, 1\)"),
+        ({"stage": "sparse", "method": "sis", "sparsity": 0.9}, "method='sis' belongs to the after stage"),
         (
             {"stage": "after", "method": "granet", "sparsity": 0.9},
-            "method='granet' belongs to the stage sparse",
+            "method='granet' belongs to the sparse stage",
         ),
         (
             {"stage": "reinit", "method": "sis", "sparsity": 0.9},
-            "method='sis' belongs to the stage after; reinit",
+            "method='sis' belongs to the after stage; reinit",
         ),
         (
             {"stage": "retrain", "method": "granet", "sparsity": 0.9, "rewind": "ltr"},

@@ -146,7 +146,7 @@ def test_after_training_starts_from_the_dense_run_and_counts_its_cost(project):
         ("sparse", ["sparsity=dense"], "sparsity='dense' is not valid"),
         ("sparse", ["sparsity=1.5"], "1.5"),
         ("sparse", ["train.epoch=3"], "train.epoch is an unknown key; did you mean epochs?"),
-        ("sparse", ["granet.si=0.99"], "si=0.99"),
+        ("sparse", ["method=granet", "granet.si=0.99"], "si=0.99"),
         ("sparse", ["model=resnet21"], "resnet21"),
         ("sparse", ["dataset=cifar10"], "data/prepared/cifar10/index.json is missing"),
         ("sparse", ["data.loader=dali"], "data.loader='dali' must be ffcv, resident or auto"),

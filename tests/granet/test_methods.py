@@ -366,7 +366,9 @@ def test_impossible_values_are_refused_by_name(name, values, message):
 
 
 def test_a_share_of_the_run_may_be_written_as_an_int():
-    assert METHODS["rigl"](sf=0.9, regenerate_until=1) == METHODS["rigl"](sf=0.9, regenerate_until=1.0)
+    whole = METHODS["rigl"](sf=0.9, regenerate_until=1)
+    assert whole.regenerate == METHODS["rigl"](sf=0.9, regenerate_until=1.0).regenerate
+    assert Clock(whole, 5000).updates_at(5000)
 
 
 def test_every_parameter_of_every_method_says_what_it_means_and_refuses_what_is_out_of_range():

@@ -236,11 +236,12 @@ def test_a_state_of_before_skips_were_counted_is_read():
 def test_deep_rs_noise_takes_the_learning_rate_of_each_weights_group():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
-    groups = [{"params": [model[0].weight]}, {"params": [model[1].weight], "lr": 0.0}]
+    groups = [{"params": list(model[0].parameters())}, {"params": list(model[1].parameters()), "lr": 0.0}]
     opt = torch.optim.SGD(groups, lr=0.1)
     method = METHODS["deep_r"](sf=0.5, update_interval=1000, l1=0.0, noise=1.0)
     sparsifier = Sparsifier(model, opt, method, seed=0, total_steps=2000)
-    before = [layer.weight.detach().clone() for layer in model]
+    slow, still = model.get_parameter("0.weight"), model.get_parameter("1.weight")
+    before = [weight.detach().clone() for weight in (slow, still)]
     sparsifier.after_step()
-    assert not torch.equal(model[0].weight, before[0])
-    assert torch.equal(model[1].weight, before[1])
+    assert not torch.equal(slow, before[0])
+    assert torch.equal(still, before[1])

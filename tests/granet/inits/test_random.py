@@ -36,8 +36,8 @@ def test_random_masks_meet_the_overall_sparsity_exactly():
 def test_the_highest_scores_of_all_tensors_together_stay():
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[6.0, -5.0], [0.1, 0.2]]))
-        model[1].weight.copy_(torch.tensor([[0.3, -4.0]]))
+        model.get_parameter("0.weight").copy_(torch.tensor([[6.0, -5.0], [0.1, 0.2]]))
+        model.get_parameter("1.weight").copy_(torch.tensor([[0.3, -4.0]]))
     masks = highest(trained_magnitude, 0.5)(context(model))
     assert masks["0.weight"].tolist() == [[True, True], [False, False]]
     assert masks["1.weight"].tolist() == [[False, True]]

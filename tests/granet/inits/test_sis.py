@@ -81,7 +81,7 @@ def test_what_it_observes_is_what_the_network_computes(name, monkeypatch):
     model = build(name, num_classes=10)
     seen = {}
     monkeypatch.setattr(
-        "granet.inclusion.entry", lambda problem, largest: seen.setdefault(len(seen), problem).weight_OI.abs()
+        "granet.inits.sis.entry", lambda problem, largest: seen.setdefault(len(seen), problem).weight_OI.abs()
     )
     weights = maskable_weights(model)
     before = copy.deepcopy(model.state_dict())

@@ -23,7 +23,9 @@ def start(tmp_path: Path):
 
     def make(stage: str, seed: int = 5, **keys):
         source = RunFolder(tmp_path)
-        return STAGES[stage].start(Start(seed, build, lambda: METHODS["imp"](sf=0.5), source, **keys))
+        begin = STAGES[stage].start
+        assert begin is not None
+        return begin(Start(seed, build, lambda: METHODS["imp"](sf=0.5), source, **keys))
 
     return make
 

@@ -25,11 +25,16 @@ def additions() -> dict[str, str]:
 
 def test_the_page_adds_a_method_with_a_row_a_section_and_a_criterion(tmp_path):
     added = additions()
-    assert set(added) == {"granet/criteria.py", "granet/methods.py", "pipeline/conf/config.yaml"}
+    assert set(added) == {
+        "granet/criteria.py",
+        "granet/methods/rigl_taylor.py",
+        "granet/methods/__init__.py",
+        "pipeline/conf/config.yaml",
+    }
     project = Project(tmp_path)
     for file, code in added.items():
         path = project.folder / file
-        path.write_text(f"{path.read_text()}\n{code}")
+        path.write_text(f"{path.read_text()}\n{code}" if path.exists() else code)
     (commands,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
     compose, repro = commands.strip().splitlines()
     project.run("bash", "-c", " ".join([compose, *SIZES]))
@@ -40,5 +45,9 @@ def test_the_page_adds_a_method_with_a_row_a_section_and_a_criterion(tmp_path):
     assert summary["sparsity"] == pytest.approx(0.98, abs=1e-4)
     assert summary["config"]["hyperparameters"]["drop_fraction"] == 0.3
     assert "rigl_taylor" in (project.folder / "reports/report.html").read_text()
+    new = project.run(
+        "git", "ls-files", "--others", "--exclude-standard", "granet", "pipeline"
+    ).stdout.split()
     touched = project.run("git", "diff", "--name-only").stdout.split()
-    assert set(touched) == {*added, "params.yaml"}
+    assert new == ["granet/methods/rigl_taylor.py"]
+    assert {*new, *touched} == {*added, "params.yaml"}

@@ -20,20 +20,20 @@ VALUES = torch.tensor([[3.0, -2.0, 1.0, -0.5]])
 MASK = torch.tensor([[True, True, False, False]])
 
 
-def layer(reparam):
+def layer(parametrization):
     model = nn.Linear(4, 1, bias=False)
     with torch.no_grad():
         model.weight.copy_(VALUES)
     parameter = model.weight
-    module = attach(model, {"weight": parameter}, {"weight": MASK.clone()}, reparam)["weight"]
+    module = attach(model, {"weight": parameter}, {"weight": MASK.clone()}, parametrization)["weight"]
     return model, parameter, module
 
 
 @pytest.mark.parametrize(
-    ("reparam", "gradient"), [(Masked, [[1.0, 1.0, 0.0, 0.0]]), (Feedback, [[1.0, 1.0, 1.0, 1.0]])]
+    ("parametrization", "gradient"), [(Masked, [[1.0, 1.0, 0.0, 0.0]]), (Feedback, [[1.0, 1.0, 1.0, 1.0]])]
 )
-def test_the_forward_sees_the_mask_and_feedback_sees_all_of_the_gradient(reparam, gradient):
-    model, parameter, _ = layer(reparam)
+def test_the_forward_sees_the_mask_and_feedback_sees_all_of_the_gradient(parametrization, gradient):
+    model, parameter, _ = layer(parametrization)
     assert model.weight.tolist() == [[3.0, -2.0, 0.0, 0.0]]
     model(torch.ones(1, 4)).sum().backward()
     assert parameter.grad.tolist() == gradient
@@ -51,9 +51,9 @@ def test_the_soft_threshold_is_the_largest_masked_magnitude_and_is_learned():
     assert float(module.raw.grad) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("reparam", [Masked, Feedback, SoftThreshold])
-def test_baking_leaves_an_ordinary_model_with_the_weights_of_the_forward(reparam):
-    model, parameter, module = layer(reparam)
+@pytest.mark.parametrize("parametrization", [Masked, Feedback, SoftThreshold])
+def test_baking_leaves_an_ordinary_model_with_the_weights_of_the_forward(parametrization):
+    model, parameter, module = layer(parametrization)
     module.refresh(parameter.detach())
     seen = model.weight.clone()
     bake(model, ["weight"])

@@ -117,7 +117,7 @@ def opened(cell: Cell, params: Params, start: StartStage) -> Iterator[Work]:
             num_workers=params.data.num_workers,
             device=device,
         )
-        method = partial(_method, cell, params, len(data.train))
+        method = partial(method_of, cell, params, len(data.train))
         keep = params.plasticity.epochs if cell.stage == "pretrain" else ()
         setup = start(
             Start(
@@ -159,7 +159,7 @@ def _code(cell: Cell, params: Params) -> tuple[str, str | None]:
     return cell.code, None if cell.code in code.OTHERS else params.methods[cell.code]["method"]
 
 
-def _method(cell: Cell, params: Params, steps_per_epoch: int) -> Method:
+def method_of(cell: Cell, params: Params, steps_per_epoch: int) -> Method:
     """The method of the cell's section. Raises UserError where it belongs to another stage."""
     assert cell.method is not None and cell.sparsity is not None
     values = params.methods[cell.method]

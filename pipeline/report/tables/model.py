@@ -19,6 +19,9 @@ from pipeline.training.cell import Group
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+LONGEST = 48
+"""Letters of a name that a picture has room for; in place of a longer one stands the section's, which is unique, too."""
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -124,7 +127,7 @@ class Tables:
             again = self.results.values(replace(group, stage="reinit"), "last") if group.method else ()
             series.append(
                 Series(
-                    label=names[section],
+                    label=names[section] if len(names[section]) <= LONGEST else section,
                     color=palette[section],
                     family=heading(params, section),
                     sparsity=group.sparsity,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 LONGEST = 48
-"""Letters of a name that a picture has room for; in place of a longer one stands the section's, which is unique, too."""
+"""Letters of a name that a picture has room for; a longer one gives way to that of its section, also unique."""
 
 
 @dataclass(frozen=True)

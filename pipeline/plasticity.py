@@ -110,8 +110,8 @@ def _measured(
         seconds = (time.monotonic() - began) / max(done, 1) * (len(missing) - done)
         left = f", {timedelta(seconds=round(seconds))} left" if done else ""
         title = f"[{done + 1}/{len(missing)}{left}] {branch.name}"
-        own = work.store / branch.name
-        with work.tracker.nested(f"{cell.name} {branch.name}", vars(branch), own / "mlflow_run_id"):
+        folder = work.store / branch.name
+        with work.tracker.nested(f"{cell.name} {branch.name}", vars(branch), folder / "mlflow_run_id"):
             row = measure(
                 work.run,
                 branch,
@@ -119,7 +119,7 @@ def _measured(
                 final,
                 continued,
                 title=title,
-                folder=own,
+                folder=folder,
                 on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
             )
             work.tracker.metrics(
@@ -127,7 +127,7 @@ def _measured(
             )
             rows[branch.name] = row | {"run_id": work.tracker.wait()["run_id"]}
         atomic(record, json.dumps(rows, indent=1).encode())
-        shutil.rmtree(own)
+        shutil.rmtree(folder)
     return rows
 
 
@@ -149,13 +149,13 @@ def mean_changes(rows: Sequence[Measurement]) -> dict[str, float]:
     >>> mean_changes([row | {"change": -0.25}, row | {"change": 0.0}, row | {"change": None}])
     {'final-global-0.5-regenerated': -0.125}
     """
-    found: dict[str, list[float]] = {}
+    changes: dict[str, list[float]] = {}
     for row in rows:
         way = "regenerated" if row["regenerated"] else "pruned"
         if row["change"] is not None:
             key = f"{row['outcome']}-{row['scope']}-{row['rate']}-{way}"
-            found.setdefault(key, []).append(row["change"])
-    return {key: fmean(values) for key, values in found.items()}
+            changes.setdefault(key, []).append(row["change"])
+    return {key: fmean(values) for key, values in changes.items()}
 
 
 if __name__ == "__main__":

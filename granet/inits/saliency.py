@@ -135,10 +135,10 @@ def _images_of_every_class(context: InitContext, images_per_class: int) -> tuple
 
 def _gradients(value: Tensor, weights: Tensors, *, create_graph: bool = False) -> Tensors:
     """d value / d weight by name; zero where a weight has no part in it."""
-    found = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         value, list(weights.values()), create_graph=create_graph, materialize_grads=True
     )
-    return dict(zip(weights, found, strict=True))
+    return dict(zip(weights, gradients, strict=True))
 
 
 def _product(gradients: Tensors, vector: Tensors, weights: Tensors) -> Tensors:

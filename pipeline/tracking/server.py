@@ -47,16 +47,16 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
     """The experiment of that name, made where missing; artifacts of a local database lie beside it."""
     from mlflow.exceptions import MlflowException
 
-    if (found := client.get_experiment_by_name(name)) is not None:
-        return found.experiment_id
+    if (experiment := client.get_experiment_by_name(name)) is not None:
+        return experiment.experiment_id
     local = tracking_uri().startswith("sqlite:")
     location = (root() / "mlartifacts" / name).as_uri() if local else None
     try:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on the runs, not on GenAI traces
         return client.create_experiment(name, artifact_location=location, tags=kind)
     except MlflowException:  # another process was faster
-        if (found := client.get_experiment_by_name(name)) is not None:
-            return found.experiment_id
+        if (experiment := client.get_experiment_by_name(name)) is not None:
+            return experiment.experiment_id
         raise
 
 

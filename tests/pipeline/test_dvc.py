@@ -219,40 +219,6 @@ def test_every_run_is_linked_from_the_report(project):
             assert run.info.run_id in page
 
 
-def test_an_experiment_reruns_only_what_depends_on_it(project):
-    done = project.run("dvc", "exp", "run", "--name", "half", "-S", "granet.si=0.5")
-    assert ran(done.stdout) == FOLLOWS_GRANET
-    tags = [run.data.tags for run in mlflow_runs(project) if run.data.tags.get("dvc_exp_name") == "half"]
-    assert {tag["dvc_stage"] for tag in tags} >= FOLLOWS_GRANET - {"report"}
-    head = project.run("git", "rev-parse", "HEAD").stdout.strip()
-    assert {tag["dvc_exp_baseline_rev"] for tag in tags} == {head}
-    project.run("git", "checkout", "--", "params.yaml")
-
-
-def test_two_queued_experiments_in_parallel_land_in_one_table_and_one_database(project):
-    project.run("dvc", "exp", "run", "--queue", "-S", "granet.si=0.2,0.3")
-    project.run("dvc", "queue", "start", "-j", "2")
-    for _ in range(240):
-        status = project.run("dvc", "queue", "status").stdout
-        if len(re.findall(r"Success|Failed", status)) == 2:
-            break
-        time.sleep(1)
-    assert len(re.findall("Success", status)) == 2, status + logs(project, status)
-    shown = project.json("dvc", "exp", "show", "--json")
-    experiments = [
-        exp["revs"][0]["data"]["params"]["params.yaml"]["data"]["granet"]["si"]
-        for exp in shown[1]["experiments"] or []
-    ]
-    assert {0.2, 0.3} <= set(experiments)
-    sis = [run.data.params.get("hyperparameters.si") for run in mlflow_runs(project)]
-    assert {"0.2", "0.3"} <= set(sis)
-
-
-def logs(project, status):
-    names = re.findall(r"^(\w{7})", status, re.MULTILINE)
-    return "".join(project.run("dvc", "queue", "logs", name, check=False).stdout for name in names)
-
-
 @pytest.fixture
 def edited(project):
     """Files of the clone that a test may change; they are as before afterwards."""
@@ -292,6 +258,40 @@ def test_a_changed_line_of_the_update_makes_all_training_stale(project, edited):
     assert stale(project) == trained
 
 
+def test_an_experiment_reruns_only_what_depends_on_it(project):
+    done = project.run("dvc", "exp", "run", "--name", "half", "-S", "granet.si=0.5")
+    assert ran(done.stdout) == FOLLOWS_GRANET
+    tags = [run.data.tags for run in mlflow_runs(project) if run.data.tags.get("dvc_exp_name") == "half"]
+    assert {tag["dvc_stage"] for tag in tags} >= FOLLOWS_GRANET - {"report"}
+    head = project.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert {tag["dvc_exp_baseline_rev"] for tag in tags} == {head}
+    project.run("git", "checkout", "--", "params.yaml")
+
+
+def test_two_queued_experiments_in_parallel_land_in_one_table_and_one_database(project):
+    project.run("dvc", "exp", "run", "--queue", "-S", "granet.si=0.2,0.3")
+    project.run("dvc", "queue", "start", "-j", "2")
+    for _ in range(240):
+        status = project.run("dvc", "queue", "status").stdout
+        if len(re.findall(r"Success|Failed", status)) == 2:
+            break
+        time.sleep(1)
+    assert len(re.findall("Success", status)) == 2, status + logs(project, status)
+    shown = project.json("dvc", "exp", "show", "--json")
+    experiments = [
+        exp["revs"][0]["data"]["params"]["params.yaml"]["data"]["granet"]["si"]
+        for exp in shown[1]["experiments"] or []
+    ]
+    assert {0.2, 0.3} <= set(experiments)
+    sis = [run.data.params.get("hyperparameters.si") for run in mlflow_runs(project)]
+    assert {"0.2", "0.3"} <= set(sis)
+
+
+def logs(project, status):
+    names = re.findall(r"^(\w{7})", status, re.MULTILINE)
+    return "".join(project.run("dvc", "queue", "logs", name, check=False).stdout for name in names)
+
+
 def declared():
     return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -319,7 +319,7 @@ def test_stages_declare_the_keys_that_decide_results_and_no_others():
     def deciding(section, config):
         return [f"{section}.{name}" for name, key in keys_of(config).items() if key.decides_result]
 
-    assert stages["prepare"]["params"] == deciding("data", DataConfig)
+    assert stages["prepare"]["params"] == [{"params.yaml": deciding("data", DataConfig)}]
     for name in TABLE:
         if name != "export":
             assert stages[name]["params"][0] == {"params.yaml": deciding("train", TrainConfig)}, name

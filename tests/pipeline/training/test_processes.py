@@ -144,6 +144,6 @@ def test_no_process_outlives_the_one_that_started_it(project):
 def test_bad_input_is_told_once(project):
     done = project.run(*COMMAND, "train.lr=-1", check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: train.lr=-1.0 must be above 0\n"
+    assert done.stderr == "error: train.lr=-1.0 must be above 0: initial learning rate\n"
     done = project.python("pipeline.plasticity", "network=element-0.5", "train.num_processes=2", check=False)
     assert done.stderr.startswith("error: train.num_processes=2: the plasticity stage is one process")

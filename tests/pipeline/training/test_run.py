@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save
 
 from pipeline import train
 from pipeline.params.__main__ import main as write_params
 from pipeline.training import run
+from pipeline.training.folder import RunFolder
 from tests.helpers.project import SMALL
 
 STUDY = ("grid.pretrain=[element-0.5]", "plasticity.epochs=[1,2]", "train.epochs=3", "train.precision=fp32")
@@ -26,8 +28,12 @@ def project(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def contents() -> dict[str, bytes]:
-    names = ("model.safetensors", "masks.safetensors", "metrics.json", "checkpoints/epoch-1.pt")
-    return {name: (FOLDER / name).read_bytes() for name in names}
+    """The files of a run, and of a checkpoint the weights: it knows how long the epoch took."""
+    files = {
+        name: (FOLDER / name).read_bytes()
+        for name in ("model.safetensors", "masks.safetensors", "metrics.json")
+    }
+    return files | {"epoch-1": save(RunFolder(FOLDER).checkpoint(1)["model"])}
 
 
 @pytest.mark.parametrize("cut_at", ["_copy", "summary_of", "run_curves"])

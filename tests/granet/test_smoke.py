@@ -3,6 +3,7 @@
 The images are CIFAR-10's where they are at hand (see tests/helpers/real_data.py), else digits in the same layout.
 """
 
+import inspect
 from math import prod
 
 import pytest
@@ -39,7 +40,7 @@ def cifar(tmp_path_factory):
     return open_data(folder, loader="resident", batch_size=32, seed=0, num_workers=0, device=CPU)
 
 
-def train(cifar, folder, method, model, epochs=2):
+def train(cifar, folder, method, model, epochs=4):
     config = TrainConfig(epochs=epochs, batch_size=32, lr=0.05)
     initial = {name: value.clone() for name, value in build_model().state_dict().items()}
     run = prepare_run("smoke", model, method, cifar, config, seed=0, device=CPU, rewind_to=initial)
@@ -62,7 +63,7 @@ def trained(cifar, tmp_path_factory):
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_method_trains_and_reaches_its_sparsity(cifar, trained, tmp_path, name):
     values = dict(SHORT.get(name, {}))
-    if "update_interval" in (METHODS[name].__kwdefaults__ or {}):
+    if "update_interval" in inspect.signature(METHODS[name]).parameters:
         values["update_interval"] = 2
     method = METHODS[name](sf=0.9, **values)
     model = build_model()

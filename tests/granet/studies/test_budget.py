@@ -83,8 +83,8 @@ def test_a_weight_that_two_layers_share_is_counted_once():
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     net[1].weight = net[0].weight
     budget = outline(net, (4,)).at({})
-    assert [layer.parameters for layer in budget.layers] == [16, 0]
-    assert [layer.flops for layer in budget.layers] == [32, 32]
+    assert [layer.parameters for layer in budget.layers] == [16]
+    assert [layer.flops for layer in budget.layers] == [64]
 
 
 def test_a_stranger_is_named(resnet50):

@@ -33,7 +33,8 @@ def contents() -> dict[str, bytes]:
         name: (FOLDER / name).read_bytes()
         for name in ("model.safetensors", "masks.safetensors", "metrics.json")
     }
-    return files | {"epoch-1": save(RunFolder(FOLDER).checkpoint(1)["model"])}
+    model = RunFolder(FOLDER).checkpoint(1)["model"]
+    return files | {"epoch-1": save({name: value.contiguous() for name, value in model.items()})}
 
 
 @pytest.mark.parametrize("cut_at", ["_copy", "summary_of", "run_curves"])

@@ -53,11 +53,6 @@ def main(arguments: Sequence[str]) -> None:
     assert cell.network is not None and cell.source is not None
     source = RunFolder(cell.source.folder)
     wanted = branches(config, parse_network(cell.network)[0])
-    if params.train.num_processes > 1:
-        raise UserError(
-            f"train.num_processes={params.train.num_processes}: the plasticity stage is one process, which branches "
-            "through all of its grid; write 1"
-        )
     _check_training(source, params.train)
     with opened(cell, params, pretrain) as work:
         continued = config.continued(work.run.config)

@@ -101,16 +101,16 @@ def _check_times(params: Params, section: str, sparsity: float, steps: int) -> N
 
 def _check_study(params: Params, stage: str) -> None:
     """Whether a run of the plasticity study has the epochs after which it is pruned, and the one process it can use."""
+    if stage == "plasticity" and params.train.num_processes > 1:
+        raise UserError(
+            f"train.num_processes={params.train.num_processes}: the plasticity stage is one process, which branches "
+            "through all of its grid; write 1"
+        )
     last = params.train.total_epochs - 1
     if stage != "export" and (late := [epoch for epoch in params.plasticity.epochs if epoch > last]):
         raise UserError(
             f"plasticity.epochs={params.plasticity.epochs}: {late[0]} is not before the end of training, "
             f"train.epochs={last + 1}; write epochs up to {last}"
-        )
-    if stage == "plasticity" and params.train.num_processes > 1:
-        raise UserError(
-            f"train.num_processes={params.train.num_processes}: the plasticity stage is one process, which branches "
-            "through all of its grid; write 1"
         )
 
 

@@ -25,9 +25,10 @@ def random(snapshot: Snapshot) -> Tensors:
     return {
         name: torch.rand(
             weight.shape,
-            generator=torch.Generator().manual_seed(
+            generator=torch.Generator("cpu").manual_seed(
                 stable_seed("random", snapshot.seed, snapshot.step, name)
             ),
+            device="cpu",
         ).to(weight.device)
         for name, weight in snapshot.weights.items()
     }
@@ -57,3 +58,18 @@ def over_threshold(snapshot: Snapshot) -> Tensors:
 
 READS_GRADIENT: frozenset[Criterion] = frozenset({gradient})
 """Criteria that need the dense gradient, whose computation costs FLOPs. A new one that reads it belongs in here."""
+
+
+def all_finite(*scores: Tensors) -> bool:
+    """Whether no score is NaN or infinite. One question to the device, however many tensors there are."""
+    flags = [score.isfinite().all() for tensors in scores for score in tensors.values()]
+    return not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
+
+
+def all_zero(scores: Tensors) -> list[str]:
+    """The tensors in which no score differs from zero. One question to the device."""
+    if not scores:
+        return []
+    flags = [score.any() for score in scores.values()]
+    is_any = torch.stack([flag.to(flags[0].device) for flag in flags]).tolist()
+    return [name for name, one in zip(scores, is_any, strict=True) if not one]

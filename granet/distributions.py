@@ -182,3 +182,27 @@ def by_momentum(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts
 
 def _room(masks: Masks) -> Counts:
     return {name: int((~mask).sum()) for name, mask in masks.items()}
+
+
+def at_least(distribution: Distribution, floor: int = 1) -> Distribution:
+    """``distribution``, but ``floor`` weights of every tensor stay (or all that it has): none is emptied.
+
+    What that takes comes from the largest tensors, so the total is the same. No paper here has such a floor.
+
+    >>> import torch
+    >>> masks = {"a": torch.ones(1, 4), "b": torch.ones(1, 8)}
+    >>> at_least(lambda *_: {"a": 0, "b": 3})({}, masks, 0.75)
+    {'a': 1, 'b': 2}
+    """
+
+    def floored(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
+        wanted = distribution(scores, masks, sparsity)
+        counts = {name: max(n, min(floor, int(masks[name].sum()))) for name, n in wanted.items()}
+        excess = sum(counts.values()) - sum(wanted.values())
+        for name in sorted(counts, key=lambda name: counts[name], reverse=True):
+            taken = min(excess, max(0, counts[name] - floor))
+            counts[name] -= taken
+            excess -= taken
+        return counts
+
+    return floored

@@ -56,7 +56,7 @@ def below_threshold(initial: float, tolerance: float) -> tuple[Callable[[Tensors
     """
 
     def remember(weights: Tensors) -> Tensors:
-        return {"threshold": torch.tensor(initial)}
+        return {"threshold": torch.tensor(initial, device="cpu")}
 
     def count(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
         threshold = float(memory["threshold"])
@@ -67,7 +67,7 @@ def below_threshold(initial: float, tolerance: float) -> tuple[Callable[[Tensors
             threshold *= 2
         elif dropped > (1 + tolerance) * wanted:
             threshold /= 2
-        return counts, {"threshold": torch.tensor(threshold)}
+        return counts, {"threshold": torch.tensor(threshold, device="cpu")}
 
     return remember, count
 

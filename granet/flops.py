@@ -1,12 +1,13 @@
 """FLOPs of inference and of training. A multiply-add is 2 FLOPs, and a masked weight costs nothing.
 
-Convolution, linear and average pooling count; max-pooling, BN, ReLU and biases do not.
+Layers with a matrix and average pooling count; max-pooling, BN, ReLU, biases and the products within attention do not.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ def inference_flops(
 
 
 def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Dense FLOPs of every convolution, linear and average-pooling module for one image, keyed as in `Flops`.
+    """Dense FLOPs of every layer with a matrix and every average pooling for one image, keyed as in `Flops`.
 
     Traced by one forward of a zero image, on the model's device, in eval mode and without gradients; modes
     are restored and nothing else of the model changes. Only modules that are called are seen: a functional
@@ -74,23 +75,27 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
     layers: dict[str, int] = {}
     handles: list[RemovableHandle] = []
     first_names: dict[int, str] = {}
+    weights: list[Tensor] = []  # kept, so that no two have one id
     modes = {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # which calls no module
     like = next(model.parameters(), torch.empty(0))
     image_1CHW = torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype)
     try:
         for name, module in model.named_modules():
             # Set here and not by model.eval(), which models override (to keep BN frozen, for one).
             module.training = False
-            if (count := _count(module)) is None:
-                continue
-            key = ".".join(filter(None, (name, "weight" if count is _weighted else "")))
-            if count is _weighted:  # a weight that layers share is one entry, under its first name
-                key = first_names.setdefault(id(module.weight), key)
-            layers[key] = 0
-            handles.append(module.register_forward_hook(partial(_add, layers, key, count)))
+            for part, count in _counts(module):
+                key = ".".join(filter(None, (name, part)))
+                if part:  # a weight that layers share is one entry, under its first name
+                    weights.append(_get(module, part))
+                    key = first_names.setdefault(id(weights[-1]), key)
+                layers.setdefault(key, 0)
+                handles.append(module.register_forward_hook(partial(_add, layers, key, count)))
         with torch.no_grad():
             model(image_1CHW)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
         for module, mode in modes.items():
@@ -99,14 +104,14 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
 
 
 def _add(
-    layers: dict[str, int], name: str, count: Count, module: nn.Module, args: tuple, output: Tensor
+    layers: dict[str, int], name: str, count: Count, module: nn.Module, args: tuple, output: Any
 ) -> None:
     layers[name] += count(module, args[0], output)
 
 
-def _weighted(module: Any, _: Tensor, output: Tensor) -> int:
-    """The whole weight is used once per output position, whatever the groups."""
-    return 2 * module.weight.numel() * (output.numel() // module.weight.shape[0])
+def _outputs(module: Any, output: Tensor) -> int:
+    """Output positions: the whole weight is used once for each, whatever the groups."""
+    return output.numel() // module.weight.shape[0]
 
 
 def _windowed(module: Any, _: Tensor, output: Tensor) -> int:
@@ -120,16 +125,41 @@ def _adaptive(_: nn.Module, inputs: Tensor, __: Tensor) -> int:
     return 2 * inputs.numel()
 
 
+def _times(part: str, positions: Callable[[Any, Tensor], int]) -> Count:
+    """A weight is used as a whole, once per position of the input (a token, a pixel)."""
+    return lambda module, inputs, _: 2 * _get(module, part).numel() * positions(module, inputs)
+
+
+def _get(module: nn.Module, part: str) -> Tensor:
+    """A parameter by its dotted name; one that is computed, too."""
+    return attrgetter(part)(module)
+
+
+def _tokens(_: Any, inputs: Tensor) -> int:
+    return inputs.numel() // inputs.shape[-1]
+
+
+def _pixels(module: Any, inputs: Tensor) -> int:
+    return inputs.numel() // module.in_channels
+
+
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Bilinear)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 COUNTS: dict[type[nn.Module], Count] = {
-    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear), _weighted),
+    **dict.fromkeys(WEIGHTED, lambda module, _, output: 2 * module.weight.numel() * _outputs(module, output)),
+    **dict.fromkeys(TRANSPOSED, _times("weight", _pixels)),
     **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), _windowed),
     **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), _adaptive),
 }
 
 
-def _count(module: nn.Module) -> Count | None:
-    """How to count this module, subclasses included; None where it is free."""
-    return next((count for kind, count in COUNTS.items() if isinstance(module, kind)), None)
+def _counts(module: nn.Module) -> list[tuple[str, Count]]:
+    """What to count of this module, by the name of its weight ("" for a pooling); subclasses included."""
+    if isinstance(module, nn.MultiheadAttention | nn.RNNBase | nn.RNNCellBase):
+        names = [name for name, p in module.named_parameters() if p.dim() > 1 and "bias" not in name]
+        return [(name, _times(name, _tokens)) for name in names]
+    weight = "weight" if isinstance(module, WEIGHTED + TRANSPOSED) else ""
+    return [(weight, count) for kind, count in COUNTS.items() if isinstance(module, kind)][:1]
 
 
 def step_flops(sparse: int, dense: int, *, dense_gradient: bool) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from granet.common.seeds import stable_seed
-from granet.types import Counts, Masks, Shapes, Tensors
+from granet.types import Counts, Masks, Shapes, Tensors, UserError
 
 
 def random_masks(shapes: Shapes, num_active: Counts, seed: int) -> Masks:
@@ -17,12 +17,26 @@ def random_masks(shapes: Shapes, num_active: Counts, seed: int) -> Masks:
     """
     masks = {}
     for name, shape in shapes.items():
-        generator = torch.Generator().manual_seed(stable_seed("mask", seed, name))
-        active = torch.randperm(prod(shape), generator=generator)[: num_active[name]]
-        mask = torch.zeros(prod(shape), dtype=torch.bool)
+        generator = torch.Generator("cpu").manual_seed(stable_seed("mask", seed, name))
+        active = torch.randperm(prod(shape), generator=generator, device="cpu")[: num_active[name]]
+        mask = torch.zeros(prod(shape), dtype=torch.bool, device="cpu")
         mask[active] = True
         masks[name] = mask.view(shape)
     return masks
+
+
+def check(masks: Masks, weights: Tensors) -> None:
+    """Raise UserError unless there is a mask for every weight, of its shape, and no other."""
+    if odd := sorted(masks.keys() ^ weights.keys()):
+        lacking = [name for name in odd if name in weights]
+        of = f"none for {lacking[0]}" if lacking else f"one for {odd[0]}, which is no maskable weight"
+        raise UserError(f"masks: there is {of}; the names are {', '.join(list(weights)[:3])}, ...")
+    for name, weight in weights.items():
+        if masks[name].shape != weight.shape:
+            shapes = f"{tuple(masks[name].shape)}, and its weight is {tuple(weight.shape)}"
+            raise UserError(
+                f"masks: that of {name} has the shape {shapes}; a mask has the shape of its weight"
+            )
 
 
 def num_active(masks: Masks) -> Counts:
@@ -70,8 +84,8 @@ def pack(masks: Masks) -> dict[str, Tensor]:
 def unpack(packed: dict[str, Tensor], shapes: Shapes) -> Masks:
     """Masks of the given shapes from what `pack` returned."""
     return {
-        name: torch.from_numpy(np.unpackbits(packed[name].numpy(), count=prod(shape)).astype(bool)).view(
-            shape
-        )
+        name: torch.from_numpy(
+            np.unpackbits(packed[name].cpu().numpy(), count=prod(shape)).astype(bool)
+        ).view(shape)
         for name, shape in shapes.items()
     }

@@ -94,6 +94,9 @@ class Method:
     granularity: Granularity = ELEMENT
     projection: Projection = GRADIENT
     """Where the mask acts."""
+    regrown: Literal["zero", "kept"] = "zero"
+    """What a weight that an update drops and grows again starts from: zero (GraNet's text), or its value and momentum
+    (GraNet's released code, and RigL's)."""
     langevin: Langevin | None = None
     """A pull and noise on the active weights after every optimizer step."""
     rounds: int = 1

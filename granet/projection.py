@@ -10,6 +10,7 @@ one is an update of the other.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from granet.masks import apply_
+from granet.optimizers import States
 from granet.types import Masks, Tensors, UserError
 
 
@@ -82,10 +84,6 @@ Parametrization = Callable[[Tensor], Masked]
 """Mask -> the parametrization of its weight."""
 
 
-States = dict[str, list[Tensor]]
-"""What an optimizer holds for every tensor in the tensor's own shape: momentum, second moments."""
-
-
 @dataclass(frozen=True)
 class Projection:
     """The default: the mask acts on the gradient."""
@@ -117,6 +115,12 @@ class Projection:
         for name, tensors in states.items():
             for value in tensors:
                 value.mul_(kept[name])
+
+    def wipe_(self, weights: Tensors, states: States, masks: Masks) -> None:
+        """Zero masked weights and their state also where they are NaN, which a product would keep."""
+        for name, tensors in states.items():
+            for tensor in (*tensors, weights[name]):
+                tensor.masked_fill_(~masks[name], 0.0)
 
 
 @dataclass(frozen=True)
@@ -155,10 +159,14 @@ class Forward(Projection):
     def attach(
         self, model: nn.Module, optimizer: Optimizer, weights: Tensors, masks: Masks
     ) -> dict[str, Masked]:
-        """Put the parametrization on every weight; what it learns goes to the optimizer, in a group of its own."""
+        """Put the parametrization on every weight; what it learns goes to the optimizer, in the weight's group."""
         modules = attach(model, weights, masks, self.parametrization)
-        if learned := [p for module in modules.values() for p in module.parameters()]:
-            optimizer.add_param_group({"params": learned})
+        groups = {id(p): group["params"] for group in optimizer.param_groups for p in group["params"]}
+        for (
+            name,
+            module,
+        ) in modules.items():  # in no group of its own: a scheduler may know the groups already
+            groups[id(weights[name])] += module.parameters()
         return modules
 
     def backward_(self, gradients: Tensors, masks: Masks) -> None:
@@ -166,6 +174,9 @@ class Forward(Projection):
 
     def clear_(self, weights: Tensors, states: States, kept: Masks) -> None:
         """Nothing: masked values are kept."""
+
+    def wipe_(self, weights: Tensors, states: States, masks: Masks) -> None:
+        """Nothing."""
 
 
 def learns_threshold(projection: Projection) -> bool:
@@ -175,18 +186,6 @@ def learns_threshold(projection: Projection) -> bool:
 
 GRADIENT = Projection()
 WEIGHT = OnWeight()
-
-
-def same_shaped(optimizer: Optimizer, tensors: Tensors) -> States:
-    """What the optimizer holds for every tensor in the tensor's own shape."""
-    return {
-        name: [
-            value
-            for value in optimizer.state.get(tensor, {}).values()
-            if isinstance(value, Tensor) and value.shape == tensor.shape
-        ]
-        for name, tensor in tensors.items()
-    }
 
 
 def attach(
@@ -205,13 +204,26 @@ def attach(
                 f"{name} is shared by {len(holders)} layers; this method cannot mask shared weights"
             )
         module = model.get_submodule(owner)
+        if isinstance(module, nn.RNNBase):
+            raise UserError(f"{name} is of a {type(module).__name__}, whose forward this method cannot mask")
         modules[name] = parametrization(masks[name])
         parametrize.register_parametrization(module, attribute, modules[name])
     return modules
 
 
 def bake(model: nn.Module, names: list[str]) -> None:
-    """Replace the parametrized weights by what the forward made of them: an ordinary model again."""
+    """Replace the parametrized weights by what the forward made of them: an ordinary model again.
+
+    torch's own way takes ``weight`` from a class that deep copies of the module share, and so breaks those.
+    """
     for name in names:
         owner, _, attribute = name.rpartition(".")
-        parametrize.remove_parametrizations(model.get_submodule(owner), attribute, leave_parametrized=True)
+        module: Any = model.get_submodule(owner)
+        original = module.parametrizations[attribute].original
+        with torch.no_grad():
+            original.copy_(getattr(module, attribute))
+        del module.parametrizations[attribute]
+        if not module.parametrizations:
+            del module.parametrizations
+            module.__class__ = type(module).__bases__[0]
+        module.register_parameter(attribute, original)

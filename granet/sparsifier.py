@@ -1,22 +1,25 @@
 """The one mutable object: it holds the masks and applies a `Method` to a model and its optimizer in place."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from granet import masks as masks_
 from granet.clock import Clock
-from granet.maskable import check_optimizer, maskable_weights
+from granet.dense_gradients import DenseGradients
+from granet.loop_order import LoopOrder
+from granet.mask_update import mask_update
+from granet.maskable import check_model, maskable_weights
 from granet.method import Method
-from granet.projection import SoftThreshold, bake, same_shaped
-from granet.types import Counts, InitContext, Masks, Shapes, Snapshot, Tensors, UserError
-from granet.update import drop, grow, prune
-
-MOMENTUM = ("momentum_buffer", "exp_avg")
-"""What optimizers call their running mean of the gradient."""
+from granet.optimizers import check_optimizer, learning_rates, running_means, same_shaped
+from granet.projection import SoftThreshold, bake, learns_threshold
+from granet.tally import Tally
+from granet.types import Batches, Counts, InitContext, Loss, Masks, Shapes, Snapshot, Tensors, UserError
+from granet.undo import Undo, rewind
 
 
 class Sparsifier:
@@ -36,12 +39,18 @@ class Sparsifier:
     >>> sparsifier.sparsity
     0.75
 
-    ``batches`` gives training images and labels to methods that choose their masks from data (SNIP, GraSP, SynFlow,
-    SIS). ``rewind_to`` is the state_dict that a method with rounds goes back to (IMP). After the last step, `finish`
-    makes a model whose method changes the forward (STR, DPF, original GMP) an ordinary one again.
+    ``batches`` gives training inputs and labels to methods that choose their masks from data (SNIP, GraSP, SynFlow,
+    SIS): an iterable, as a DataLoader, or a function that returns one. ``loss`` is what those differentiate, of outputs
+    and labels. ``rewind_to`` is the state_dict that a method with rounds goes back to (IMP): a copy, made before
+    training. After the last step, `finish` makes a model whose method changes the forward (STR, DPF, original GMP) an
+    ordinary one again.
 
-    Raises UserError for an optimizer that is not element-wise or does not hold every maskable weight; dense training,
-    which has no masks, goes with any.
+    To resume, load the states of model, optimizer and Sparsifier, before or after the Sparsifier is built (before, not
+    where the forward is changed: the model has other names then). `masks` may be edited in place between two steps.
+
+    Raises UserError for a model without a layer to mask, or one whose weights are computed; for an optimizer that is
+    not element-wise or does not hold every maskable weight; and for a loop that calls in another order. Dense training,
+    which has no masks, goes with all of them.
     """
 
     def __init__(
@@ -52,7 +61,8 @@ class Sparsifier:
         *,
         seed: int,
         total_steps: int,
-        batches: Callable[[], Iterable[tuple[Tensor, Tensor]]] | None = None,
+        batches: Batches | None = None,
+        loss: Loss = cross_entropy,
         rewind_to: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.method = method
@@ -64,17 +74,21 @@ class Sparsifier:
         self._seed = seed
         self._clock = Clock(method, total_steps)
         self._rewind_to = rewind_to
-        self._dense: Tensors = {}
+        self._dense = DenseGradients()
         self.masks: Masks = {}
         self._weights: Tensors = {}
+        self._order: LoopOrder | None = None
         if method.init is not None:
-            check_optimizer(optimizer, model)
+            check_model(model)
+            check_optimizer(optimizer, maskable_weights(model))
             self._weights = maskable_weights(model)
-            initial = method.init(InitContext(model, self._weights, seed, batches))
+            initial = method.init(InitContext(model, self._weights, seed, batches, loss))
+            masks_.check(initial, self._weights)
             self.masks = {
                 name: initial[name].to(weight.device, torch.bool, copy=True)
                 for name, weight in self._weights.items()
             }
+            self._order = LoopOrder(optimizer)
         self._shapes: Shapes = {name: tuple(weight.shape) for name, weight in self._weights.items()}
         # What the masks keep at zero: the weights, and where channels are pruned their BatchNorm as well.
         vectors = {name: model.get_parameter(name) for name in method.granularity.vectors}
@@ -87,8 +101,11 @@ class Sparsifier:
         if method.regenerate is not None:
             self._memory = method.regenerate.drop.remember(_detached(self._weights))
         self._parametrized = method.projection.attach(model, optimizer, self._weights, self.masks)
+        self._tally = Tally(self.masks)
+        self._undo: Undo | None = Undo(self._touched(), optimizer)
         self._restart()
         self._clear(self._held_masks)
+        self._undo.changed()
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change after optimizer step ``step`` (counted from 1)."""
@@ -104,36 +121,46 @@ class Sparsifier:
         return self._clock.last_pruning_step
 
     def after_backward(self) -> None:
-        """Project the gradient onto the masks; on update steps it stays dense, and is kept for `after_step`.
+        """Project the gradient onto the masks; where an update will read the dense one, a copy is kept for it.
 
-        It is kept as a copy, because some optimizers write into .grad (SGD's fused and foreach forms with Nesterov).
+        Clipping may come before or after. With accumulated gradients, call it after every part or after the last.
         """
-        if not self.updates_at(self.step + 1):
-            self.method.projection.backward_(self._gradients(), self._held_masks)
-        elif self._clock.ranks_gradient_at(self.step + 1):
-            self._dense = {n: grad.clone() for n, grad in self._gradients().items() if n in self.masks}
+        gradients, self._undo = self._gradients(), None
+        if self._order is not None:
+            self._order.after_backward(any_gradient=bool(gradients))
+        self._follow_edits()
+        if self._clock.ranks_gradient_at(self.step + 1):
+            self._dense.keep(gradients, self.masks)
+        self.method.projection.backward_(gradients, self._held_masks)
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Count the optimizer step, and update the masks where one is due."""
+        if self._order is not None:
+            self._order.after_step()
         self.step += 1
         if self.method.langevin is not None:
-            weights, lr = _detached(self._weights), self._learning_rates()
+            weights, lr = _detached(self._weights), learning_rates(self._optimizer, self._weights)
             self.method.langevin.move_(weights, self.masks, lr, seed=self._seed, step=self.step)
         if self.updates_at(self.step):
             self._update()
         else:
             self.method.projection.step_(_detached(self._held), self._held_masks)
 
-    def finish(self) -> None:
-        """After training: leave an ordinary model, whose weights are what its forward used."""
-        bake(self._model, list(self._parametrized))
-        self._parametrized = {}
+    @torch.no_grad()
+    def mask_(self, model: nn.Module) -> None:
+        """Zero the masked weights of a copy of the model: an average (EMA, SWA) is as dense as all its masks were."""
+        for name, mask in self._held_masks.items():
+            weight = model.get_parameter(name)
+            weight.mul_(mask.to(weight.device))
 
-    def _learning_rates(self) -> dict[str, float]:
-        """The learning rate of every maskable weight: that of its parameter group."""
-        by_tensor = {id(p): float(g["lr"]) for g in self._optimizer.param_groups for p in g["params"]}
-        return {name: by_tensor[id(weight)] for name, weight in self._weights.items()}
+    @torch.no_grad()
+    def finish(self) -> None:
+        """After training: leave an ordinary model, whose weights are what its forward used, and masks of its zeros."""
+        bake(self._model, list(self._parametrized))
+        for name in self._parametrized:
+            self.masks[name].logical_and_(self._weights[name] != 0)
+        self._parametrized = {}
 
     def _gradients(self) -> Tensors:
         return {name: tensor.grad for name, tensor in self._held.items() if tensor.grad is not None}
@@ -148,50 +175,40 @@ class Sparsifier:
         gradients: Tensors = {}
         if self._clock.ranks_gradient_at(self.step):
             # A weight that no gradient has reached (an unused layer) scores zero.
-            gradients = {n: self._dense.get(n, torch.zeros_like(weight)) for n, weight in weights.items()}
-        state = {name: self._optimizer.state.get(weight, {}) for name, weight in self._weights.items()}
+            gradients = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+            gradients |= self._dense.read()
         return Snapshot(
             weights,
             gradients,
             self.step,
             self._seed,
-            {name: s[key] for name, s in state.items() for key in MOMENTUM if s.get(key) is not None},
+            running_means(self._optimizer, self._weights),
             {name: m.threshold for name, m in self._parametrized.items() if isinstance(m, SoftThreshold)},
             self._memory,
         )
 
     def _update(self) -> None:
-        """Prune, then regenerate (fidelity: the order of Algorithm 1)."""
-        snapshot, unit, clock = self._snapshot(), self.method.granularity, self._clock
-        scores = {criterion: unit.pool(criterion(snapshot)) for criterion in clock.criteria_at(self.step)}
-        if not _finite(*scores.values()):
+        snapshot, unit = self._snapshot(), self.method.granularity
+        self._dense.clear()
+        update = mask_update(self.method, self._clock, self.masks, snapshot)
+        if update is None:
             self._skip()
             return
-        kept = unit.group(self.masks)
-        if self.method.projection.keeps_values:  # so all of them are ranked
-            kept = {name: torch.ones_like(mask) for name, mask in kept.items()}
-        if clock.prunes_at(self.step) and (phase := self.method.prune) is not None:
-            ranks = scores[phase.criterion]
-            kept = prune(kept, ranks, phase.distribution(ranks, kept, clock.target(self.step)))
-        active = kept
-        if clock.regenerates_at(self.step) and (phase := self.method.regenerate) is not None:
-            ranks, fraction = scores[phase.drop.criterion], clock.fraction(self.step)
-            counts, self._memory = phase.drop.count(ranks, kept, fraction, self._memory)
-            kept = drop(kept, ranks, counts)
-            active = grow(kept, scores[phase.grow], phase.reallocate(snapshot, kept, counts))
-        for name, mask in unit.expand(active, active, snapshot.weights).items():
+        self._memory = update.memory
+        for name, mask in unit.expand(update.active, update.active, snapshot.weights).items():
             self.masks[name].copy_(mask)
-        self._follow(active)
+        self._follow(update.active)
         for name, module in self._parametrized.items():
             module.refresh(snapshot.weights[name])
         self._restart()
-        # What was dropped and grown again in one update starts from zero like any other grown weight.
-        self._clear(self._held_masks | unit.expand(kept, active, snapshot.weights))
-        self._dense = {}
+        # What was dropped and grown again in one update starts from zero like any other grown weight, or goes on.
+        is_kept = self.method.regrown == "kept"
+        regrown = {} if is_kept else unit.expand(update.kept, update.active, snapshot.weights)
+        self._clear(self._held_masks | regrown)
         self.method.projection.backward_(self._gradients(), self._held_masks)
 
     def _skip(self) -> None:
-        """Leave masks and counts as they are: NaN and infinity rank nothing. What a dense gradient moved is zeroed."""
+        """Leave masks and counts as they are: NaN and infinity rank nothing. What they have reached is zeroed."""
         if self.num_skipped == 0:
             warnings.warn(
                 f"step {self.step}: a gradient or a weight is not finite, so this mask update is skipped, as all such "
@@ -199,64 +216,75 @@ class Sparsifier:
                 stacklevel=3,
             )
         self.num_skipped += 1
-        self._dense = {}
-        if not self.method.projection.keeps_values:
-            for name, tensors in same_shaped(self._optimizer, self._held).items():
-                for tensor in (*tensors, self._held[name].detach()):
-                    tensor.masked_fill_(~self._held_masks[name], 0.0)  # a product would keep NaN
-            for name, gradient in self._gradients().items():
-                gradient.masked_fill_(~self._held_masks[name], 0.0)
+        states = same_shaped(self._optimizer, self._held)
+        self.method.projection.wipe_(_detached(self._held), states, self._held_masks)
 
     def _restart(self) -> None:
         """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
-        if self.method.restart is None:
-            return
         if self.method.restart == "weights":
-            if self._rewind_to is None:
-                raise UserError(
-                    "rewind='weights' needs the run's initial weights; pass rewind_to to Sparsifier"
-                )
-            self._model.load_state_dict(self._rewind_to)
-        self._optimizer.state.clear()
+            rewind(self._model, self._rewind_to)
+        if self.method.restart is not None:
+            self._optimizer.state.clear()
+
+    def _touched(self) -> list[Tensor]:
+        """What building this changes."""
+        if self.method.restart is not None:
+            return list(self._model.state_dict().values())
+        return [] if self.method.projection.keeps_values else list(_detached(self._held).values())
 
     @torch.no_grad()
     def _clear(self, kept: Masks) -> None:
         """Zero what the projection wants at zero outside ``kept``, and refresh the counts."""
         states = same_shaped(self._optimizer, self._held)
         self.method.projection.clear_(_detached(self._held), states, kept)
-        self._counts = masks_.num_active(self.masks)
+        self._tally.count(self._above_threshold())
+        self._tally.warn_of_empty(self.step)
+
+    def _above_threshold(self) -> Masks:
+        """Where soft thresholds are learned: what the forward does not zero, which differs between updates."""
+        return {
+            name: module(self._weights[name].detach()) != 0
+            for name, module in self._parametrized.items()
+            if isinstance(module, SoftThreshold)
+        }
+
+    def _follow_edits(self) -> None:
+        """Masks may be edited in place: weights and counts follow."""
+        if self._tally.is_stale():
+            self._follow(self.method.granularity.group(self.masks))
+            self._clear(self._held_masks)
 
     @property
     def num_active(self) -> Counts:
         """Active weights per tensor."""
-        return dict(self._counts)
+        self._follow_edits()
+        if learns_threshold(self.method.projection):
+            self._tally.count(self._above_threshold())
+        return dict(self._tally.counts)
 
     @property
     def sparsity(self) -> float:
         """Share of all maskable weights that is inactive, in [0, 1]; 0 for dense training."""
-        return masks_.sparsity(self._counts, self._shapes)
+        return masks_.sparsity(self.num_active, self._shapes)
 
     @property
     def layer_sparsity(self) -> dict[str, float]:
         """The same per tensor; empty for dense training."""
-        return masks_.layer_sparsity(self._counts, self._shapes)
+        return masks_.layer_sparsity(self.num_active, self._shapes)
 
     def state_dict(self) -> dict:
         """Everything a resumed run needs: the step, the packed masks with their shapes, and the drop's memory."""
-        masks = masks_.pack(self.masks)
-        return {
-            "step": self.step,
-            "masks": masks,
-            "shapes": self._shapes,
-            "memory": self._memory,
-            "num_skipped": self.num_skipped,
-        }
+        state = {"step": self.step, "num_skipped": self.num_skipped, "memory": self._memory}
+        return state | {"masks": masks_.pack(self.masks), "shapes": self._shapes}
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state_dict`. Raises UserError where it is of another model."""
         if state["shapes"] != self._shapes:
             odd = sorted({name for name, _ in state["shapes"].items() ^ self._shapes.items()})
             raise UserError(f"masks: this state is of another model; differing tensors: {', '.join(odd[:3])}")
+        if self._undo is not None:
+            self._undo.restore()
+            self._undo = None
         self.step = state["step"]
         self.num_skipped = state.get("num_skipped", 0)
         for name, mask in masks_.unpack(state["masks"], self._shapes).items():
@@ -265,14 +293,8 @@ class Sparsifier:
         self._memory = {
             name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
         }
-        self._counts = masks_.num_active(self.masks)
+        self._clear(self._held_masks)
 
 
 def _detached(tensors: Tensors) -> Tensors:
     return {name: tensor.detach() for name, tensor in tensors.items()}
-
-
-def _finite(*scores: Tensors) -> bool:
-    """Whether no score is NaN or infinite. One question to the device, however many tensors there are."""
-    flags = [score.isfinite().all() for tensors in scores for score in tensors.values()]
-    return not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 Tensors = dict[str, Tensor]
 Masks = dict[str, Tensor]  # bool, True = active
@@ -14,6 +15,11 @@ Shapes = dict[str, tuple[int, ...]]
 Counts = dict[str, int]
 Schedule = Callable[[int], float]  # a function of the optimizer step, never of a counter
 Build = Callable[[int], nn.Module]  # seed -> a freshly initialised model
+
+
+Batches = Iterable[tuple[Tensor, Tensor]] | Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""Inputs and labels: an iterable, as a list or a DataLoader, or a function that returns one."""
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class UserError(ValueError):
@@ -46,14 +52,16 @@ class Snapshot:
 class InitContext:
     """What the choice of the initial masks may look at.
 
-    ``weights`` are the model's maskable parameters by name, in the model's order. ``batches`` iterates over training
-    images (N, C, H, W) and labels (N), not augmented, in a fixed order; None where the caller has none to give.
+    ``weights`` are the model's maskable parameters by name, in the model's order. ``batches`` are training
+    inputs, as images (N, C, H, W), and labels (N), not augmented, in a fixed order; None where the caller has none to
+    give. ``loss`` makes one number of outputs and labels.
     """
 
     model: nn.Module
     weights: Tensors
     seed: int
-    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]] | None = None
+    batches: Batches | None = None
+    loss: Loss = cross_entropy
 
     @property
     def shapes(self) -> Shapes:

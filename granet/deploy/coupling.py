@@ -16,7 +16,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from granet.granularity import ChannelGroup
-from granet.maskable import MASKABLE
+from granet.maskable import PLAIN
 from granet.types import UserError
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -107,7 +107,7 @@ class _Walk:
     def module(self, name: str, space: _Space) -> _Space:
         """The space that a module makes of its input's."""
         module = self._modules[name]
-        if isinstance(module, MASKABLE):
+        if isinstance(module, PLAIN):
             return self._layer(name, module, space)
         if isinstance(module, NORMS):
             self._expect(space, module.num_features, name)

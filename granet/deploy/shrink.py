@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from granet.deploy.coupling import channel_groups
 from granet.granularity import ChannelGroup
-from granet.maskable import MASKABLE, maskable_weights
+from granet.maskable import PLAIN, maskable_weights
 from granet.types import Masks, Tensors, UserError
 
 
@@ -35,7 +35,7 @@ def shrink(model: nn.Module, masks: Masks) -> nn.Module:
                     _cut(buffer, 0, channels)
             modules[name].num_features = len(channels)
     for module in modules.values():
-        if isinstance(module, MASKABLE):
+        if isinstance(module, PLAIN):
             kind = "features" if isinstance(module, nn.Linear) else "channels"
             for side, size in zip(("out", "in"), module.weight.shape[:2], strict=True):
                 setattr(module, f"{side}_{kind}", size)

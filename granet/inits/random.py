@@ -7,13 +7,13 @@ import torch
 
 from granet.distributions import LayerSparsity, allocate, budget, global_
 from granet.masks import random_masks
-from granet.types import Init, InitContext, Masks, Shapes, Tensors
+from granet.types import Init, InitContext, Masks, Shapes, Tensors, UserError
 from granet.update import prune
 
 
 def everything(context: InitContext) -> Masks:
     """All weights are active: what starts dense."""
-    return {name: torch.ones(shape, dtype=torch.bool) for name, shape in context.shapes.items()}
+    return {name: torch.ones(shape, dtype=torch.bool, device="cpu") for name, shape in context.shapes.items()}
 
 
 def random(layer_sparsity: LayerSparsity, sparsity: float) -> Init:
@@ -32,11 +32,26 @@ def highest(scores: Callable[[InitContext], Tensors], sparsity: float) -> Init:
     """The highest ``scores`` of all tensors together stay active: pruning once, globally, to an exact count."""
 
     def init(context: InitContext) -> Masks:
-        ranks = scores(context)
+        ranks = check_scores(scores(context), "init")
         masks = {name: torch.ones_like(rank, dtype=torch.bool) for name, rank in ranks.items()}
         return prune(masks, ranks, global_(ranks, masks, sparsity))
 
     return init
+
+
+def check_scores(scores: Tensors, what: str) -> Tensors:
+    """The scores, which have to be finite and not all equal: else they would be taken for a mask. Raises UserError."""
+    values = torch.cat([score.detach().flatten() for score in scores.values()])
+    if not values.isfinite().all():
+        raise UserError(
+            f"{what}: a score is NaN or infinite; look at the model's outputs and loss before training"
+        )
+    if values.min() == values.max():
+        raise UserError(
+            f"{what}: all {values.numel():,} weights score {values[0]:g}, so they choose no mask; does the loss depend "
+            "on the weights? pass the loss of your training: Sparsifier(..., loss=)"
+        )
+    return scores
 
 
 def trained_magnitude(context: InitContext) -> Tensors:
@@ -71,7 +86,7 @@ def thin_masks(shapes: Shapes, sparsity: float) -> Masks:
     for _ in range(50):  # size is a staircase: close in on its last step below what is wanted
         middle = (low + high) / 2
         low, high = (middle, high) if size(middle) <= wanted else (low, middle)
-    masks = {name: torch.zeros(shape, dtype=torch.bool) for name, shape in shapes.items()}
+    masks = {name: torch.zeros(shape, dtype=torch.bool, device="cpu") for name, shape in shapes.items()}
     for name, mask in masks.items():
         outputs, inputs = block(name, low)
         mask[:outputs, :inputs] = True

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from granet.distributions import global_
+from granet.inits.random import check_scores
 from granet.schedules import geometric
 from granet.types import InitContext, Masks, Tensors, UserError
 from granet.update import prune
@@ -23,27 +23,26 @@ PART = 128
 def snip(context: InitContext, num_images: int = 128) -> Tensors:
     """SNIP (Lee et al. 2019, Eq. 5 and 6): |dL/dc| of a factor c = 1 on every weight, which is |w dL/dw|.
 
-    L is the cross-entropy on the first ``num_images`` training images, with the batch's own BatchNorm statistics.
+    L is the loss of ``context`` on the first ``num_images`` training images, with the batch's own BatchNorm statistics.
     """
     images, labels = first_images(context, num_images)
     with undisturbed(context.model):
-        loss = cross_entropy(context.model(images).float(), labels)
-        gradients = _gradients(loss, context.weights)
+        gradients = _gradients(_loss(context, images, labels), context.weights)
     return {name: (weight.detach() * gradients[name]).abs() for name, weight in context.weights.items()}
 
 
 def grasp(context: InitContext, images_per_class: int = 10, temperature: float = 200.0) -> Tensors:
-    """GraSP (Wang et al. 2020, Eq. 8): w (H g), with g and H the gradient and Hessian of the cross-entropy.
+    """GraSP (Wang et al. 2020, Eq. 8): w (H g), with g and H the gradient and Hessian of the loss.
 
     Removing a weight changes g'g by -2 w (H g) to first order: where w (H g) is large and positive, the flow of the
-    gradient would suffer most, so the highest scores are kept. ``images_per_class`` images of every class decide;
-    the logits are divided by ``temperature``.
+    gradient would suffer most, so the highest scores are kept. ``images_per_class`` images of every class decide,
+    or the first 128 where labels are no classes; the outputs are divided by ``temperature``.
     """
     images, labels = _images_of_every_class(context, images_per_class)
     parts = list(zip(images.split(PART), labels.split(PART), strict=True))
 
     def gradients(part: tuple[Tensor, Tensor], *, create_graph: bool = False) -> Tensors:
-        loss = cross_entropy(context.model(part[0]).float() / temperature, part[1])
+        loss = _loss(context, *part, temperature)
         return _gradients(loss * (len(part[1]) / len(labels)), context.weights, create_graph=create_graph)
 
     with undisturbed(context.model):
@@ -58,6 +57,10 @@ def synflow(context: InitContext, sparsity: float, rounds: int = 100) -> Masks:
     Needs no data but the shape of an image. In float64, because the flow of a deep network spans many powers of ten.
     """
     image, _ = first_images(context, 1)
+    if not image.is_floating_point():
+        raise UserError(
+            f"batches: SynFlow sends an image of ones, and these inputs are {image.dtype}; use another method"
+        )
     image_shape = tuple(image.shape[1:])
     model = copy.deepcopy(context.model).to(float64_device(image.device)).double()
     weights = dict(zip(context.weights, _same_weights(context, model), strict=True))
@@ -65,9 +68,10 @@ def synflow(context: InitContext, sparsity: float, rounds: int = 100) -> Masks:
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
-            tensor.abs_()
+            if tensor.is_floating_point():  # not a mask of attention, or an index
+                tensor.abs_()
     for step in range(1, rounds + 1):
-        scores = synaptic_flow(model, weights, image_shape)
+        scores = check_scores(synaptic_flow(model, weights, image_shape), "SynFlow")
         masks = prune(masks, scores, global_(scores, masks, target(step)))
         with torch.no_grad():
             for name, weight in weights.items():
@@ -98,7 +102,26 @@ def training_batches(context: InitContext) -> Iterator[tuple[Tensor, Tensor]]:
         raise UserError(
             "batches=None: this method chooses its masks from training images; pass batches to Sparsifier"
         )
-    return iter(context.batches())
+    return iter(context.batches() if callable(context.batches) else context.batches)
+
+
+def _loss(context: InitContext, images: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
+    """The loss of a batch, in float32 or better. Raises UserError where it does not go with outputs and labels."""
+    outputs = context.model(images)
+    if isinstance(outputs, Tensor):
+        outputs = (outputs.float() if outputs.element_size() < 4 else outputs) / temperature
+    try:
+        return context.loss(outputs, labels)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        shapes = f"outputs {_shape(outputs)}, labels {_shape(labels)}"
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"loss: {reason} ({shapes}); pass the loss of your training: Sparsifier(..., loss=)"
+        ) from None
+
+
+def _shape(value: object) -> str:
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def first_images(context: InitContext, num_images: int) -> tuple[Tensor, Tensor]:
@@ -114,16 +137,22 @@ def first_images(context: InitContext, num_images: int) -> tuple[Tensor, Tensor]
 
 
 def _images_of_every_class(context: InitContext, images_per_class: int) -> tuple[Tensor, Tensor]:
-    """The first ``images_per_class`` training images of every class; what there is of a class with fewer."""
+    """The first ``images_per_class`` training images of every class; what there is of a class with fewer.
+
+    A label that is no class (an ignore_index) is passed over. Where labels are no classes at all, the first `PART`.
+    """
     images, labels, missing = [], [], {}
     for images_NCHW, labels_N in training_batches(context):
         if not missing:
             with torch.no_grad(), undisturbed(context.model, training=False):
-                num_classes = context.model(images_NCHW[:1]).shape[1]
-            missing = dict.fromkeys(range(num_classes), images_per_class)
+                outputs = context.model(images_NCHW[:1])
+            is_class = labels_N.dim() == 1 and labels_N.dtype in (torch.long, torch.int)
+            if not (is_class and isinstance(outputs, Tensor) and outputs.dim() == 2):
+                return first_images(context, PART)
+            missing = dict.fromkeys(range(outputs.shape[1]), images_per_class)
         rows = []
         for row, label in enumerate(labels_N.tolist()):
-            if missing[label] > 0:
+            if missing.get(label, 0) > 0:
                 missing[label] -= 1
                 rows.append(row)
         images.append(images_NCHW[rows])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from granet.common.seeds import stable_seed
 from granet.inits.saliency import first_images, undisturbed
+from granet.maskable import check_plain
 from granet.types import InitContext, Tensors, UserError
 
 PATH = tuple(10 ** (-4 * step / 24) for step in range(25))
@@ -107,6 +108,7 @@ def sis(context: InitContext, num_images: int = 256, num_samples: int = 1024) ->
     ``num_images`` training images decide, and of their positions in every layer ``num_samples``, drawn from the seed
     and the layer's name. Raises UserError for a grouped or transposed convolution.
     """
+    check_plain(context.model, context.weights, "SIS")
     images, _ = first_images(context, num_images)
     with undisturbed(context.model, training=False):
         layers = _observe(context, images, num_samples)
@@ -124,8 +126,10 @@ def _observe(context: InitContext, images: Tensor, num_samples: int) -> dict[str
     def after(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         if (name := names.get(module)) is not None:
             total = output.numel() // _channels_last(output).shape[-1]
-            generator = torch.Generator().manual_seed(stable_seed("sis", context.seed, name))
-            rows[name] = torch.randperm(total, generator=generator)[:num_samples].to(output.device)
+            generator = torch.Generator("cpu").manual_seed(stable_seed("sis", context.seed, name))
+            rows[name] = torch.randperm(total, generator=generator, device="cpu")[:num_samples].to(
+                output.device
+            )
             weight = context.weights[name].detach().flatten(1)
             seen = _rows(output, rows[name])
             layers[name] = Layer(weight, _patches(module, name, inputs[0], output, rows[name]), seen, False)

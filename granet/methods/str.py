@@ -12,6 +12,9 @@ from granet.projection import Forward, SoftThreshold
 def str_(
     *, sf: Sparsity, t0: PruneStart = 0, tf: PruneEnd = None, update_interval: UpdateInterval = 100
 ) -> Method:
-    """STR (Kusupati et al. 2020): learned soft thresholds; a common factor brings them to the sparsity of Eq. 1."""
-    prune_ = gradual(sf, t0, tf, "global", criterion=over_threshold)
+    """STR (Kusupati et al. 2020): learned soft thresholds; a common factor brings them to the sparsity of Eq. 1.
+
+    To the end of training, since weight decay goes on pulling weights below their threshold.
+    """
+    prune_ = gradual(sf, t0, tf, "global", criterion=over_threshold, until="end")
     return Method("dense_to_sparse", everything, update_interval, prune_, projection=Forward(SoftThreshold))

@@ -10,7 +10,6 @@ from granet.common import distributed
 from granet.common.progress import TrainingProgress
 from granet.data import epoch_generator
 from granet.flops import step_flops
-from granet.masks import apply_
 from granet.training.evaluate import Meter, evaluate
 from granet.training.history import Row
 from granet.training.run import Run
@@ -55,7 +54,6 @@ class Bookkeeping:
             self._forward_flops, dense_flops, dense_gradient=dense_gradient
         )
         if self._run.ends_round_at(self._step):
-            self._mask_weights()
             self._row = self._closed()
 
     def after_update(self) -> None:
@@ -104,15 +102,6 @@ class Bookkeeping:
             loss, accuracy = self._finite(evaluate(run.model, batches, run.forward, run.device), split)
             row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
         return row
-
-    def _mask_weights(self) -> None:
-        """Before an update gradients are dense, so that the optimizer has moved masked weights too.
-
-        It does not matter to the update, which ranks active weights, and zeroes all others.
-        """
-        weights = {name: value.detach() for name, value in self._run.model.named_parameters()}
-        masks = {name: mask for name, mask in self._run.sparsifier.masks.items() if name in weights}
-        apply_({name: weights[name] for name in masks}, masks)
 
     def _finite(self, result: tuple[float, float], split: str) -> tuple[float, float]:
         """Mean loss and accuracy as they are, or DivergedError where the loss is NaN or infinite."""

@@ -82,7 +82,7 @@ def test_state_of_another_model_is_refused():
         states[0].load_state_dict(states[1].state_dict())
 
 
-def test_the_gradient_stays_dense_on_update_steps_until_the_update():
+def test_the_gradient_is_projected_at_every_step_and_growth_reads_the_dense_one():
     model = nn.Linear(8, 8, bias=False)
     opt = torch.optim.SGD(model.parameters(), lr=0.1)
     sparsifier = Sparsifier(model, opt, METHODS["rigl"](sf=0.5, update_interval=2), seed=0, total_steps=4)
@@ -94,7 +94,8 @@ def test_the_gradient_stays_dense_on_update_steps_until_the_update():
         opt.step()
         sparsifier.after_step()
         opt.zero_grad(set_to_none=True)
-    assert nonzero == [32, 64]
+    assert nonzero == [32, 32]
+    assert sparsifier.step == 2
     assert [sparsifier.reads_gradient_at(step) for step in (1, 2, 3, 4)] == [False, True, False, True]
 
 
@@ -242,6 +243,8 @@ def test_deep_rs_noise_takes_the_learning_rate_of_each_weights_group():
     sparsifier = Sparsifier(model, opt, method, seed=0, total_steps=2000)
     slow, still = model.get_parameter("0.weight"), model.get_parameter("1.weight")
     before = [weight.detach().clone() for weight in (slow, still)]
+    model(torch.ones(1, 64)).mul(0).sum().backward()
+    sparsifier.after_backward()
     sparsifier.after_step()
     assert not torch.equal(slow, before[0])
     assert torch.equal(still, before[1])

@@ -1,0 +1,50 @@
+"""Taking back what building a Sparsifier does to a model: the state that is loaded next is of a trained one."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from granet.types import UserError
+
+
+class Undo:
+    """Copies of tensors and of an optimizer's state, from before they are changed.
+
+    What somebody else changes after `changed` was called, by loading a checkpoint say, is left as it is.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor], optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._state = dict(optimizer.state)
+        inner = (value for state in self._state.values() for value in state.values())
+        held = [*tensors, *(value for value in inner if isinstance(value, Tensor))]
+        self._copies = [(tensor, tensor.detach().clone()) for tensor in held]
+        self._versions: list[int] = []
+
+    def changed(self) -> None:
+        """The changes are made: what differs from now on is not ours to take back."""
+        self._versions = [tensor._version for tensor, _ in self._copies]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Back to what was there before."""
+        for (tensor, copy), version in zip(self._copies, self._versions, strict=True):
+            if tensor._version == version:
+                tensor.copy_(copy)
+        if not self._optimizer.state:
+            self._optimizer.state.update(self._state)
+
+
+def rewind(model: nn.Module, state: Mapping[str, Tensor] | None) -> None:
+    """Load ``state``. Raises UserError for None, and for the model's own tensors, which follow its training."""
+    if state is None:
+        raise UserError("rewind='weights' needs the run's initial weights; pass rewind_to to Sparsifier")
+    own = {value.data_ptr() for value in model.state_dict().values() if value.numel()}
+    if any(value.data_ptr() in own for value in state.values()):
+        raise UserError(
+            "rewind_to holds the model's own tensors, which training changes; pass copy.deepcopy(model.state_dict()), "
+            "made before training"
+        )
+    model.load_state_dict(state)

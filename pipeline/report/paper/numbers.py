@@ -1,10 +1,11 @@
-"""What paper.yaml has in print, in the long form of our own results: one record per number.
+"""What paper.yaml and numbers.csv have in print, in the long form of our own results: one record per number.
 
-Rows, records and tables come in two families, that of the CIFAR experiments and that of ImageNet. A metric bears the
-name of its column in `pipeline.report.results`.
+Rows and tables come in two families, that of the CIFAR experiments and that of ImageNet. A metric bears the name of
+its column in `pipeline.report.results`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,11 +17,7 @@ from pipeline.report.names import resolved, variant
 from pipeline.training.cell import Group
 
 CIFAR, IMAGENET = "cifar", "imagenet"
-FAMILIES = (CIFAR, IMAGENET)
-FILE = Path(__file__).with_name("paper.yaml")
 ACCURACY, TRAINING, INFERENCE = "last", "training_ratio", "inference_ratio"
-FREE = {CIFAR: ("update_interval",), IMAGENET: ("update_interval", "tf")}
-"""Values of a section that do not decide whether it is a row: the report says how they depart from the protocol."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +26,21 @@ class PrintedRow:
 
     id: str
     family: str
-    stage: str
     section: Mapping[str, Any]
-    rewind: str | None
-    quoted: bool
+    stage: str = "sparse"
+    rewind: str | None = None
+    quoted: bool = False
     """Whether the paper quotes it from elsewhere."""
 
     def is_section(self, values: Mapping[str, Any]) -> bool:
-        """Whether a method section is this row: all its resolved values are the row's, but for those of `FREE`.
+        """Whether a method section is this row: all its resolved values are the row's, but for its family's free ones.
 
         A section whose values have a name of their own (RigL-ITOP) is not the row of the plain method.
         """
         return self._decisive(values) == self._decisive(self.section)
 
     def _decisive(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-        free = FREE[self.family]
+        free = in_print()[self.family]["free"]
         named = values if self.family == CIFAR else {k: v for k, v in values.items() if k not in free}
         return {key: value for key, value in resolved(values).items() if key not in free}, variant(named)
 
@@ -52,7 +49,7 @@ class PrintedRow:
         grid = params.grid
         if self.rewind is not None and self.rewind not in grid.rewinds:
             return None
-        sections = getattr(grid, {"sparse": "methods"}.get(self.stage, self.stage))
+        sections = grid.methods if self.stage == "sparse" else getattr(grid, self.stage)
         equal = [name for name in sections if self.is_section(params.methods[name])]
         return self.id if self.id in equal else next(iter(equal), None)
 
@@ -71,15 +68,15 @@ class Record:
     sparsity: float | None
     metric: str
     mean: float
-    std: float | None = None
+    std: float | None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A printed table: its groups of rows under their headings, and its columns.
+    """A printed table: its groups of rows under their headings, and its columns, data set -> sparsities.
 
-    ``columns``: data set -> sparsities. ``metrics``: accuracy alone, or with FLOPs. ``stacked``: a block of rows per
-    sparsity instead of columns. ``against``: the row that the others are tested against.
+    ``metrics``: accuracy alone, or with FLOPs. ``stacked``: a block of rows per sparsity instead of columns.
+    ``against``: the row that the others are tested against. ``notes``: what has to be said of its numbers.
     """
 
     id: str
@@ -91,23 +88,22 @@ class Layout:
     stacked: bool = False
     against: str = ""
     notes: Sequence[str] = ()
-    """What has to be said of its numbers."""
 
     @property
     def row_ids(self) -> list[str]:
-        """The ids of all its rows."""
+        """The ids of all its rows, in the order of print."""
         return [row for group in self.groups.values() for row in group]
 
     @property
     def rows(self) -> list[PrintedRow]:
-        """All its rows, in the order of print."""
+        """All its rows."""
         return [rows(self.family)[name] for name in self.row_ids]
 
 
 @cache
 def in_print() -> dict[str, Any]:
     """All of paper.yaml."""
-    return read_yaml(FILE)
+    return read_yaml(Path(__file__).with_name("paper.yaml"))
 
 
 def family_of(dataset: str) -> str:
@@ -118,61 +114,29 @@ def family_of(dataset: str) -> str:
 @cache
 def rows(family: str) -> dict[str, PrintedRow]:
     """Every row of a family by its id, the dense model's first."""
-    printed = {"dense": {"stage": "dense", "section": {"method": "dense"}, "own": True}}
-    return {
-        name: PrintedRow(
-            id=name,
-            family=family,
-            stage=row.get("stage", "sparse"),
-            section=row["section"],
-            rewind=row.get("rewind"),
-            quoted=not row.get("own", False),
-        )
-        for name, row in (printed | in_print()[family]["rows"]).items()
-    }
+    return {name: PrintedRow(name, family, **row) for name, row in in_print()[family]["rows"].items()}
+
+
+@cache
+def layouts(family: str) -> list[Layout]:
+    """The printed tables of a family: 2, 6 and 9, or 3, 4, 5 and 8."""
+    return [Layout(name, family, **values) for name, values in in_print()[family]["tables"].items()]
 
 
 @cache
 def records() -> dict[tuple[str, str, str, float | None, str], Record]:
     """Every number in print, by (row's id, data set, model, sparsity, metric)."""
-    every = [*_of_cifar(), *_of_imagenet()]
-    return {(one.row.id, one.dataset, one.model, one.sparsity, one.metric): one for one in every}
-
-
-def _of_cifar() -> Iterator[Record]:
-    """Tables 1, 2, 6 and 9."""
-    printed, by_id = in_print()[CIFAR], rows(CIFAR)
-    for model, datasets in printed["dense"].items():
-        for dataset, value in datasets.items():
-            yield _accuracy(by_id["dense"], dataset, model, None, value)
-    places = [(dataset, sparsity) for dataset, sparsities in columns().items() for sparsity in sparsities]
-    for name, row in printed["rows"].items():
-        for model, values in row.get("numbers", {}).items():
-            for (dataset, sparsity), value in zip(places, values, strict=True):
-                yield _accuracy(by_id[name], dataset, model, sparsity, value)
-
-
-def _of_imagenet() -> Iterator[Record]:
-    """Tables 3, 4, 5 and 8. FLOPs are ratios to the dense network's, but for its own."""
-    printed, by_id = in_print()[IMAGENET], rows(IMAGENET)
-    dataset, model, dense = printed["dataset"], printed["model"], printed["dense"]
-    yield _accuracy(by_id["dense"], dataset, model, None, dense["top1"])
-    for metric in ("training_dense", "inference_dense"):
-        yield Record(by_id["dense"], dataset, model, None, metric, dense[metric])
-    for name, row in printed["rows"].items():
-        for sparsity, (top1, training, inference) in row["numbers"].items():
-            yield _accuracy(by_id[name], dataset, model, sparsity, top1)
-            for metric, value in ((TRAINING, training), (INFERENCE, inference)):
-                if value is not None:
-                    yield Record(by_id[name], dataset, model, sparsity, metric, value)
-
-
-def _accuracy(
-    row: PrintedRow, dataset: str, model: str, sparsity: float | None, value: float | list[float]
-) -> Record:
-    """From percent, as printed: [mean, std], or the mean alone."""
-    mean, std = value if isinstance(value, list) else (value, None)
-    return Record(row, dataset, model, sparsity, ACCURACY, mean / 100, None if std is None else std / 100)
+    with Path(__file__).with_name("numbers.csv").open(newline="") as file:
+        _, *lines = csv.reader(file)
+    found = {}
+    for name, dataset, model, text, metric, mean, std in lines:
+        row, sparsity = rows(family_of(dataset))[name], float(text) if text else None
+        unit = 100 if metric == ACCURACY else 1
+        numbers = float(mean) / unit, float(std) / unit if std else None
+        found[name, dataset, model, sparsity, metric] = Record(
+            row, dataset, model, sparsity, metric, *numbers
+        )
+    return found
 
 
 def printed(row: PrintedRow, group: Group, metric: str = ACCURACY) -> Record | None:
@@ -194,19 +158,12 @@ def published(group: Group, values: Mapping[str, Any]) -> Record | None:
     return None
 
 
-@cache
-def layouts(family: str) -> list[Layout]:
-    """The printed tables of a family: 2, 6 and 9, or 3, 4, 5 and 8."""
-    return [Layout(name, family, **values) for name, values in in_print()[family]["tables"].items()]
-
-
 def models(family: str = CIFAR) -> list[str]:
     """The models of a family's tables but the first: Table 1 has one more."""
-    return list(
-        dict.fromkeys(one.model for one in records().values() if one.row.family == family and one.sparsity)
-    )
+    found = [one.model for one in records().values() if one.row.family == family and one.sparsity]
+    return list(dict.fromkeys(found))
 
 
 def columns() -> dict[str, list[float]]:
     """The columns of the CIFAR tables: data set -> sparsities."""
-    return in_print()[CIFAR]["columns"]
+    return dict(layouts(CIFAR)[0].columns)

@@ -6,16 +6,15 @@ every step is counted twice, under two assumptions: layer sparsities as ERK has 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from granet.clock import Clock
 from granet.distributions import LayerSparsity, erk, uniform
 from granet.flops import training_flops
 from granet.methods import METHODS
 from granet.studies.budget import Outline
-from pipeline.report.paper.numbers import IMAGENET, INFERENCE, TRAINING, models, printed, rows
+from pipeline.report.paper.numbers import IMAGENET, INFERENCE, TRAINING, models, records, rows
 from pipeline.report.paper.protocol import protocol
-
-ASSUMED: dict[str, LayerSparsity] = {"erk": erk, "uniform": uniform}
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,16 @@ def planned_ratios(
     """
     interval, dense = clock.interval or total_steps, outline.dense.total
     segments: list[tuple[int, int, bool]] = []
-    sparse: dict[float, int] = {}
 
-    def flops(step: int) -> int:
-        sparsity = clock.target(step)
-        if sparsity not in sparse:
-            sparse[sparsity] = outline.dense.at(layer_sparsity(outline.shapes, sparsity)).total
-        return sparse[sparsity]
+    @cache
+    def flops(sparsity: float) -> int:
+        return outline.dense.at(layer_sparsity(outline.shapes, sparsity)).total
 
     for start in range(0, total_steps, interval):
-        end, forward = min(start + interval, total_steps), flops(start)
+        end, forward = min(start + interval, total_steps), flops(clock.target(start))
         segments += [(end - start - 1, forward, False), (1, forward, clock.reads_gradient_at(end))]
     dense_run = training_flops([(total_steps, dense, False)], dense)
-    return training_flops(segments, dense) / dense_run, flops(total_steps) / dense
+    return training_flops(segments, dense) / dense_run, flops(clock.target(total_steps)) / dense
 
 
 def sweep(outline: Outline, initial: Sequence[float], sf: float) -> list[Planned]:
@@ -61,26 +57,26 @@ def sweep(outline: Outline, initial: Sequence[float], sf: float) -> list[Planned
 
     Raises UserError for sparsities that GraNet cannot have.
     """
-    in_print = protocol(IMAGENET)
-    assert in_print is not None
-    train = in_print["train"]
-    steps_per_epoch = -(-in_print["num_train"] // train["batch_size"])
-    total, tf = train["epochs"] * steps_per_epoch, in_print["pruning_epochs"] * steps_per_epoch
-    planned = []
-    for name, layer_sparsity in ASSUMED.items():
+    in_print, planned = protocol(IMAGENET), []
+    steps_per_epoch = -(-in_print["num_train"] // in_print["train"]["batch_size"])
+    total, tf = (
+        epochs * steps_per_epoch for epochs in (in_print["train"]["epochs"], in_print["pruning_epochs"])
+    )
+    assumed: dict[str, LayerSparsity] = {"erk": erk, "uniform": uniform}
+    for name, layer_sparsity in assumed.items():
         for si in initial:
             method = METHODS["granet"](sf=sf, si=si, tf=tf, update_interval=in_print["update_interval"])
             ratios = planned_ratios(outline, Clock(method, total), layer_sparsity, total)
-            planned.append(Planned(si, sf, name, *ratios, *_in_print(si, sf)))
+            planned.append(
+                Planned(si, sf, name, *ratios, _printed(si, sf, TRAINING), _printed(si, sf, INFERENCE))
+            )
     return planned
 
 
-def _in_print(si: float, sf: float) -> tuple[float | None, float | None]:
-    """The paper's training and test FLOPs of GraNet, where it has them."""
-    section = {"method": "granet", "si": si}
-    for row in rows(IMAGENET).values():
-        if row.is_section(section):
-            group = row.group(row.id, IMAGENET, models(IMAGENET)[0], sf)
-            training, inference = printed(row, group, TRAINING), printed(row, group, INFERENCE)
-            return training and training.mean, inference and inference.mean
-    return None, None
+def _printed(si: float, sf: float, metric: str) -> float | None:
+    """What the paper has for GraNet."""
+    is_granet = [
+        name for name, row in rows(IMAGENET).items() if row.is_section({"method": "granet", "si": si})
+    ]
+    record = records().get((is_granet[0], IMAGENET, models(IMAGENET)[0], sf, metric)) if is_granet else None
+    return record.mean if record else None

@@ -5,31 +5,32 @@ from pipeline.report.names import by_family
 from pipeline.report.paper.numbers import CIFAR, IMAGENET, Layout, layouts
 
 FURTHER = Layout("further", CIFAR, "Methods and settings outside the paper's tables", {}, {})
-Place = tuple[str, str | None, str | None]
-"""(stage, section, rewind)."""
 
 
 def shown(params: Params) -> list[Layout]:
     """The printed tables with rows in the grid, of ImageNet first, and at last `FURTHER` where it has any."""
-    tables = [*of_imagenet(params), *of_cifar(params)]
-    return [*tables, FURTHER] if further(params) else tables
+    return [*of_imagenet(params), *of_cifar(params), *([FURTHER] if further(params) else [])]
 
 
-def _rows_of_grid(layout: Layout, params: Params) -> set[str]:
-    return {row.id for row in layout.rows if row.find(params)}
+def _rows_of_grid(family: str, params: Params) -> dict[str, set[str]]:
+    """Table -> its rows that the grid has."""
+    return {layout.id: {row.id for row in layout.rows if row.find(params)} for layout in layouts(family)}
 
 
 def of_cifar(params: Params) -> list[Layout]:
     """Those on CIFAR with rows in the grid, but for one whose rows in the grid all stand in another one."""
-    if all(dataset == IMAGENET for dataset in params.grid.datasets):
+    if set(params.grid.datasets) == {IMAGENET}:
         return []
-    tables = layouts(CIFAR)
-    rows = [_rows_of_grid(layout, params) for layout in tables]
-    return [
-        layout
-        for index, layout in enumerate(tables)
-        if rows[index] and rows[index] not in rows[:index] and not any(rows[index] < other for other in rows)
-    ]
+    rows, found = _rows_of_grid(CIFAR, params), []
+    for layout in layouts(CIFAR):
+        own = rows[layout.id]
+        if (
+            own
+            and not any(own < other for other in rows.values())
+            and own not in [rows[one.id] for one in found]
+        ):
+            found.append(layout)
+    return found
 
 
 def of_imagenet(params: Params) -> list[Layout]:
@@ -41,37 +42,28 @@ def of_imagenet(params: Params) -> list[Layout]:
     """
     if IMAGENET not in params.grid.datasets:
         return []
-    tables, sparsities = layouts(IMAGENET), set(params.grid.sparsities)
-    rows = {layout.id: _rows_of_grid(layout, params) for layout in tables}
-    complete = [layout for layout in tables if rows[layout.id] == set(layout.row_ids)]
+    sparsities, rows = set(params.grid.sparsities), _rows_of_grid(IMAGENET, params)
+    complete = [layout for layout in layouts(IMAGENET) if rows[layout.id] == set(layout.row_ids)]
 
     def worth(layout: Layout) -> tuple[int, int, int]:
         num_shared = len(sparsities.intersection(layout.columns[IMAGENET]))
         return len(rows[layout.id]), num_shared, -len(layout.row_ids)
 
-    most = max(tables, key=worth)
+    most = max(layouts(IMAGENET), key=worth)
     if len(rows[most.id]) > len(set().union(*(rows[layout.id] for layout in complete))):
         return [most]
-    return [
-        layout
-        for layout in complete
-        if not any(
-            rows[layout.id] < rows[other.id] and sparsities <= set(other.columns[IMAGENET])
-            for other in complete
-        )
-    ]
+    wide = [rows[layout.id] for layout in complete if sparsities <= set(layout.columns[IMAGENET])]
+    return [layout for layout in complete if not any(rows[layout.id] < other for other in wide)]
 
 
-def further(params: Params) -> list[Place]:
-    """What the grid has and no table that is shown, in the order of Table 2."""
-    places = [
-        {(row.stage, row.find(params), row.rewind) for layout in tables for row in layout.rows}
-        for tables in (of_cifar(params), of_imagenet(params))
+def further(params: Params) -> list[tuple[str, str | None, str | None]]:
+    """(stage, section, rewind) that the grid has and no table that is shown, in the order of Table 2."""
+    grid = params.grid
+    shown = [of_imagenet(params)] if IMAGENET in grid.datasets else []
+    shown += [of_cifar(params)] if set(grid.datasets) != {IMAGENET} else []
+    rows = [
+        {(row.stage, row.find(params), row.rewind) for one in tables for row in one.rows} for tables in shown
     ]
-    on_imagenet = [dataset == IMAGENET for dataset in params.grid.datasets]
-    taken = places[0]
-    if any(on_imagenet):
-        taken = places[1] if all(on_imagenet) else places[0] & places[1]
-    wanted: list[Place] = [(params.stage_of(section), section, None) for section in by_family(params)]
-    wanted += [("retrain", m, rewind) for m in params.grid.retrain for rewind in params.grid.rewinds]
-    return [place for place in wanted if place not in taken]
+    wanted = [(params.stage_of(section), section, None) for section in by_family(params)]
+    wanted += [("retrain", section, rewind) for section in grid.retrain for rewind in grid.rewinds]
+    return [place for place in wanted if place not in set.intersection(*rows)]

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.params.schema import Params
 from pipeline.report.blocks import Line, Number, Table
-from pipeline.report.paper.protocol import settings, training
+from pipeline.report.paper.protocol import protocol, settings
 from pipeline.report.results import Results
 from pipeline.report.tables.numbers import beside, ours, record_of
 from pipeline.report.words import setting
@@ -42,7 +42,7 @@ def _settings(params: Params, in_grid: bool, is_printed: bool) -> list[Number]:
     """Ours where the grid has the network; below them the paper's, where they differ or stand alone."""
     train = asdict(params.train) | {"epochs": params.train.total_epochs}
     texts = _texts(train) if in_grid else [""] * 6
-    printed = _texts(training()) if is_printed else [""] * 6
+    printed = _texts(protocol("cifar10")["train"]) if is_printed else [""] * 6
     return [
         Number(text, below=(other,) if other and other != text else ())
         for text, other in zip(texts, printed, strict=True)

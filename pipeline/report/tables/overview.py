@@ -6,11 +6,10 @@ from itertools import product
 from statistics import fmean
 
 from pipeline.report.blocks import Fold, Judgement, Line, Number, Table, Text, under
-from pipeline.report.noise import MIN_SEEDS
 from pipeline.report.paper.claims import Claim, Judged, Setting, Side, judge
 from pipeline.report.paper.numbers import columns, models
 from pipeline.report.paper.protocol import differences
-from pipeline.report.results import Results
+from pipeline.report.results import MIN_SEEDS, Results
 from pipeline.report.words import counted, p_value, setting, short_percent, signed, spread
 
 VERDICTS = {"supported": "in line with it", "contradicted": "against it", "undecided": "undecided"}

@@ -28,7 +28,7 @@ from granet.types import InitContext, UserError
 from pipeline.cli import parse, run_main
 from pipeline.params.checks import choose
 from pipeline.params.files import load
-from pipeline.report.paper.sweep import Planned, sweep
+from pipeline.report.paper.protocol import Planned, sweep
 from pipeline.report.tables.budgets import COLUMNS, csv_text, outline_of, rows_of
 from pipeline.training.folder import RunFolder
 

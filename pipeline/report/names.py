@@ -57,10 +57,7 @@ def variant(values: Values) -> str | None:
 def title(values: Values, unknown: str = "") -> str:
     """A method section's name, with every value in it that is not the default; the update interval aside.
 
-    ``unknown`` names a method that conf/sections.yaml does not.
-
-    >>> title({"method": "granet", "extend": 2.0}), title({"method": "granet", "drop_fraction": 0.3})
-    ('GraNet 2x', 'GraNet (si = 0, drop_fraction 0.3)')
+    As "GraNet 2x", "GraNet (si = 0, drop_fraction 0.3)". ``unknown`` names a method that conf/sections.yaml does not.
     """
     method = values["method"]
     text = section_texts().get(variant(values) or method, {})
@@ -121,11 +118,7 @@ def suffix(group: Group) -> str:
 
 
 def network_name(text: str) -> str:
-    """A pre-trained network of the plasticity study.
-
-    >>> network_name("element-0.9"), network_name("filter-0.5")
-    ('Pre-trained, sparsity 0.9', 'Pre-trained, filter sparsity 0.5')
-    """
+    """A pre-trained network of the plasticity study; filter-0.5 is "Pre-trained, filter sparsity 0.5"."""
     granularity, sparsity = parse_network(text)
     return f"Pre-trained, {'filter ' if granularity == 'filter' else ''}sparsity {sparsity:g}"
 

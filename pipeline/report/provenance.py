@@ -1,6 +1,5 @@
 """Where the report's numbers come from: the protocol, the machine, and each run in DVC and MLflow."""
 
-
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 # (pandas' types are wider than the values of a frame whose columns are known)
 
@@ -65,12 +64,9 @@ def departures(results: Results) -> list[str]:
     by_dataset = {name: differences(results, name) for name in datasets}
     counts = Counter(phrase for phrases in by_dataset.values() for phrase in phrases)
     common = [phrase for phrase in counts if counts[phrase] == len(datasets)]
-    special = [
-        f"{phrase} on {DATASET_NAMES[name]}"
-        for name, phrases in by_dataset.items()
-        for phrase in phrases
-        if phrase not in common
-    ]
+    special = []
+    for name, phrases in by_dataset.items():
+        special += [f"{phrase} on {DATASET_NAMES[name]}" for phrase in phrases if phrase not in common]
     return [*common, *special, *(seeds_missing(results.params) if datasets else [])]
 
 
@@ -107,11 +103,7 @@ def _title(results: Results, group: Group) -> str:
 
 
 def mlflow_url(uri: str, experiment_id: str, run_id: str) -> str | None:
-    """A run's page on its MLflow server, or on the local one that `mlflow ui` starts; None where it was not tracked.
-
-    >>> mlflow_url("https://me:secret@host/mlflow/", "7", "a1")
-    'https://host/mlflow/#/experiments/7/runs/a1'
-    """
+    """A run's page on its MLflow server, or on the local one that `mlflow ui` starts; None where it was not tracked."""
     if not (experiment_id and run_id):
         return None
     return f"{_server(uri) or LOCAL_UI}/#/experiments/{experiment_id}/runs/{run_id}"
@@ -121,9 +113,6 @@ def how_to_open(uri: str) -> str:
     """The server's address, or the command that serves the database.
 
     An address may hold a password: a server's is left out, and a database other than the workspace's is not shown.
-
-    >>> how_to_open("http://me:secret@host:5000"), how_to_open("postgresql://me:secret@host/db")
-    ('http://host:5000', 'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI"')
     """
     if server := _server(uri):
         return server
@@ -132,9 +121,8 @@ def how_to_open(uri: str) -> str:
     return f"mlflow ui --backend-store-uri {database}"
 
 
-def _server(uri: str) -> str | None:
-    """An http(s) address without user and password; None for a database."""
+def _server(uri: str) -> str:
+    """An http(s) address without user and password; empty for a database."""
     parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https"):
-        return None
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+    return address if parts.scheme in ("http", "https") else ""

@@ -53,10 +53,7 @@ class Other:
 
 @dataclass(frozen=True)
 class Results:
-    """All runs of the grid: ``runs`` has a row each; ``missing`` never ran, ``outdated`` ran with other parameters.
-
-    ``others``: the finished plasticity and export runs, which have no row there.
-    """
+    """All runs of the grid: ``runs`` has a row each, but for ``others``; ``outdated`` ran with other parameters."""
 
     params: Params
     runs: DataFrame
@@ -75,7 +72,7 @@ class Results:
         return dict(zip(runs["seed"].tolist(), runs[metric].tolist(), strict=True))
 
     def values(self, group: Group, metric: str) -> list[float]:
-        """The same without the seeds."""
+        """The metric of each run of a group."""
         return list(self.by_seed(group, metric).values())
 
     def finished(self, stage: str) -> list[Other]:
@@ -115,10 +112,7 @@ def read(params: Params, root: Path = RUNS) -> Results:
 
 
 def is_current(summary: dict[str, Any], params: Params) -> bool:
-    """Whether a run was made with the settings that params.yaml has now, as far as they decide its result.
-
-    Data and masks are left to DVC, which knows whether they changed; settings that do not change them may differ.
-    """
+    """Whether a run was made with the settings in params.yaml that decide its result; data and masks are DVC's."""
     if (config := summary.get("config")) is None:  # of an export
         return True
     stage = config["stage"]
@@ -201,10 +195,9 @@ def layers(runs: DataFrame) -> DataFrame:
 
 
 def headline(results: Results) -> dict[str, dict[str, float]]:
-    """reports/metrics.json: mean test accuracy at the last epoch, by model and method.
+    """reports/metrics.json: mean accuracy at the last epoch, as ``{"digits-resnet20": {"granet-0.98-lth": 0.92}}``.
 
-    Keys look like ``{"digits-resnet20": {"dense": 0.97, "granet-0.98": 0.93, "granet-0.98-lth": 0.92}}``. A
-    pre-trained network is ``pretrain-element-0.9``; its ``plasticity-element-0.9-global-0.5-regenerated`` is the mean
+    A pre-trained network is ``pretrain-element-0.9``; its ``plasticity-element-0.9-global-0.5-regenerated`` is the mean
     change over the epochs at which it was pruned.
     """
     values: dict[tuple[str, str], list[float]] = {}
@@ -225,11 +218,7 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
 
 
 def once(values: Sequence[Any], text: Callable[[Any], str] = str) -> str:
-    """What several runs have in common, or each value with the number of runs that have it.
-
-    >>> once(["fp32", "fp32"]), once(["fp32", "bf16", "fp32"])
-    ('fp32', 'fp32 (2 runs), bf16 (1 run)')
-    """
+    """What several runs have in common, or each value: "fp32", "fp32 (2 runs), bf16 (1 run)"."""
     counts = {value: values.count(value) for value in dict.fromkeys(values)}
     if len(counts) == 1:
         return text(values[0])

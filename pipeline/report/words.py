@@ -49,11 +49,7 @@ def spread(mean: float, std: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference of two fractions, in percentage points.
-
-    >>> signed(0.0015), signed(-0.0185), signed(-0.00001)
-    ('+0.15', '−1.85', '0.00')
-    """
+    """A difference of two fractions, in percentage points: +0.15, −1.85, 0.00."""
     text = f"{100 * value:+.2f}"
     return "0.00" if float(text) == 0 else text.replace("-", "−")
 
@@ -64,10 +60,7 @@ def signed_spread(mean: float, std: float | None) -> str:
 
 
 def flops(value: float) -> str:
-    """
-    >>> flops(81_600_000), flops(3.45e15)
-    ('81.6 MFLOPs', '3.45 PFLOPs')
-    """
+    """81.6 MFLOPs, 3.45 PFLOPs."""
     for prefix in ("", "k", "M", "G", "T", "P", "E"):
         if value < 999.5:
             return f"{value:.3g} {prefix}FLOPs"
@@ -76,10 +69,7 @@ def flops(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """
-    >>> duration(42.3), duration(185), duration(7380)
-    ('42 s', '3 min 5 s', '2 h 3 min')
-    """
+    """42 s, 3 min 5 s, 2 h 3 min."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"

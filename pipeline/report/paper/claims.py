@@ -113,8 +113,7 @@ def judge(results: Results) -> list[Judged]:
         settings = list(_settings(claim, results, same_protocol))
         in_paper = [setting for setting in settings if setting.in_paper]
         elsewhere = [setting for setting in settings if not setting.in_paper]
-        verdicts = verdict(claim, in_paper), verdict(claim, elsewhere)
-        judged.append(Judged(claim, in_paper, elsewhere, *verdicts))
+        judged.append(Judged(claim, in_paper, elsewhere, verdict(claim, in_paper), verdict(claim, elsewhere)))
     return judged
 
 
@@ -131,22 +130,17 @@ def _settings(claim: Claim, results: Results, same_protocol: list[str]) -> Itera
         better, than = (_side(results, ids, dataset, model, sparsity) for ids in pair)
         if better is None or than is None:
             continue
+        place = f"{setting(dataset, model)}, {short_percent(sparsity)}"
+        in_print = None
+        if better.printed is not None and than.printed is not None:
+            in_print = better.printed - than.printed
         difference, p = better.stat.mean - than.stat.mean, welch(better.values, than.values)
         leans = (difference > 0) == (claim.claim == "above")
         outcome = "for" if leans else "against"
         if not exceeds(p):
             outcome = "few" if p is None else "for" if claim.claim == "no_gain" else "noise"
-        yield Setting(
-            place=f"{setting(dataset, model)}, {short_percent(sparsity)}",
-            better=better,
-            than=than,
-            difference=difference,
-            printed=None if better.printed is None or than.printed is None else better.printed - than.printed,
-            p=p,
-            outcome=outcome,
-            leans=leans,
-            in_paper=dataset in same_protocol and model in models() and sparsity in known[dataset],
-        )
+        in_paper = dataset in same_protocol and model in models() and sparsity in known[dataset]
+        yield Setting(place, better, than, difference, in_print, p, outcome, leans, in_paper)
 
 
 def _side(results: Results, ids: list[str], dataset: str, model: str, sparsity: float) -> Side | None:

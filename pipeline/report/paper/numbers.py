@@ -1,4 +1,4 @@
-"""What paper.yaml and numbers.csv have in print, in the long form of our own results: one record per number.
+"""What paper.yaml and numbers.csv have in print: one record per number, and the tables, of which a grid shows some.
 
 Rows and tables come in two families, that of the CIFAR experiments and that of ImageNet. A metric bears the name of
 its column in `pipeline.report.results`.
@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.params.files import read_yaml
 from pipeline.params.schema import Params
-from pipeline.report.names import resolved, variant
+from pipeline.report.names import by_family, resolved, variant
 from pipeline.training.cell import Group
 
 CIFAR, IMAGENET = "cifar", "imagenet"
@@ -22,7 +22,7 @@ ACCURACY, TRAINING, INFERENCE = "last", "training_ratio", "inference_ratio"
 
 @dataclass(frozen=True)
 class PrintedRow:
-    """A row of a printed table, or a bar of a figure: a stage and the values of its method section."""
+    """A row of a printed table, or a bar of a figure: a stage and the values of its method section, own or quoted."""
 
     id: str
     family: str
@@ -30,7 +30,6 @@ class PrintedRow:
     stage: str = "sparse"
     rewind: str | None = None
     quoted: bool = False
-    """Whether the paper quotes it from elsewhere."""
 
     def is_section(self, values: Mapping[str, Any]) -> bool:
         """Whether a method section is this row: all its resolved values are the row's, but for its family's free ones.
@@ -60,13 +59,9 @@ class PrintedRow:
 
 @dataclass(frozen=True)
 class Record:
-    """One number in print: of a row, for a model on a data set at a final sparsity. Accuracies lie in [0, 1]."""
+    """One number in print. Accuracies lie in [0, 1]."""
 
     row: PrintedRow
-    dataset: str
-    model: str
-    sparsity: float | None
-    metric: str
     mean: float
     std: float | None
 
@@ -129,13 +124,10 @@ def records() -> dict[tuple[str, str, str, float | None, str], Record]:
     with Path(__file__).with_name("numbers.csv").open(newline="") as file:
         _, *lines = csv.reader(file)
     found = {}
-    for name, dataset, model, text, metric, mean, std in lines:
-        row, sparsity = rows(family_of(dataset))[name], float(text) if text else None
-        unit = 100 if metric == ACCURACY else 1
-        numbers = float(mean) / unit, float(std) / unit if std else None
-        found[name, dataset, model, sparsity, metric] = Record(
-            row, dataset, model, sparsity, metric, *numbers
-        )
+    for name, dataset, model, sparsity, metric, mean, std in lines:
+        row, unit = rows(family_of(dataset))[name], 100 if metric == ACCURACY else 1
+        key = name, dataset, model, float(sparsity) if sparsity else None, metric
+        found[key] = Record(row, float(mean) / unit, float(std) / unit if std else None)
     return found
 
 
@@ -160,10 +152,67 @@ def published(group: Group, values: Mapping[str, Any]) -> Record | None:
 
 def models(family: str = CIFAR) -> list[str]:
     """The models of a family's tables but the first: Table 1 has one more."""
-    found = [one.model for one in records().values() if one.row.family == family and one.sparsity]
+    found = [
+        model for _, dataset, model, sparsity, _ in records() if sparsity and family_of(dataset) == family
+    ]
     return list(dict.fromkeys(found))
 
 
 def columns() -> dict[str, list[float]]:
     """The columns of the CIFAR tables: data set -> sparsities."""
     return dict(layouts(CIFAR)[0].columns)
+
+
+FURTHER = Layout("further", CIFAR, "Methods and settings outside the paper's tables", {}, {})
+
+
+def _rows_of_grid(family: str, params: Params) -> dict[str, set[str]]:
+    """Table -> its rows that the grid has."""
+    return {layout.id: {row.id for row in layout.rows if row.find(params)} for layout in layouts(family)}
+
+
+def of_cifar(params: Params) -> list[Layout]:
+    """Those on CIFAR with rows in the grid, but for one whose rows in the grid all stand in another one."""
+    if set(params.grid.datasets) == {IMAGENET}:
+        return []
+    in_grid, found = _rows_of_grid(CIFAR, params), {}
+    for layout in layouts(CIFAR):
+        own = in_grid[layout.id]
+        if own and not any(own < other for other in in_grid.values()):
+            found.setdefault(frozenset(own), layout)  # the first of those with the same rows
+    return list(found.values())
+
+
+def of_imagenet(params: Params) -> list[Layout]:
+    """Those on ImageNet with all rows in the grid.
+
+    Not so a table whose rows all stand in another one that is shown, at all sparsities of the grid. Where some table
+    has more rows of the grid than those, though not all of its rows: that one alone; of several the one with more of
+    the grid's sparsities, then the shortest.
+    """
+    if IMAGENET not in params.grid.datasets:
+        return []
+    sparsities, in_grid = set(params.grid.sparsities), _rows_of_grid(IMAGENET, params)
+    complete = [layout for layout in layouts(IMAGENET) if in_grid[layout.id] == set(layout.row_ids)]
+
+    def worth(layout: Layout) -> tuple[int, int, int]:
+        num_shared = len(sparsities.intersection(layout.columns[IMAGENET]))
+        return len(in_grid[layout.id]), num_shared, -len(layout.row_ids)
+
+    most = max(layouts(IMAGENET), key=worth)
+    if len(in_grid[most.id]) > len(set().union(*(layout.row_ids for layout in complete))):
+        return [most]
+    wide = [in_grid[layout.id] for layout in complete if sparsities <= set(layout.columns[IMAGENET])]
+    return [layout for layout in complete if not any(in_grid[layout.id] < other for other in wide)]
+
+
+def further(params: Params) -> list[tuple[str, str | None, str | None]]:
+    """(stage, section, rewind) that the grid has and no table that is shown, in the order of Table 2."""
+    grid, places = params.grid, []
+    shown = [of_imagenet(params)] if IMAGENET in grid.datasets else []
+    shown += [of_cifar(params)] if set(grid.datasets) != {IMAGENET} else []
+    for tables in shown:
+        places.append({(row.stage, row.find(params), row.rewind) for one in tables for row in one.rows})
+    wanted = [(params.stage_of(section), section, None) for section in by_family(params)]
+    wanted += [("retrain", section, rewind) for section in grid.retrain for rewind in grid.rewinds]
+    return [place for place in wanted if place not in set.intersection(*places)]

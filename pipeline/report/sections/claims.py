@@ -6,11 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from pipeline.report.blocks import Fold, Heading, Items, Number, Section, Table, Text
+from pipeline.report.paper.numbers import FURTHER, further, of_cifar, of_imagenet
 from pipeline.report.paper.numbers import rows as rows_of
 from pipeline.report.results import LEVEL, MIN_SEEDS, Results, exceeds, welch
 from pipeline.report.sections import say
 from pipeline.report.sections.frame import beside_the_paper
-from pipeline.report.tables.choice import FURTHER, shown
 from pipeline.report.tables.dense import table1
 from pipeline.report.tables.numbers import line
 from pipeline.report.tables.overview import overview
@@ -43,8 +43,10 @@ def dense(results: Results) -> Section | None:
 
 def tables(results: Results) -> Iterator[Section]:
     """The printed tables that the grid has, and what stands in none of them."""
-    for layout in shown(results.params):
-        models = [ModelRows(results, layout, model) for model in results.params.grid.models]
+    params = results.params
+    further_rows = [FURTHER] if further(params) else []
+    for layout in [*of_imagenet(params), *of_cifar(params), *further_rows]:
+        models = [ModelRows(results, layout, model) for model in params.grid.models]
         in_paper = any(rows.in_paper for rows in models)
         blocks: list[Any] = [Text(say("printed"))] if in_paper else []
         blocks += [block for rows in models for block in _of_model(rows)]

@@ -17,13 +17,13 @@ from pipeline.report.paper.numbers import (
     Layout,
     PrintedRow,
     family_of,
+    further,
     models,
     printed,
     records,
     rows,
 )
 from pipeline.report.results import Results
-from pipeline.report.tables.choice import further
 from pipeline.report.tables.numbers import beside, line, ours
 from pipeline.report.words import DATASET_NAMES, MODEL_NAMES, REWIND_NAMES, short_percent
 from pipeline.training.cell import Group
@@ -67,8 +67,8 @@ class ModelRows:
         """Whether the table is in print for this model and a data set of the grid."""
         ids, datasets = set(self.layout.row_ids), set(self.layout.columns) & set(self.datasets)
         return any(
-            one.row.id in ids and one.model == self.model and one.dataset in datasets
-            for one in records().values()
+            row in ids and dataset in datasets and model == self.model
+            for row, dataset, model, *_ in records()
         )
 
     @property

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.report.paper.numbers import CIFAR, layouts
+from pipeline.report.paper.numbers import CIFAR, FURTHER, further, layouts, of_cifar
 from pipeline.report.results import read
 from pipeline.report.sections.claims import significance
-from pipeline.report.tables.choice import FURTHER, further, of_cifar
 from pipeline.report.tables.dense import table1
 from pipeline.report.tables.printed import ModelRows
 from pipeline.training.cell import Cell

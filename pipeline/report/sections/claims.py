@@ -7,12 +7,10 @@ from pipeline.report.blocks import Fold, Heading, Items, Section, Text
 from pipeline.report.noise import LEVEL, MIN_SEEDS
 from pipeline.report.paper.numbers import Layout
 from pipeline.report.results import Results
-from pipeline.report.sections import say
-from pipeline.report.sections.frame import beside_the_paper
+from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.choice import FURTHER, shown
-from pipeline.report.tables.dense import table1
 from pipeline.report.tables.overview import overview
-from pipeline.report.tables.printed import ModelRows
+from pipeline.report.tables.printed import ModelRows, table1
 from pipeline.report.tables.significance import Significance, significance
 from pipeline.report.words import counted
 

@@ -1,13 +1,25 @@
 """What stands around the results: the first lines, the note on the paper, the protocol and the list of runs."""
 
+from functools import cache
+from pathlib import Path
+
+from pipeline.params.files import read_yaml
 from pipeline.report.blocks import Fold, Pairs, Runs, Section, Text
 from pipeline.report.paper.protocol import protocol
 from pipeline.report.provenance import departures, facts, how_to_open, images, run_groups
 from pipeline.report.results import Results, once
-from pipeline.report.sections import say
 from pipeline.report.words import DATASET_NAMES, MODEL_NAMES
-from pipeline.training.cell import Cell
 from pipeline.workspace import tracking_uri
+
+
+@cache
+def _sentences() -> dict[str, str]:
+    return read_yaml(Path(__file__).with_name("sentences.yaml"))
+
+
+def say(*names: str, **values: object) -> str:
+    """Sentences of sentences.yaml one after the other, with their {values} filled in."""
+    return " ".join(_sentences()[name].format(**values) for name in names)
 
 
 def is_study(results: Results) -> bool:
@@ -20,11 +32,9 @@ def opening(results: Results, *, has_speed_up: bool) -> list[Text | Fold]:
     """What was trained, how to read the numbers, and which runs of the grid are not there."""
     train, grid, runs = results.params.train, results.params.grid, results.runs
     models = ", ".join(MODEL_NAMES.get(model, model) for model in grid.models)
-    what = (
-        f"Pruning plasticity of {models}:"
-        if is_study(results)
-        else f"Test accuracy of {models} at the last epoch,"
-    )
+    what = f"Test accuracy of {models} at the last epoch,"
+    if is_study(results):
+        what = f"Pruning plasticity of {models}:"
     seeds = f"seed{'s' if len(grid.seeds) > 1 else ''} {', '.join(map(str, grid.seeds))}"
     where = f"{once(runs['precision'].tolist())} on {once(runs['hardware'].tolist())}"
     data = " ".join(f"{DATASET_NAMES.get(name, name)}: {images(results.on(name))}." for name in grid.datasets)
@@ -41,16 +51,18 @@ def _absent(results: Results) -> list[Text | Fold]:
     """A warning where runs of the grid are missing or outdated, with their names."""
     there = len(results.runs) + len(results.others)
     wanted = there + len(results.missing) + len(results.outdated)
+    if there == wanted:
+        return []
     reasons = {
         "not run yet": results.missing,
         "left out: made with other parameters than params.yaml holds now": results.outdated,
     }
-    folds = [_names(cells, why) for why, cells in reasons.items() if cells]
-    return [Text(say("absent", there=there, wanted=wanted), "warning"), *folds] if folds else []
-
-
-def _names(cells: list[Cell], why: str) -> Fold:
-    return Fold(f"{len(cells)} {why}", [Text(", ".join(f"`{cell.dvc_stage}`" for cell in cells))])
+    folds = [
+        Fold(f"{len(cells)} {why}", [Text(", ".join(f"`{cell.dvc_stage}`" for cell in cells))])
+        for why, cells in reasons.items()
+        if cells
+    ]
+    return [Text(say("absent", there=there, wanted=wanted), "warning"), *folds]
 
 
 def beside_the_paper(results: Results, ours: str = "last epoch") -> Text:

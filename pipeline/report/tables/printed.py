@@ -5,32 +5,74 @@ stacked as blocks of rows.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any
 
 from pipeline.params.schema import Params
-from pipeline.report.blocks import Line, Number, Table, under
-from pipeline.report.names import heading, labels, suffix, title
+from pipeline.report.blocks import Line, Number, Table, by_heading, under
+from pipeline.report.names import colors, heading, labels, suffix, title
 from pipeline.report.paper.numbers import (
     ACCURACY,
     INFERENCE,
     TRAINING,
     Layout,
     PrintedRow,
+    Record,
     family_of,
     models,
     printed,
+    published,
     records,
     rows,
 )
+from pipeline.report.paper.protocol import settings, training
 from pipeline.report.results import Results
 from pipeline.report.tables.choice import further
-from pipeline.report.tables.numbers import beside, line, ours
-from pipeline.report.words import DATASET_NAMES, MODEL_NAMES, REWIND_NAMES, short_percent
+from pipeline.report.words import (
+    DATASET_NAMES,
+    MODEL_NAMES,
+    REWIND_NAMES,
+    setting,
+    short_percent,
+    signed,
+    spread,
+)
 from pipeline.training.cell import Group
 
 METRIC_NAMES = {ACCURACY: "top-1, %", TRAINING: "training FLOPs", INFERENCE: "test FLOPs"}
 OF_DENSE = {TRAINING: "training_dense", INFERENCE: "inference_dense"}
 """What a ratio refers to."""
+SETTINGS = ("epochs", "batch size", "learning rate", "momentum", "drops at epoch", "weight decay")
+
+
+def ours(results: Results, group: Group, metric: str = ACCURACY) -> Number:
+    """Mean ± std with n, in percent; empty where no run has it."""
+    if (stat := results.stat(group, metric)) is None:
+        return Number()
+    num_seeds = len(results.params.grid.seeds)
+    note = f"n = {stat.n}" if stat.n == num_seeds else f"n = {stat.n} of {num_seeds}"
+    return Number(spread(stat.mean, stat.std), note, group.name)
+
+
+def record_of(results: Results, group: Group) -> Record | None:
+    """The accuracy in print for a group of the grid; None where there is none."""
+    return published(group, results.params.methods.get(group.method or "dense", {"method": "dense"}))
+
+
+def beside(results: Results, group: Group, record: Record | None, metric: str = ACCURACY) -> tuple[str, ...]:
+    """The paper's number (or one it quotes), and the difference, ours − paper, where both are there."""
+    if record is None:
+        return ()
+    text = spread(record.mean, record.std) + (" quoted" if record.row.quoted else "")
+    stat = results.stat(group, metric)
+    return (text, signed(stat.mean - record.mean)) if stat else (text,)
+
+
+def line(results: Results, section: str | None, numbers: list[Number]) -> Line:
+    """A row under the name and colour of a method section; None: the dense model."""
+    params, name = results.params, section or "dense"
+    return Line(labels(params)[name], colors(params)[name], numbers)
 
 
 def row_label(params: Params, row: PrintedRow) -> str:
@@ -57,10 +99,8 @@ class ModelRows:
     @property
     def datasets(self) -> list[str]:
         """Those of the grid that may stand in the table: ImageNet has tables of its own."""
-        datasets = self.results.params.grid.datasets
-        if not self.layout.groups:
-            return datasets
-        return [dataset for dataset in datasets if family_of(dataset) == self.layout.family]
+        datasets, layout = self.results.params.grid.datasets, self.layout
+        return [name for name in datasets if not layout.groups or family_of(name) == layout.family]
 
     @property
     def in_paper(self) -> bool:
@@ -99,11 +139,9 @@ class ModelRows:
 
     def table(self) -> Table:
         """Below the dense model, the printed rows, or those that no table has."""
-        if not self.layout.groups:
-            return self.with_heads([self._dense(), *self._further()])
         if self.layout.stacked:
             return self._stacked()
-        lines = [self._dense()]
+        lines = [self._dense(), *([] if self.layout.groups else self._further())]
         for name, ids in self.layout.groups.items():
             shown = [self._line(rows(self.layout.family)[row], self.places) for row in ids]
             lines += under(name, [one for one in shown if one is not None])
@@ -127,31 +165,28 @@ class ModelRows:
         """Tables 4 and 5: a block of rows per sparsity, with the initial and the final one as columns."""
         dense = self._dense()
         lines = [replace(dense, numbers=[Number(), Number(), *dense.numbers[: len(self.layout.metrics)]])]
-        for place in self.places:
+        for dataset, sf in self.places:
             block = []
             for row in self.layout.rows:
-                if (shown := self._line(row, [place])) is not None:
-                    si = row.section.get("si", 0.0 if row.section["method"] == "granet" else place[1])
-                    sparsities = [Number(f"{si:g}"), Number(f"{place[1]:g}")]
+                if (shown := self._line(row, [(dataset, sf)])) is not None:
+                    si = row.section.get("si", 0.0 if row.section["method"] == "granet" else sf)
+                    sparsities = [Number(f"{si:g}"), Number(f"{sf:g}")]
                     block.append(replace(shown, numbers=[*sparsities, *shown.numbers]))
-            lines += under(f"{short_percent(place[1])} sparse", block)
+            lines += under(f"{short_percent(sf)} sparse", block)
         heads = ["si", "sf", *(METRIC_NAMES[metric] for metric in self.layout.metrics)]
         return Table([(head, 1) for head in heads], [], lines, kind="printed")
 
     def _line(self, row: PrintedRow, places: list[tuple[str, float]]) -> Line | None:
         """A printed row; None where neither the grid nor the paper has it for this model."""
         section = row.find(self.results.params)
+        if section is None:
+            anywhere = [row.group(None, dataset, self.model, sparsity) for dataset, sparsity in self.places]
+            if not any(printed(row, group) for group in anywhere):
+                return None
         groups = [row.group(section, dataset, self.model, sparsity) for dataset, sparsity in places]
-        if section is None and not self._in_print(row):
-            return None
         numbers = [self._number(row, group, metric) for group in groups for metric in self.layout.metrics]
         shown = line(self.results, section, numbers) if section else Line("", "", numbers)
         return replace(shown, label=row_label(self.results.params, row))
-
-    def _in_print(self, row: PrintedRow) -> bool:
-        """Whether the paper has a number of the row in any place, for this model."""
-        groups = (row.group(None, dataset, self.model, sparsity) for dataset, sparsity in self.places)
-        return self.in_paper and any(printed(row, group) for group in groups)
 
     def _number(self, row: PrintedRow, group: Group, metric: str) -> Number:
         """Ours with the paper's below it: an accuracy, or FLOPs as a ratio to the dense network's."""
@@ -187,12 +222,46 @@ class ModelRows:
 
     def _further(self) -> list[Line]:
         """What no table has, under its families."""
-        params, by_heading = self.results.params, {}
+        params, lines = self.results.params, []
         for stage, section, rewind in further(params):
             numbers = [ours(self.results, group) for group in self.groups(stage, section, rewind)]
             shown = line(self.results, section, numbers)
-            if rewind:
-                shown = replace(shown, label=shown.label + suffix(Group(stage, "", "", rewind=rewind)))
             name = "Retrained" if rewind else heading(params, section or "dense")
-            by_heading.setdefault(name, []).append(shown)
-        return [one for name, lines in by_heading.items() for one in under(name, lines)]
+            label = shown.label + suffix(Group(stage, "", "", rewind=rewind))
+            lines.append(replace(shown, label=label, heading=name))
+        return by_heading(lines)
+
+
+def table1(results: Results) -> Table | None:
+    """A row per dense network, in the paper's order; the paper's values stand below ours, settings where they differ.
+
+    None where the grid has methods, and none of its dense networks is in print.
+    """
+    grid, in_print = results.params.grid, settings()
+    networks = list(product(grid.models, grid.datasets))
+    if not set(networks) & set(in_print):
+        if grid.methods or grid.after:
+            return None
+        in_print = []
+    train = asdict(results.params.train) | {"epochs": results.params.train.total_epochs}
+    nothing, lines = [""] * len(SETTINGS), []
+    for network in dict.fromkeys([*in_print, *networks]):
+        here = _texts(train) if network in networks else nothing
+        there = _texts(training()) if network in in_print else nothing
+        numbers = [
+            Number(text, below=(other,) if other and other != text else ())
+            for text, other in zip(here, there, strict=True)
+        ]
+        model, dataset = network
+        group = Group("dense", dataset, model)
+        below = beside(results, group, record_of(results, group))
+        numbers.append(replace(ours(results, group), below=below))
+        lines.append(Line(setting(dataset, model), "", numbers))
+    return Table([(head, 1) for head in (*SETTINGS, "accuracy")], [], lines, "network", "printed")
+
+
+def _texts(train: dict[str, Any]) -> list[str]:
+    """The values of `SETTINGS`."""
+    drops = ", ".join(f"{drop * train['epochs']:g}" for drop in train["lr_drops"])
+    plain = [f"{train[key]:g}" for key in ("epochs", "batch_size", "lr", "momentum", "weight_decay")]
+    return [*plain[:4], f"{drops} (× {train['lr_factor']:g})" if drops else "none", plain[4]]

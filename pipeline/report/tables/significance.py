@@ -6,8 +6,7 @@ from statistics import fmean
 from pipeline.report.blocks import Number, Table
 from pipeline.report.noise import exceeds, welch
 from pipeline.report.paper.numbers import rows
-from pipeline.report.tables.numbers import line
-from pipeline.report.tables.printed import ModelRows, row_label
+from pipeline.report.tables.printed import ModelRows, line, row_label
 from pipeline.report.words import p_value, signed
 
 

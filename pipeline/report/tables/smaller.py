@@ -1,21 +1,20 @@
 """What the export stage measured: networks whose pruned filters are cut out, and packed files."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.report.blocks import Line, Number, Table, under
+from pipeline.report.blocks import Line, Number, Table, by_heading
 from pipeline.report.names import network_name
 from pipeline.report.results import Results, once
-from pipeline.report.words import setting
+from pipeline.report.words import flops, setting
 from pipeline.training.cell import Group
 
 BATCH_SIZES = ("1", "128")
 
 
-@dataclass(frozen=True)
-class Smaller:
+class Smaller(NamedTuple):
     """The table, and what has to be said of it."""
 
     table: Table
@@ -33,16 +32,15 @@ def smaller(results: Results) -> Smaller | None:
         summaries.setdefault(run.cell.group, []).append(run.summary)
     if not summaries:
         return None
-    by_place: dict[str, list[Line]] = {}
-    uncut = []
+    lines, uncut = [], []
     for group, several in summaries.items():
         label = network_name(group.network or "").removeprefix("Pre-trained, ").capitalize()
         numbers = _numbers(several, group.name, len(results.params.grid.seeds))
-        by_place.setdefault(setting(group.dataset, group.model), []).append(Line(label, "", numbers))
+        lines.append(Line(label, "", numbers, setting(group.dataset, group.model)))
         if not any(summary["latency_ms"] for summary in several):
             uncut.append(label)
-    lines = [one for place, block in by_place.items() for one in under(place, block)]
     every = [summary for several in summaries.values() for summary in several]
+    machines = [f"{one['environment']['hardware']}, PyTorch {one['environment']['torch']}" for one in every]
     heads = [
         ("parameters, thousands", 3),
         ("MFLOPs per image", 3),
@@ -51,52 +49,40 @@ def smaller(results: Results) -> Smaller | None:
     ]
     columns = [*["masked", "shrunk", "ratio"] * 4, "plain", "packed", "ratio"]
     return Smaller(
-        table=Table(heads, columns, lines, "network"),
-        hardware=once([_machine(summary) for summary in every]),
+        table=Table(heads, columns, by_heading(lines), "network"),
+        hardware=once(machines),
         max_difference=f"{max(max(s['max_difference'], s['onnx_max_difference']) for s in every):.1e}",
         uncut=list(dict.fromkeys(uncut)),
     )
 
 
-def _machine(summary: dict[str, Any]) -> str:
-    return f"{summary['environment']['hardware']}, PyTorch {summary['environment']['torch']}"
-
-
 def _numbers(summaries: list[dict[str, Any]], name: str, num_seeds: int) -> list[Number]:
-    few = f"n = {len(summaries)} of {num_seeds}" if len(summaries) < num_seeds else ""
-    fields = [
-        *_pair([summary["parameters"] for summary in summaries], "shrunk", _thousands, name),
-        *_pair([summary["flops"] for summary in summaries], "shrunk", _millions, name),
-    ]
-    for size in BATCH_SIZES:
-        times = [summary["latency_ms"][size] for summary in summaries if size in summary["latency_ms"]]
-        fields += _pair(times, "shrunk", _milliseconds, name)
-    fields += _pair([summary["bytes"] for summary in summaries], "packed", size_text, name)
-    return [replace(fields[0], note=few), *fields[1:]]
-
-
-def _pair(
-    values: list[dict[str, float]], small: str, text: Callable[[float], str], name: str
-) -> list[Number]:
     """Before, after, and how many times less; empty where nothing was measured."""
-    if not values:
-        return [Number()] * 3
-    before = fmean(value["dense"] for value in values)
-    after = fmean(value[small] for value in values)
-    ratio = Number(f"{before / after:.2f} ×", group=name, strong=True)
-    return [Number(text(before), group=name), Number(text(after), group=name), ratio]
+    fields = []
+    for key, small, text in MEASURED:
+        flat = [summary | summary["latency_ms"] for summary in summaries]
+        values = [summary[key] for summary in flat if key in summary]
+        if not values:
+            fields += [Number()] * 3
+            continue
+        before, after = fmean(one["dense"] for one in values), fmean(one[small] for one in values)
+        ratio = Number(f"{before / after:.2f} ×", group=name, strong=True)
+        fields += [Number(text(before), group=name), Number(text(after), group=name), ratio]
+    if len(summaries) < num_seeds:
+        fields[0] = replace(fields[0], note=f"n = {len(summaries)} of {num_seeds}")
+    return fields
 
 
 def _thousands(count: float) -> str:
     return f"{count / 1e3:,.1f}" if count < 1e6 else f"{count / 1e3:,.0f}"
 
 
-def _milliseconds(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
-
-
 def _millions(count: float) -> str:
     return f"{count / 1e6:.1f}"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def size_text(num_bytes: float) -> str:
@@ -104,8 +90,13 @@ def size_text(num_bytes: float) -> str:
     >>> size_text(1_090_000), size_text(80_300_000), size_text(530)
     ('1.09 MB', '80.3 MB', '530 B')
     """
-    for prefix in ("", "k", "M"):
-        if num_bytes < 999.5:
-            return f"{num_bytes:.3g} {prefix}B"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} GB"
+    return flops(num_bytes).replace("FLOPs", "B")
+
+
+MEASURED: list[tuple[str, str, Callable[[float], str]]] = [
+    ("parameters", "shrunk", _thousands),
+    ("flops", "shrunk", _millions),
+    *((size, "shrunk", _milliseconds) for size in BATCH_SIZES),
+    ("bytes", "packed", size_text),
+]
+"""Keys of a summary, its latencies included; what is compared with "dense"; how its numbers read."""

@@ -7,8 +7,7 @@ import pytest
 from pipeline.report.paper.numbers import CIFAR, layouts
 from pipeline.report.results import read
 from pipeline.report.tables.choice import FURTHER, further, of_cifar
-from pipeline.report.tables.dense import table1
-from pipeline.report.tables.printed import ModelRows
+from pipeline.report.tables.printed import ModelRows, table1
 from pipeline.report.tables.significance import significance
 from pipeline.training.cell import Cell
 from tests.helpers.runs import params_of, write_run

@@ -1,7 +1,8 @@
 """What the report is made of, as plain values, and how they become HTML and Markdown.
 
 Sentences are written once, with Markdown's marks in them: **strong**, *emphasis*, `code` and [text](#anchor).
-Each kind of block has a macro of its name in every template.
+Each kind of block has a macro of its name in every template. A plain list is a list of sentences, a plain dict one of
+facts by their names.
 """
 
 import re
@@ -12,6 +13,9 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from pipeline.drawing import DPI
 
@@ -80,12 +84,6 @@ class Text(NamedTuple):
     kind: str = ""
 
 
-class Items(NamedTuple):
-    """A list of sentences."""
-
-    texts: Sequence[str]
-
-
 class Heading(NamedTuple):
     """A heading within a section; ``level`` 3, or 4 below it."""
 
@@ -109,12 +107,6 @@ class Fold(NamedTuple):
     blocks: Sequence[Any]
     is_open: bool = False
     id: str = ""
-
-
-class Pairs(NamedTuple):
-    """Facts: (name, value)."""
-
-    pairs: Sequence[tuple[str, str]]
 
 
 class Judgement(NamedTuple):
@@ -155,8 +147,6 @@ def by_heading(lines: Iterable[Line]) -> list[Line]:
 
 def render(name: str, **values: Any) -> str:
     """The text of report.html or report.md."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=name.endswith(".html"),
@@ -174,14 +164,12 @@ def render(name: str, **values: Any) -> str:
     return environment.get_template(f"{name}.j2").render(values)
 
 
-def inline(text: str) -> Any:
+def inline(text: str) -> Markup:
     """A sentence with Markdown's marks as HTML; everything else in it is escaped.
 
     >>> str(inline("**a < b** in `c`, [there](#d)"))
     '<strong>a &lt; b</strong> in <code>c</code>, <a href="#d">there</a>'
     """
-    from markupsafe import Markup
-
     html = escape(text, quote=False)
     for mark, tag in MARKS.items():
         html = re.sub(mark, tag, html)

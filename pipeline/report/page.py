@@ -20,7 +20,6 @@ from pipeline.report.provenance import how_to_open
 from pipeline.report.results import Results, headline, histories, read
 from pipeline.report.sections import claims, frame, models
 from pipeline.report.tables.budgets import COLUMNS, budget_rows, csv_text
-from pipeline.report.tables.smaller import Smaller, smaller
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.workspace import tracking_uri
 
@@ -32,11 +31,11 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     figures = out / "figures"
     shutil.rmtree(figures, ignore_errors=True)
     figures.mkdir(parents=True)  # an output of the stage, also where nothing is drawn
-    parts, exported = models.parts(results, figures), smaller(results)
+    parts = models.parts(results, figures)
     values = {
         "experiment": results.params.tracking.experiment,
-        "opening": frame.opening(results, has_speed_up=exported is not None),
-        "sections": list(sections(results, parts, exported, figures)),
+        "opening": frame.opening(results),
+        "sections": list(sections(results, parts, figures)),
     }
     for name in ("report.html", "report.md"):
         (out / name).write_text(render(name, **values), encoding="utf-8")
@@ -49,30 +48,16 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     return metrics
 
 
-def sections(
-    results: Results, parts: list[models.Part], exported: Smaller | None, folder: Path
-) -> Iterator[Section]:
+def sections(results: Results, parts: list[models.Part], folder: Path) -> Iterator[Section]:
     """The report from top to bottom, without the sections that have nothing to show."""
-    grid = results.params.grid
     if not frame.is_study(results):
-        if grid.datasets != [IMAGENET]:
+        if results.params.grid.datasets != [IMAGENET]:
             yield claims.claims(results)
         if (dense := claims.dense(results)) is not None:
             yield dense
     yield from claims.tables(results)
-    if grid.reinit:
-        yield models.reinitialised(parts)
-    if any("dynamics" in part.figures for part in parts):
-        yield models.dynamics(parts)
-    if grid.pretrain:
-        yield models.plasticity(results, folder)
-    if exported is not None:
-        yield models.smaller_networks(exported)
-    if any("accuracy" in part.figures for part in parts):
-        yield from models.sparse(parts)
-    yield models.three_accuracies(results, parts)
-    yield frame.environment(results)
-    yield frame.list_of_runs(results)
+    yield from models.sections(results, parts, folder)
+    yield from frame.closing(results)
 
 
 def main(arguments: list[str]) -> None:

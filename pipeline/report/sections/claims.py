@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.report.blocks import Fold, Heading, Items, Section, Text
+from pipeline.report.blocks import Fold, Heading, Section, Text
 from pipeline.report.noise import LEVEL, MIN_SEEDS
 from pipeline.report.paper.numbers import Layout
 from pipeline.report.results import Results
@@ -24,7 +24,7 @@ def claims(results: Results) -> Section:
         blocks.append(Text(say("elsewhere", places="; ".join(front.elsewhere)), "warning"))
     blocks += front.claims
     if front.untested:
-        items = Items([f"{claim.text} *{claim.where}*" for claim in front.untested])
+        items = [f"{claim.text} *{claim.where}*" for claim in front.untested]
         blocks.append(Fold(f"{counted(len(front.untested), 'claim')} without runs in this grid", [items]))
     return Section("claims", "The paper's claims", "Claims", blocks)
 

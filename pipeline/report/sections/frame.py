@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.params.files import read_yaml
-from pipeline.report.blocks import Fold, Pairs, Runs, Section, Text
+from pipeline.report.blocks import Fold, Runs, Section, Text
 from pipeline.report.paper.protocol import protocol
 from pipeline.report.provenance import departures, facts, how_to_open, images, run_groups
 from pipeline.report.results import Results, once
@@ -28,18 +28,20 @@ def is_study(results: Results) -> bool:
     return bool(grid.pretrain) and not (grid.methods or grid.after)
 
 
-def opening(results: Results, *, has_speed_up: bool) -> list[Text | Fold]:
+def opening(results: Results) -> list[Text | Fold]:
     """What was trained, how to read the numbers, and which runs of the grid are not there."""
     train, grid, runs = results.params.train, results.params.grid, results.runs
     models = ", ".join(MODEL_NAMES.get(model, model) for model in grid.models)
-    what = f"Test accuracy of {models} at the last epoch,"
-    if is_study(results):
-        what = f"Pruning plasticity of {models}:"
+    what = (
+        f"Pruning plasticity of {models}:"
+        if is_study(results)
+        else f"Test accuracy of {models} at the last epoch,"
+    )
     seeds = f"seed{'s' if len(grid.seeds) > 1 else ''} {', '.join(map(str, grid.seeds))}"
     where = f"{once(runs['precision'].tolist())} on {once(runs['hardware'].tolist())}"
     data = " ".join(f"{DATASET_NAMES.get(name, name)}: {images(results.on(name))}." for name in grid.datasets)
     length = f"{train.total_epochs} epochs at batch size {train.batch_size}"
-    faster = "; only [smaller networks](#smaller) are" if has_speed_up else ""
+    faster = "; only [smaller networks](#smaller) are" if results.finished("export") else ""
     return [
         Text(f"{what} {length}, {seeds}, {where}. {data}", "lead"),
         Text(say("how_to_read", faster=faster), "note"),
@@ -75,13 +77,11 @@ def beside_the_paper(results: Results, ours: str = "last epoch") -> Text:
     return Text(text, "note")
 
 
-def environment(results: Results) -> Section:
-    """How, on what and from what the runs were made."""
-    return Section("protocol", "Protocol and environment", "Protocol", [Pairs(facts(results))])
-
-
-def list_of_runs(results: Results) -> Section:
-    """Every run, by the mean that it stands behind."""
+def closing(results: Results) -> list[Section]:
+    """How, on what and from what the runs were made; and every run, by the mean that it stands behind."""
     uri = tracking_uri()
     text = say("runs", experiment=results.params.tracking.experiment, how_to_open=how_to_open(uri))
-    return Section("runs", "Runs", "Runs", [Text(text), Runs(run_groups(results, uri))])
+    return [
+        Section("protocol", "Protocol and environment", "Protocol", [dict(facts(results))]),
+        Section("runs", "Runs", "Runs", [Text(text), Runs(run_groups(results, uri))]),
+    ]

@@ -1,5 +1,6 @@
 """What the report shows of each model on each data set, method by method, and of networks that the study pruned."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from granet.studies.plasticity import OUTCOMES
 from pipeline.report import plasticity as study
-from pipeline.report.blocks import Fold, Heading, Items, Picture, Section, Text
+from pipeline.report.blocks import Fold, Heading, Picture, Section, Text
 from pipeline.report.figures import runs as figures
 from pipeline.report.figures.plasticity import caption, picture
 from pipeline.report.paper.numbers import IMAGENET
@@ -16,7 +17,7 @@ from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.budgets import budget_tables
 from pipeline.report.tables.model import Tables, three_columns
 from pipeline.report.tables.plasticity import findings, phases, points
-from pipeline.report.tables.smaller import Smaller
+from pipeline.report.tables.smaller import smaller
 from pipeline.report.words import counted
 
 MANY_LINES, MANY_MODELS, MANY_STUDIES = 30, 2, 4
@@ -72,63 +73,61 @@ def _draw(tables: Tables, folder: Path) -> dict[str, Path]:
     return drawn
 
 
-def reinitialised(every: list[Part]) -> Section:
-    """Figure 4."""
-    blocks: list[Any] = [Text(say("reinit"))]
-    for part in every:
-        blocks += part.under_title([part.tables.reinit(), *part.picture("reinit")])
-    return Section("figure4", "Figure 4: reinitialisation", "Figure 4", blocks)
+def sections(results: Results, parts: list[Part], folder: Path) -> Iterator[Section]:
+    """What is shown beyond the printed tables, as far as the grid has it."""
+    grid, many = results.params.grid, len(parts) > MANY_MODELS
+    if grid.reinit:
+        blocks = _each(parts, lambda part: [part.tables.reinit(), *part.picture("reinit")])
+        yield Section("figure4", "Figure 4: reinitialisation", "Figure 4", [Text(say("reinit")), *blocks])
+    if blocks := _each(parts, lambda part: part.picture("dynamics")):
+        yield Section(
+            "figure15", "Figure 15: FLOPs over training", "Figure 15", [Text(say("dynamics")), *blocks]
+        )
+    if grid.pretrain:
+        yield plasticity(results, folder)
+    if results.finished("export"):
+        yield smaller_networks(results)
+    if blocks := _each(parts, lambda part: part.picture("accuracy")):
+        yield Section("accuracy", "Accuracy at a glance", "Accuracy", blocks)
+        blocks = _each(parts, lambda part: [part.tables.flops()])
+        yield Section("flops", "Training and inference FLOPs", "FLOPs", [Text(say("flops")), *blocks])
+        blocks = _each(parts, lambda part: part.picture("curves"), is_folded=many)
+        yield Section("curves", "Over training", "Training curves", [Text(say("curves")), *blocks])
+        blocks = [
+            block
+            for part in parts
+            if (picture := part.picture("layers"))
+            for block in (*part.under_title(picture, is_folded=many), *_numbers_of_layers(part))
+        ]
+        yield Section("layers", "Learnt sparsity by layer", "Layers", [Text(say("layers")), *blocks])
+    yield three_accuracies(results, parts)
 
 
-def dynamics(every: list[Part]) -> Section:
-    """Figure 15."""
-    blocks = [Text(say("dynamics")), *_pictures(every, "dynamics")]
-    return Section("figure15", "Figure 15: FLOPs over training", "Figure 15", blocks)
+def _each(parts: list[Part], blocks: Callable[[Part], list[Any]], *, is_folded: bool = False) -> list[Any]:
+    """What each part has to show, under its title."""
+    shown = [(part, blocks(part)) for part in parts]
+    return [one for part, own in shown if own for one in part.under_title(own, is_folded=is_folded)]
 
 
-def _pictures(every: list[Part], kind: str, *, is_folded: bool = False) -> list[Any]:
-    """The pictures of a kind under their models; below those of layers, their numbers."""
-    blocks = []
-    for part in every:
-        if pictures := part.picture(kind):
-            blocks += part.under_title(pictures, is_folded=is_folded)
-            blocks += _numbers_of_layers(part) if kind == "layers" else []
-    return blocks
-
-
-def _numbers_of_layers(part: Part) -> list[Fold]:
+def _numbers_of_layers(part: Part) -> Iterator[Fold]:
     """The picture's numbers, and the budgets (Appendix D)."""
-    tables, table = part.tables, part.tables.layers()
-    folds = [Fold(f"{tables.title}: the numbers, in percent", [table])] if table.lines else []
+    tables = part.tables
+    if (table := tables.layers()).lines:
+        yield Fold(f"{tables.title}: the numbers, in percent", [table])
     for sparsity, budget in budget_tables(tables.results, tables.series()):
         summary = f"{tables.title}, {sparsity}: the budget of every layer"
-        folds.append(Fold(summary, [Text(say("budget"), "note"), budget]))
-    return folds
+        yield Fold(summary, [Text(say("budget"), "note"), budget])
 
 
-def sparse(every: list[Part]) -> list[Section]:
-    """What is shown of sparse runs beyond the printed tables."""
-    many = len(every) > MANY_MODELS
-    flops = [block for part in every for block in part.under_title([part.tables.flops()])]
-    over_training = _pictures(every, "curves", is_folded=many)
-    by_layer = _pictures(every, "layers", is_folded=many)
-    return [
-        Section("accuracy", "Accuracy at a glance", "Accuracy", _pictures(every, "accuracy")),
-        Section("flops", "Training and inference FLOPs", "FLOPs", [Text(say("flops")), *flops]),
-        Section("curves", "Over training", "Training curves", [Text(say("curves")), *over_training]),
-        Section("layers", "Learnt sparsity by layer", "Layers", [Text(say("layers")), *by_layer]),
-    ]
-
-
-def three_accuracies(results: Results, every: list[Part]) -> Section:
+def three_accuracies(results: Results, parts: list[Part]) -> Section:
     """The last, the best validation and the best test epoch; without a method all networks in one table."""
+    tables = [part.tables.three_accuracies() for part in parts]
     blocks: list[Any] = [Text(say("three"))]
-    tables = [part.tables.three_accuracies() for part in every]
     if results.params.grid.methods or results.params.grid.after:
-        for part, table in zip(every, tables, strict=True):
+        for part, table in zip(parts, tables, strict=True):
             blocks += part.under_title([table], is_folded=len(table.lines) > MANY_LINES)
     else:
-        lines = [line for part in every for line in part.tables.network_lines()]
+        lines = [line for part in parts for line in part.tables.network_lines()]
         blocks.append(three_columns(lines, "network"))
     if any(len(table.heads) > 3 for table in tables):  # the paper's number stands beside one
         blocks.append(beside_the_paper(results, "best test epoch as well, like beside like"))
@@ -169,15 +168,15 @@ def _numbers_of_study(results: Results, one: study.Study, num_studies: int) -> l
         *([Text(say("study_departs", phrases=phrases), "note")] if phrases else []),
         Heading("By learning rate and by regeneration", level=4),
         Text(say("study_means", before=before)),
-        Items(findings(one)),
+        findings(one),
         Fold(summary, [phases(one)], is_open=num_studies <= FEW_STUDIES),
         Fold("Every point of the figure", [points(one, len(results.params.grid.seeds))]),
     ]
 
 
-def smaller_networks(exported: Smaller) -> Section:
+def smaller_networks(results: Results) -> Section:
     """Networks whose pruned filters are cut out."""
-    names = ["packed", *(["uncut"] if exported.uncut else []), "outputs"]
-    note = say(*names, networks="; ".join(exported.uncut), difference=exported.max_difference)
-    blocks = [Text(say("smaller", hardware=exported.hardware)), Text(note, "note"), exported.table]
+    table, facts = smaller(results)
+    note = say("packed", *(["uncut"] if facts["networks"] else []), "outputs", **facts)
+    blocks = [Text(say("smaller", **facts)), Text(note, "note"), table]
     return Section("smaller", "Smaller networks", "Smaller networks", blocks)

@@ -42,29 +42,22 @@ def opening(results: Results) -> list[Text | Fold]:
     data = " ".join(f"{DATASET_NAMES.get(name, name)}: {images(results.on(name))}." for name in grid.datasets)
     length = f"{train.total_epochs} epochs at batch size {train.batch_size}"
     faster = "; only [smaller networks](#smaller) are" if results.finished("export") else ""
-    return [
+    blocks: list[Text | Fold] = [
         Text(f"{what} {length}, {seeds}, {where}. {data}", "lead"),
         Text(say("how_to_read", faster=faster), "note"),
-        *_absent(results),
     ]
-
-
-def _absent(results: Results) -> list[Text | Fold]:
-    """A warning where runs of the grid are missing or outdated, with their names."""
-    there = len(results.runs) + len(results.others)
-    wanted = there + len(results.missing) + len(results.outdated)
-    if there == wanted:
-        return []
+    there = len(runs) + len(results.others)
+    if absent := len(results.missing) + len(results.outdated):
+        blocks.append(Text(say("absent", there=there, wanted=there + absent), "warning"))
     reasons = {
         "not run yet": results.missing,
         "left out: made with other parameters than params.yaml holds now": results.outdated,
     }
-    folds = [
-        Fold(f"{len(cells)} {why}", [Text(", ".join(f"`{cell.dvc_stage}`" for cell in cells))])
-        for why, cells in reasons.items()
-        if cells
-    ]
-    return [Text(say("absent", there=there, wanted=wanted), "warning"), *folds]
+    for why, cells in reasons.items():
+        if cells:
+            names = Text(", ".join(f"`{cell.dvc_stage}`" for cell in cells))
+            blocks.append(Fold(f"{len(cells)} {why}", [names]))
+    return blocks
 
 
 def beside_the_paper(results: Results, ours: str = "last epoch") -> Text:

@@ -160,7 +160,6 @@ def plasticity(results: Results, folder: Path) -> Section:
 
 
 def _numbers_of_study(results: Results, one: study.Study, num_studies: int) -> list[Any]:
-    """What stands below a picture."""
     phrases = "; ".join(study.departures(results, one))
     before = "the unpruned run" if one.outcome == "final" else "before pruning"
     summary = "Each network and rate: mean over the epochs of pruning, without and with regeneration"

@@ -1,9 +1,5 @@
 """Budgets of finished runs (Appendix D): by layer, mean over the seeds, for the report and its CSV."""
 
-
-# pyright: reportArgumentType=false
-# (pandas' types are wider than the values of a frame whose columns are known)
-
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from statistics import fmean
@@ -52,19 +48,18 @@ def budget_tables(results: Results, series: Sequence[Series]) -> Iterator[tuple[
     by_group = budgets(results, series)
     for sparsity in sparsities_of(series):
         shown = [one for one in series if one.sparsity == sparsity and one.group in by_group]
-        rows = zip(*(by_group[one.group].rows for one in shown), strict=True)
         lines = []
-        for parts in rows:
+        for parts in zip(*(by_group[one.group].rows for one in shown), strict=True):
             layer = parts[0]
             numbers = [Number(f"{layer.parameters:,}"), Number(_mflops(layer.dense_flops))]
             for one, part in zip(shown, parts, strict=True):
                 share = percent(part.sparsity) if part.parameters else ""
                 texts = (f"{part.active:,}", share, _mflops(part.flops))
                 numbers += [Number(text, group=one.group) for text in texts]
-            lines.append(Line(TOTALS.get(layer.name, layer.name), "", numbers))
-        heads = [("Dense", 2), *((one.label, len(SHOWN)) for one in shown)]
-        columns = ["weights", "MFLOPs", *SHOWN * len(shown)]
+            lines.append(Line(TOTALS.get(layer.name) or layer.name, "", numbers))
         if shown:
+            heads = [("Dense", 2), *((one.label, len(SHOWN)) for one in shown)]
+            columns = ["weights", "MFLOPs", *SHOWN * len(shown)]
             yield f"{short_percent(sparsity)} sparse", Table(heads, columns, lines, "layer")
 
 

@@ -1,12 +1,8 @@
 """The report's tables of one model on one data set: FLOPs, reinitialisation, three accuracies, layers."""
 
-
-# pyright: reportArgumentType=false, reportReturnType=false
-# (pandas' types are wider than the values of a frame whose columns are known)
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.drawing import Series
 from pipeline.params.schema import Params
@@ -46,7 +42,7 @@ class Tables:
     def trained(self) -> "DataFrame":
         """The runs of the dense model and of the methods, without those that train a mask of theirs again."""
         runs = self.results.of(self.dataset, self.model)
-        return runs[runs["stage"].isin(["dense", "sparse", "after"])]
+        return runs.query("stage in ['dense', 'sparse', 'after']")
 
     def reinit(self) -> Table:
         """Figure 4 as numbers: the same masks with new random weights."""
@@ -94,7 +90,6 @@ class Tables:
         return under(self.title, [dense, *networks]) if networks else [replace(dense, label=self.title)]
 
     def _pretrained(self) -> list[Line]:
-        """A row per network of the plasticity study."""
         return [
             replace(self._three(self._group("pretrain", network=text)), label=network_name(text), color="")
             for text in self.params.grid.pretrain
@@ -102,15 +97,13 @@ class Tables:
 
     def layers(self) -> Table:
         """Learnt sparsity of every layer, in percent: mean over the seeds."""
-        columns = [one for one in self.series() if one.sparsity is not None]
-        lines = []
-        for layer, column in layers(self.trained).items():
-            groups = [one.group if one.group in column else None for one in columns]
+        shown, lines = [one for one in self.series() if one.sparsity is not None], []
+        for layer, column in layers(self.trained).to_dict().items():
+            groups = [one.group if one.group in column else None for one in shown]
             numbers = [Number(percent(column[name]), group=name) if name else Number() for name in groups]
             lines.append(Line(str(layer), "", numbers))
-        sparsities = self.params.grid.sparsities
-        heads = [(f"{short_percent(s)} sparse", len(columns) // len(sparsities)) for s in sparsities]
-        return Table(heads, [one.label for one in columns], lines, "layer")
+        names = [one.label for one in shown if one.sparsity == self.params.grid.sparsities[0]]
+        return self._by_sparsity(names, lines, "layer")
 
     def series(self) -> list[Series]:
         """What the figures draw: the dense model, then at each sparsity the methods by family."""
@@ -134,34 +127,21 @@ class Tables:
 
     def granet_series(self) -> list[Series]:
         """Of these, GraNet's, by initial sparsity: what Figure 15 draws."""
-        sections = [(m, self.params.methods[m]) for m in by_family(self.params)]
-        initial = {
-            group.name: section["si"]
-            for method, section in sections
-            if section["method"] == "granet"
-            for group in self._groups(method)
-        }
+        sections = self.params.methods
+        granet = [m for m in by_family(self.params) if sections[m]["method"] == "granet"]
+        initial = {group.name: sections[method]["si"] for method in granet for group in self._groups(method)}
         return sorted((s for s in self.series() if s.group in initial), key=lambda s: initial[s.group])
 
-    def _group(
-        self,
-        stage: str,
-        method: str | None = None,
-        sparsity: float | None = None,
-        rewind: str | None = None,
-        network: str | None = None,
-    ) -> Group:
-        return Group(stage, self.dataset, self.model, method, sparsity, rewind, network)
+    def _group(self, stage: str, *keys: Any, **named: Any) -> Group:
+        return Group(stage, self.dataset, self.model, *keys, **named)
 
     def _groups(self, method: str) -> list[Group]:
-        """The runs of a method at every sparsity of the grid."""
         stage = self.params.stage_of(method)
         return [self._group(stage, method, sparsity) for sparsity in self.params.grid.sparsities]
 
-    def _by_sparsity(self, columns: list[str], lines: list[Line]) -> Table:
-        """A table with these columns under every sparsity of the grid."""
+    def _by_sparsity(self, columns: list[str], lines: list[Line], corner: str = "method") -> Table:
         heads = [(f"{short_percent(s)} sparse", len(columns)) for s in self.params.grid.sparsities]
-        return Table(heads, columns * len(heads), lines)
+        return Table(heads, columns * len(heads), lines, corner)
 
     def _ratio(self, group: Group, metric: str) -> Number:
         if (stat := self.results.stat(group, metric)) is None:

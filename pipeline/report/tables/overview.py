@@ -8,8 +8,8 @@ from typing import NamedTuple
 from pipeline.report.blocks import Fold, Judgement, Line, Number, Table, Text, by_heading
 from pipeline.report.noise import MIN_SEEDS
 from pipeline.report.paper.claims import Claim, Judged, Setting, judge
-from pipeline.report.paper.numbers import columns, models
-from pipeline.report.paper.protocol import differences
+from pipeline.report.paper.numbers import columns
+from pipeline.report.paper.protocol import differences, is_papers
 from pipeline.report.results import Results
 from pipeline.report.words import counted, p_value, setting, short_percent, signed, spread
 
@@ -41,7 +41,6 @@ def overview(results: Results) -> Overview:
 
 
 def _summary(judged: Sequence[Judged]) -> str:
-    """How many claims have which verdict."""
     verdicts, total = (
         [one.verdict for one in judged],
         f"{counted(len(judged), 'claim')} about the CIFAR experiments",
@@ -57,13 +56,11 @@ def _summary(judged: Sequence[Judged]) -> str:
 
 
 def _elsewhere(results: Results) -> list[str]:
-    """The places of the grid that are not the paper's."""
     phrases, grid = [], results.params.grid
     for dataset, model in product(grid.datasets, grid.models):
         sparsities = columns().get(dataset, [])
         notes = differences(results, dataset) if sparsities else []
-        in_print = bool(sparsities) and model in models() and not notes
-        if in_print:
+        if in_print := is_papers(results, dataset, model):
             notes = [short_percent(s) for s in grid.sparsities if s not in sparsities]
         if len(results.of(dataset, model)) and (notes or not in_print):
             phrases.append(setting(dataset, model) + (f" ({', '.join(notes)})" if notes else ""))
@@ -72,28 +69,25 @@ def _elsewhere(results: Results) -> list[str]:
 
 def _verdict(judged: Judged) -> Judgement:
     """One claim as a reader sees it: a sentence or two for the paper's settings, and for others; then all settings."""
-    claim, findings = judged.claim, []
-    badge, kind = "", "elsewhere"
-    if judged.in_paper:
-        missing = claim.num_settings - len(judged.in_paper)
+    claim, in_paper, elsewhere = judged.claim, judged.in_paper, judged.elsewhere
+    findings, kind = [], "elsewhere"
+    badge = f"other setting: {VERDICTS.get(judged.verdict_elsewhere)}"
+    if in_paper:
+        missing = claim.num_settings - len(in_paper)
         absent = f" {missing} of the paper's {claim.num_settings} settings without runs." if missing else ""
-        findings.append(_finding(claim, judged.in_paper) + absent)
-        tested = sum(place.outcome != "few" for place in judged.in_paper)
+        findings.append(_finding(claim, in_paper) + absent)
+        tested = sum(place.outcome != "few" for place in in_paper)
         so_far = " so far" if tested < claim.num_settings and judged.verdict != "undecided" else ""
         badge, kind = judged.verdict + so_far, judged.verdict
-    else:
-        badge = f"other setting: {VERDICTS[judged.verdict_elsewhere]}"
-    if judged.elsewhere:
-        where = "Other settings. " if judged.in_paper else ""
-        findings.append(where + _finding(claim, judged.elsewhere))
-    num_settings = len(judged.in_paper) + len(judged.elsewhere)
+    if elsewhere:
+        findings.append(("Other settings. " if in_paper else "") + _finding(claim, elsewhere))
+    num_settings = len(in_paper) + len(elsewhere)
     title = "The setting" if num_settings == 1 else f"The {num_settings} settings"
     blocks = [*(Text(finding, "note") for finding in findings), Fold(title, [_table(judged)])]
     return Judgement(claim.id, claim.text, claim.where, kind, badge, blocks)
 
 
 def _finding(claim: Claim, settings: Sequence[Setting]) -> str:
-    """The counts and the numbers of one claim."""
     sentences = (_counts(claim, settings), _numbers(settings))
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
 
@@ -134,7 +128,6 @@ def _words(claim: Claim) -> dict[str, str]:
 
 
 def _sides(settings: Sequence[Setting]) -> list[tuple[str, str]]:
-    """What is compared with what."""
     return list(dict.fromkeys((place.better.name, place.than.name) for place in settings))
 
 

@@ -10,34 +10,14 @@ from itertools import product
 from typing import Any
 
 from pipeline.params.schema import Params
+from pipeline.report import words
 from pipeline.report.blocks import Line, Number, Table, by_heading, under
 from pipeline.report.names import colors, heading, labels, suffix, title
-from pipeline.report.paper.numbers import (
-    ACCURACY,
-    INFERENCE,
-    TRAINING,
-    Layout,
-    PrintedRow,
-    Record,
-    family_of,
-    models,
-    printed,
-    published,
-    records,
-    rows,
-)
+from pipeline.report.paper import numbers as paper
+from pipeline.report.paper.numbers import ACCURACY, INFERENCE, TRAINING, Layout, PrintedRow, Record
 from pipeline.report.paper.protocol import settings, training
 from pipeline.report.results import Results
 from pipeline.report.tables.choice import further
-from pipeline.report.words import (
-    DATASET_NAMES,
-    MODEL_NAMES,
-    REWIND_NAMES,
-    setting,
-    short_percent,
-    signed,
-    spread,
-)
 from pipeline.training.cell import Group
 
 METRIC_NAMES = {ACCURACY: "top-1, %", TRAINING: "training FLOPs", INFERENCE: "test FLOPs"}
@@ -52,21 +32,21 @@ def ours(results: Results, group: Group, metric: str = ACCURACY) -> Number:
         return Number()
     num_seeds = len(results.params.grid.seeds)
     note = f"n = {stat.n}" if stat.n == num_seeds else f"n = {stat.n} of {num_seeds}"
-    return Number(spread(stat.mean, stat.std), note, group.name)
+    return Number(words.spread(stat.mean, stat.std), note, group.name)
 
 
 def record_of(results: Results, group: Group) -> Record | None:
     """The accuracy in print for a group of the grid; None where there is none."""
-    return published(group, results.params.methods.get(group.method or "dense", {"method": "dense"}))
+    return paper.published(group, results.params.methods.get(group.method or "dense", {"method": "dense"}))
 
 
 def beside(results: Results, group: Group, record: Record | None, metric: str = ACCURACY) -> tuple[str, ...]:
     """The paper's number (or one it quotes), and the difference, ours − paper, where both are there."""
     if record is None:
         return ()
-    text = spread(record.mean, record.std) + (" quoted" if record.row.quoted else "")
+    text = words.spread(record.mean, record.std) + (" quoted" if record.row.quoted else "")
     stat = results.stat(group, metric)
-    return (text, signed(stat.mean - record.mean)) if stat else (text,)
+    return (text, words.signed(stat.mean - record.mean)) if stat else (text,)
 
 
 def line(results: Results, section: str | None, numbers: list[Number]) -> Line:
@@ -78,7 +58,7 @@ def line(results: Results, section: str | None, numbers: list[Number]) -> Line:
 def row_label(params: Params, row: PrintedRow) -> str:
     """A row's name: that of its section where the grid has one of the very same values."""
     if row.rewind:
-        return REWIND_NAMES[row.rewind]
+        return words.REWIND_NAMES[row.rewind]
     section, name = row.find(params), title(row.section)
     return labels(params)[section] if section and title(params.methods[section]) == name else name
 
@@ -94,13 +74,13 @@ class ModelRows:
     @property
     def name(self) -> str:
         """The model as a reader knows it."""
-        return MODEL_NAMES.get(self.model, self.model)
+        return words.MODEL_NAMES.get(self.model, self.model)
 
     @property
     def datasets(self) -> list[str]:
         """Those of the grid that may stand in the table: ImageNet has tables of its own."""
         datasets, layout = self.results.params.grid.datasets, self.layout
-        return [name for name in datasets if not layout.groups or family_of(name) == layout.family]
+        return [name for name in datasets if not layout.groups or paper.family_of(name) == layout.family]
 
     @property
     def in_paper(self) -> bool:
@@ -108,7 +88,7 @@ class ModelRows:
         ids, datasets = set(self.layout.row_ids), set(self.layout.columns) & set(self.datasets)
         return any(
             one.row.id in ids and one.model == self.model and one.dataset in datasets
-            for one in records().values()
+            for one in paper.records().values()
         )
 
     @property
@@ -116,8 +96,10 @@ class ModelRows:
         """What the printed table does not have; empty where it has it, or where there is no such table."""
         if self.in_paper or not self.layout.groups:
             return ""
-        datasets = ", ".join(DATASET_NAMES.get(name, name) for name in self.results.params.grid.datasets)
-        return f"{self.name} on {datasets}" if self.model in models(self.layout.family) else self.name
+        datasets = ", ".join(
+            words.DATASET_NAMES.get(name, name) for name in self.results.params.grid.datasets
+        )
+        return f"{self.name} on {datasets}" if self.model in paper.models(self.layout.family) else self.name
 
     @property
     def columns(self) -> dict[str, list[float]]:
@@ -143,7 +125,7 @@ class ModelRows:
             return self._stacked()
         lines = [self._dense(), *([] if self.layout.groups else self._further())]
         for name, ids in self.layout.groups.items():
-            shown = [self._line(rows(self.layout.family)[row], self.places) for row in ids]
+            shown = [self._line(paper.rows(self.layout.family)[row], self.places) for row in ids]
             lines += under(name, [one for one in shown if one is not None])
         return self.with_heads(lines)
 
@@ -151,10 +133,10 @@ class ModelRows:
         """A table under these columns: data sets with their sparsities, or sparsities with their metrics."""
         metrics = [METRIC_NAMES[metric] for metric in self.layout.metrics]
         if len(metrics) > 1:
-            heads = [(f"{short_percent(s)} sparse", len(metrics)) for _, s in self.places]
+            heads = [(f"{words.short_percent(s)} sparse", len(metrics)) for _, s in self.places]
             return Table(heads, metrics * len(heads), lines, kind="printed")
-        heads = [(DATASET_NAMES.get(name, name), len(own)) for name, own in self.columns.items()]
-        return Table(heads, [short_percent(s) for _, s in self.places], lines, kind="printed")
+        heads = [(words.DATASET_NAMES.get(name, name), len(own)) for name, own in self.columns.items()]
+        return Table(heads, [words.short_percent(s) for _, s in self.places], lines, kind="printed")
 
     def left_out(self) -> list[str]:
         """Printed rows without a number here, neither ours nor the paper's."""
@@ -172,7 +154,7 @@ class ModelRows:
                     si = row.section.get("si", 0.0 if row.section["method"] == "granet" else sf)
                     sparsities = [Number(f"{si:g}"), Number(f"{sf:g}")]
                     block.append(replace(shown, numbers=[*sparsities, *shown.numbers]))
-            lines += under(f"{short_percent(sf)} sparse", block)
+            lines += under(f"{words.short_percent(sf)} sparse", block)
         heads = ["si", "sf", *(METRIC_NAMES[metric] for metric in self.layout.metrics)]
         return Table([(head, 1) for head in heads], [], lines, kind="printed")
 
@@ -181,7 +163,7 @@ class ModelRows:
         section = row.find(self.results.params)
         if section is None:
             anywhere = [row.group(None, dataset, self.model, sparsity) for dataset, sparsity in self.places]
-            if not any(printed(row, group) for group in anywhere):
+            if not any(paper.printed(row, group) for group in anywhere):
                 return None
         groups = [row.group(section, dataset, self.model, sparsity) for dataset, sparsity in places]
         numbers = [self._number(row, group, metric) for group in groups for metric in self.layout.metrics]
@@ -190,35 +172,34 @@ class ModelRows:
 
     def _number(self, row: PrintedRow, group: Group, metric: str) -> Number:
         """Ours with the paper's below it: an accuracy, or FLOPs as a ratio to the dense network's."""
-        record = printed(row, group, metric)
         if metric == ACCURACY:
-            return replace(ours(self.results, group), below=beside(self.results, group, record))
+            below = beside(self.results, group, paper.printed(row, group))
+            return replace(ours(self.results, group), below=below)
+        if row.stage == "dense":
+            return self._dense_flops(row, group, OF_DENSE[metric])
+        record, stat = paper.printed(row, group, metric), self.results.stat(group, metric)
         below = () if record is None else (f"{record.mean:.2f}×",)
-        stat = self.results.stat(group, metric)
         return Number(f"{stat.mean:.2f}×", group=group.name, below=below) if stat else Number(below=below)
 
     def _dense(self) -> Line:
         """The dense model belongs to no sparsity: one accuracy for a data set, and what the ratios refer to."""
         numbers = []
         for dataset, sparsities in self.columns.items():
-            group, row = Group("dense", dataset, self.model), rows(family_of(dataset))["dense"]
-            accuracy = self._number(row, group, ACCURACY)
-            if len(self.layout.metrics) == 1:
-                numbers.append(replace(accuracy, span=len(sparsities)))
-            else:
-                flops = [self._dense_flops(row, group, metric) for metric in self.layout.metrics[1:]]
-                numbers += [accuracy, *flops] * len(sparsities)
+            group, row = Group("dense", dataset, self.model), paper.rows(paper.family_of(dataset))["dense"]
+            accuracy, *flops = [self._number(row, group, metric) for metric in self.layout.metrics]
+            several = [accuracy, *flops] * len(sparsities)
+            numbers += several if flops else [replace(accuracy, span=len(sparsities))]
         label = f"{self.name.removesuffix(' (CIFAR)')} (Dense)"
         return replace(line(self.results, None, numbers), label=label)
 
     def _dense_flops(self, row: PrintedRow, group: Group, metric: str) -> Number:
         """The FLOPs that a ratio refers to; every run of the model knows them."""
-        runs, record = self.results.of(group.dataset, self.model), printed(row, group, OF_DENSE[metric])
+        runs, record = self.results.of(group.dataset, self.model), paper.printed(row, group, metric)
         below = () if record is None else (f"{record.mean:.1e}",)
         if runs.empty:
             return Number(below=below)
         run = runs.iloc[0]
-        return Number("1×", f"{run[OF_DENSE[metric]]:.1e}", run["group"], below=below)
+        return Number("1×", f"{run[metric]:.1e}", run["group"], below=below)
 
     def _further(self) -> list[Line]:
         """What no table has, under its families."""
@@ -244,24 +225,25 @@ def table1(results: Results) -> Table | None:
             return None
         in_print = []
     train = asdict(results.params.train) | {"epochs": results.params.train.total_epochs}
-    nothing, lines = [""] * len(SETTINGS), []
-    for network in dict.fromkeys([*in_print, *networks]):
-        here = _texts(train) if network in networks else nothing
-        there = _texts(training()) if network in in_print else nothing
+    lines = []
+    for model, dataset in dict.fromkeys([*in_print, *networks]):
+        group = Group("dense", dataset, model)
+        here = _texts(train if (model, dataset) in networks else None)
+        there = _texts(training() if (model, dataset) in in_print else None)
         numbers = [
-            Number(text, below=(other,) if other and other != text else ())
+            Number(text, below=(other,) if other not in ("", text) else ())
             for text, other in zip(here, there, strict=True)
         ]
-        model, dataset = network
-        group = Group("dense", dataset, model)
         below = beside(results, group, record_of(results, group))
         numbers.append(replace(ours(results, group), below=below))
-        lines.append(Line(setting(dataset, model), "", numbers))
+        lines.append(Line(words.setting(dataset, model), "", numbers))
     return Table([(head, 1) for head in (*SETTINGS, "accuracy")], [], lines, "network", "printed")
 
 
-def _texts(train: dict[str, Any]) -> list[str]:
-    """The values of `SETTINGS`."""
+def _texts(train: dict[str, Any] | None) -> list[str]:
+    """The values of `SETTINGS`, or an empty text for each."""
+    if train is None:
+        return [""] * len(SETTINGS)
     drops = ", ".join(f"{drop * train['epochs']:g}" for drop in train["lr_drops"])
     plain = [f"{train[key]:g}" for key in ("epochs", "batch_size", "lr", "momentum", "weight_decay")]
     return [*plain[:4], f"{drops} (× {train['lr_factor']:g})" if drops else "none", plain[4]]

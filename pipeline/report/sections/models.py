@@ -47,7 +47,7 @@ class Part:
 def parts(results: Results, folder: Path) -> list[Part]:
     """All models on all data sets of the grid. Figures are written to ``folder``."""
     places = product(results.params.grid.datasets, results.params.grid.models)
-    every = [Tables(results, dataset, model) for dataset, model in places]
+    every = [Tables(results, *place) for place in places]
     return [Part(tables, _draw(tables, folder)) for tables in every]
 
 
@@ -96,8 +96,8 @@ def sections(results: Results, parts: list[Part], folder: Path) -> Iterator[Sect
         blocks = [
             block
             for part in parts
-            if (picture := part.picture("layers"))
-            for block in (*part.under_title(picture, is_folded=many), *_numbers_of_layers(part))
+            if (pictures := part.picture("layers"))
+            for block in (*part.under_title(pictures, is_folded=many), *_numbers_of_layers(part))
         ]
         yield Section("layers", "Learnt sparsity by layer", "Layers", [Text(say("layers")), *blocks])
     yield three_accuracies(results, parts)

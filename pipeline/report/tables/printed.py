@@ -49,10 +49,10 @@ def beside(results: Results, group: Group, record: Record | None, metric: str = 
     return (text, words.signed(stat.mean - record.mean)) if stat else (text,)
 
 
-def line(results: Results, section: str | None, numbers: list[Number]) -> Line:
-    """A row under the name and colour of a method section; None: the dense model."""
+def line(results: Results, section: str | None, numbers: list[Number], **changes: str) -> Line:
+    """A row under the name and colour of a method section (None: the dense model), with ``changes`` to it."""
     params, name = results.params, section or "dense"
-    return Line(labels(params)[name], colors(params)[name], numbers)
+    return replace(Line(labels(params)[name], colors(params)[name], numbers), **changes)
 
 
 def row_label(params: Params, row: PrintedRow) -> str:
@@ -167,8 +167,8 @@ class ModelRows:
                 return None
         groups = [row.group(section, dataset, self.model, sparsity) for dataset, sparsity in places]
         numbers = [self._number(row, group, metric) for group in groups for metric in self.layout.metrics]
-        shown = line(self.results, section, numbers) if section else Line("", "", numbers)
-        return replace(shown, label=row_label(self.results.params, row))
+        label = row_label(self.results.params, row)
+        return line(self.results, section, numbers, label=label) if section else Line(label, "", numbers)
 
     def _number(self, row: PrintedRow, group: Group, metric: str) -> Number:
         """Ours with the paper's below it: an accuracy, or FLOPs as a ratio to the dense network's."""
@@ -189,8 +189,7 @@ class ModelRows:
             accuracy, *flops = [self._number(row, group, metric) for metric in self.layout.metrics]
             several = [accuracy, *flops] * len(sparsities)
             numbers += several if flops else [replace(accuracy, span=len(sparsities))]
-        label = f"{self.name.removesuffix(' (CIFAR)')} (Dense)"
-        return replace(line(self.results, None, numbers), label=label)
+        return line(self.results, None, numbers, label=f"{self.name.removesuffix(' (CIFAR)')} (Dense)")
 
     def _dense_flops(self, row: PrintedRow, group: Group, metric: str) -> Number:
         """The FLOPs that a ratio refers to; every run of the model knows them."""
@@ -206,10 +205,9 @@ class ModelRows:
         params, lines = self.results.params, []
         for stage, section, rewind in further(params):
             numbers = [ours(self.results, group) for group in self.groups(stage, section, rewind)]
-            shown = line(self.results, section, numbers)
             name = "Retrained" if rewind else heading(params, section or "dense")
-            label = shown.label + suffix(Group(stage, "", "", rewind=rewind))
-            lines.append(replace(shown, label=label, heading=name))
+            shown = line(self.results, section, numbers, heading=name)
+            lines.append(replace(shown, label=shown.label + suffix(Group(stage, "", "", rewind=rewind))))
         return by_heading(lines)
 
 

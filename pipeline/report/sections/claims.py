@@ -5,16 +5,13 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from pipeline.report.blocks import Fold, Heading, Items, Number, Section, Table, Text
+from pipeline.report.blocks import Fold, Heading, Number, Section, Table, Text
 from pipeline.report.paper.numbers import FURTHER, further, of_cifar, of_imagenet
 from pipeline.report.paper.numbers import rows as rows_of
 from pipeline.report.results import LEVEL, MIN_SEEDS, Results, exceeds, welch
-from pipeline.report.sections import say
-from pipeline.report.sections.frame import beside_the_paper
-from pipeline.report.tables.dense import table1
-from pipeline.report.tables.numbers import line
+from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.overview import overview
-from pipeline.report.tables.printed import ModelRows, row_label
+from pipeline.report.tables.printed import ModelRows, line, row_label, table1
 from pipeline.report.words import counted, p_value, signed
 
 
@@ -27,7 +24,7 @@ def claims(results: Results) -> Section:
         blocks.append(Text(say("elsewhere", places="; ".join(front.elsewhere)), "warning"))
     blocks += front.claims
     if front.untested:
-        items = Items([f"{claim.text} *{claim.where}*" for claim in front.untested])
+        items = [f"{claim.text} *{claim.where}*" for claim in front.untested]
         blocks.append(Fold(f"{counted(len(front.untested), 'claim')} without runs in this grid", [items]))
     return Section("claims", "The paper's claims", "Claims", blocks)
 

@@ -560,14 +560,14 @@ def test_where_nothing_is_cut_there_is_no_second_latency(tmp_path):
     params = study_of("figure2", *FEW, "grid.pretrain=[element-0.0]", "grid.export=[element-0.0]")
     made(tmp_path, params)
     write_export(tmp_path, EXPORT, times_smaller=1.0)
-    found = smaller(read(params, tmp_path))
-    assert found is not None
-    assert [number.text for number in found.table.lines[0].numbers[6:12]] == [""] * 6
-    assert found.uncut == ["Sparsity 0"]
+    table, facts = smaller(read(params, tmp_path))
+    assert [number.text for number in table.lines[0].numbers[6:12]] == [""] * 6
+    assert facts["networks"] == "Sparsity 0"
 
 
 def test_nothing_exported_is_no_section(tmp_path):
-    assert smaller(made(tmp_path, study_of("figure2", *FEW))) is None
+    results = made(tmp_path / "runs", study_of("figure2", *FEW))
+    assert 'id="smaller"' not in page(results, tmp_path / "out")
 
 
 def test_sizes_in_bytes():

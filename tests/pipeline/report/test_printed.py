@@ -7,8 +7,7 @@ import pytest
 from pipeline.report.paper.numbers import CIFAR, FURTHER, further, layouts, of_cifar
 from pipeline.report.results import read
 from pipeline.report.sections.claims import significance
-from pipeline.report.tables.dense import table1
-from pipeline.report.tables.printed import ModelRows
+from pipeline.report.tables.printed import ModelRows, table1
 from pipeline.training.cell import Cell
 from tests.helpers.runs import params_of, write_run
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.report import figures
 from pipeline.report.blocks import Fold, Heading, Picture, Section, Text
-from pipeline.report.figures import runs as figures
 from pipeline.report.paper.numbers import IMAGENET
 from pipeline.report.results import Results, curves, layers
 from pipeline.report.sections import say

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from granet.studies.plasticity import OUTCOMES
+from pipeline.report import figures
 from pipeline.report.blocks import Fold, Heading, Items, Picture, Section, Text
-from pipeline.report.figures.plasticity import caption, picture
-from pipeline.report.plasticity import Study, departures, studies
 from pipeline.report.results import Results
 from pipeline.report.sections import say
-from pipeline.report.tables.plasticity import findings, phases, points
+from pipeline.report.tables.plasticity import Study, caption, departures, findings, phases, points, studies
 from pipeline.report.tables.smaller import Smaller
 from pipeline.report.words import counted
 
@@ -20,14 +19,17 @@ MANY, FEW = 4, 2
 
 def plasticity(results: Results, folder: Path) -> Section:
     """Every figure of the study that has a branch, written to ``folder``, with its numbers."""
-    every = list(studies(results))
+    every = studies(results)
     blocks: list[Any] = list(_definitions(results))
     if not every:
         blocks.append(Text("No branch has run yet."))
     for index, study in enumerate(every):
         path = folder / f"{study.id}.png"
-        picture(study, path)
-        shown = [Picture(path, caption(study), study.title), *_of_study(results, study, len(every) <= FEW)]
+        figures.plasticity(study, path)
+        shown = [
+            Picture(path, caption(study), study.title),
+            *_of_study(results, study, len(every) <= FEW),
+        ]
         if len(every) > MANY:
             blocks.append(Fold(study.title, shown, is_open=index == 0, id=study.id))
         else:

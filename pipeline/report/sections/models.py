@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from granet.studies.plasticity import OUTCOMES
-from pipeline.report import plasticity as study
+from pipeline.report import figures
 from pipeline.report.blocks import Fold, Heading, Picture, Section, Text
-from pipeline.report.figures import runs as figures
-from pipeline.report.figures.plasticity import caption, picture
 from pipeline.report.paper.numbers import IMAGENET
 from pipeline.report.results import Results, curves, layers
 from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.budgets import budget_tables
 from pipeline.report.tables.model import Tables, three_columns
-from pipeline.report.tables.plasticity import findings, phases, points
+from pipeline.report.tables.plasticity import Study, caption, departures, findings, phases, points, studies
 from pipeline.report.tables.smaller import smaller
 from pipeline.report.words import counted
 
@@ -136,7 +134,7 @@ def three_accuracies(results: Results, parts: list[Part]) -> Section:
 
 def plasticity(results: Results, folder: Path) -> Section:
     """What was done, and every figure of the study that has a branch, written to ``folder``, with its numbers."""
-    params, grid, every = results.params, results.params.grid, list(study.studies(results))
+    params, grid, every = results.params, results.params.grid, studies(results)
     outcomes = [f"study_{outcome}" for outcome in OUTCOMES if outcome in params.plasticity.outcomes]
     epochs = counted(params.plasticity.continued(params.train), "more epoch")
     has_filters = any(network.startswith("filter") for network in grid.pretrain)
@@ -150,7 +148,7 @@ def plasticity(results: Results, folder: Path) -> Section:
         blocks.append(Text("No branch has run yet."))
     for index, one in enumerate(every):
         path = folder / f"{one.id}.png"
-        picture(one, path)
+        figures.plasticity(one, path)
         shown = [Picture(path, caption(one), one.title), *_numbers_of_study(results, one, len(every))]
         if len(every) > MANY_STUDIES:
             blocks.append(Fold(one.title, shown, is_open=index == 0, id=one.id))
@@ -159,8 +157,8 @@ def plasticity(results: Results, folder: Path) -> Section:
     return Section("plasticity", "Pruning plasticity", "Pruning plasticity", blocks)
 
 
-def _numbers_of_study(results: Results, one: study.Study, num_studies: int) -> list[Any]:
-    phrases = "; ".join(study.departures(results, one))
+def _numbers_of_study(results: Results, one: Study, num_studies: int) -> list[Any]:
+    phrases = "; ".join(departures(results, one))
     before = "the unpruned run" if one.outcome == "final" else "before pruning"
     summary = "Each network and rate: mean over the epochs of pruning, without and with regeneration"
     return [

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipeline.report.blocks import Fold, Judgement, Line, Number, Table, Text, by_heading
 from pipeline.report.paper.claims import Claim, Judged, Setting, judge
-from pipeline.report.paper.numbers import columns
+from pipeline.report.paper.numbers import columns, models
 from pipeline.report.paper.protocol import differences
 from pipeline.report.results import MIN_SEEDS, Results
 from pipeline.report.words import counted, p_value, setting, short_percent, signed, spread

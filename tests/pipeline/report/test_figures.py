@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pipeline.drawing import Series
-from pipeline.report.figures.runs import MANY, curves, dynamics, rows_of_curves
+from pipeline.report.figures import MANY, curves, dynamics, rows_of_curves
 from pipeline.report.words import FAMILY_NAMES
 from pipeline.training.curves import run_curves
 

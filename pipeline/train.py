@@ -19,7 +19,7 @@ import sys
 
 from granet.types import UserError
 from pipeline import cli
-from pipeline.training.arguments import run_of
+from pipeline.training.cell import run_of
 from pipeline.training.run import train
 from pipeline.training.stages import STAGES
 

@@ -1,14 +1,17 @@
-"""Where stages run: what an executor and a job do, and the command of a stage. Light, as each Slurm job imports it."""
+"""Where stages run: what an executor and a job do, a stage's command and log. Light, as each Slurm job imports it."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 LOGS = Path("logs")
+READ_BYTES = 8192
 GRACE_S = 20.0
 """How long an interrupted run has to end by itself."""
 
@@ -36,6 +39,10 @@ class Job(Protocol):
         """The exit code of `dvc repro -s`; None while it has none."""
         ...
 
+    def end(self, *, kill: bool) -> None:
+        """Interrupt it, as Ctrl-C would, or kill it; it may have ended meanwhile."""
+        ...
+
 
 class Executor(Protocol):
     """Starts stages, and ends what it has started."""
@@ -49,6 +56,18 @@ class Executor(Protocol):
         ...
 
 
+def end_all(running: Callable[[], Sequence[Job]]) -> None:
+    """Interrupt what runs; kill what has not ended after GRACE_S seconds, or at a second Ctrl-C."""
+    for job in running():
+        job.end(kill=False)
+    with suppress(KeyboardInterrupt):
+        end = time.monotonic() + GRACE_S
+        while running() and time.monotonic() < end:
+            time.sleep(0.1)
+    for job in running():
+        job.end(kill=True)
+
+
 def stage_command(stage: str) -> list[str]:
     """The command that runs one stage, and nothing upstream of it.
 
@@ -58,7 +77,7 @@ def stage_command(stage: str) -> list[str]:
     return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage]
 
 
-def stage_environment(threads: int | None) -> dict[str, str]:
+def stage_environment(threads: int | None = None) -> dict[str, str]:
     """What a stage's environment has on top of the caller's: this Python first, and ``threads`` if nothing is set."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     extra = {"PATH": path, "PYTHONUNBUFFERED": "1"}
@@ -81,3 +100,15 @@ def log_path(stage: str) -> Path:
     """Where a stage's output goes; the folder is made."""
     LOGS.mkdir(exist_ok=True)
     return LOGS / f"{stage.replace('/', '_')}.log"
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a log that say something, without submitit's own; none where there is no log yet."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - READ_BYTES))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    lines = [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("submitit ")][-count:]

@@ -11,7 +11,6 @@ from granet.types import UserError
 
 BAD_INPUT = 2
 """The exit status of a stage that refuses what it is told."""
-AGAIN = "run the same command again to go on after the last finished epoch"
 
 
 def spread(module: str, arguments: Sequence[str], num_processes: int) -> None:
@@ -43,7 +42,8 @@ def spread(module: str, arguments: Sequence[str], num_processes: int) -> None:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-        remedy = "see its line above" if code == BAD_INPUT else AGAIN
+        again = "run the same command again to go on after the last finished epoch"
+        remedy = "see its line above" if code == BAD_INPUT else again
         raise UserError(
             f"process {rank} of {num_processes} {how}, so the others were stopped; {remedy}"
         ) from None

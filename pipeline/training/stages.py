@@ -4,7 +4,7 @@ Those with a ``start`` are trained by `python -m pipeline.train STAGE`; plastici
 dvc.yaml says the same of files and lists; a test compares the two.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,21 +32,15 @@ class Start:
     source: RunFolder
     rewind: str | None = None
     network: str | None = None
-    keep: Sequence[int] = ()
-    """Epochs whose checkpoints are wanted as results."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a stage trains. ``rewind_to``: the state_dict that a method with rounds goes back to.
-
-    ``keep``: epochs whose checkpoints are results as well.
-    """
+    """What a stage trains. ``rewind_to``: the state_dict that a method with rounds goes back to."""
 
     model: nn.Module
     method: Method
     rewind_to: Tensors | None = None
-    keep: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -107,13 +101,13 @@ def retrain(start: Start) -> Setup:
 
 
 def pretrain(start: Start) -> Setup:
-    """Train a network of the plasticity study under static masks, and keep its checkpoints of plasticity.epochs.
+    """Train a network of the plasticity study under static masks.
 
     network: element-0.9 has random masks over single weights, filter-0.5 over whole filters; every layer alike.
     """
     assert start.network is not None
     model = start.build(start.seed)
-    return Setup(model, static(start.network, model), keep=start.keep)
+    return Setup(model, static(start.network, model))
 
 
 def builder(model: str, num_classes: int) -> Build:

@@ -21,39 +21,27 @@ class RefusedError(Exception):
 
 
 class Job(Protocol):
-    """One start of one stage."""
+    """One start of one stage. ``where``: what a person needs to find it, a device, or a job's id and state.
+
+    ``queued``: whether it has been handed over, but does not run yet. ``poll``: the exit code of `dvc repro -s`; None
+    while it has none. ``end``: interrupt it, as Ctrl-C would, or kill it.
+    """
 
     log: Path
 
     @property
-    def where(self) -> str:
-        """What a person needs to find it: a device, a job id and state."""
-        ...
-
+    def where(self) -> str: ...
     @property
-    def queued(self) -> bool:
-        """Whether it has been handed over, but does not run yet."""
-        ...
-
-    def poll(self) -> int | None:
-        """The exit code of `dvc repro -s`; None while it has none."""
-        ...
-
-    def end(self, *, kill: bool) -> None:
-        """Interrupt it, as Ctrl-C would, or kill it; it may have ended meanwhile."""
-        ...
+    def queued(self) -> bool: ...
+    def poll(self) -> int | None: ...
+    def end(self, *, kill: bool) -> None: ...
 
 
 class Executor(Protocol):
-    """Starts stages, and ends what it has started."""
+    """Starts `dvc repro -s` of stages, which may raise RefusedError, and ends what it has started, to be resumed."""
 
-    def start(self, stage: str) -> Job:
-        """Start `dvc repro -s` of a stage; all that it prints goes to the job's log. Raises RefusedError."""
-        ...
-
-    def stop(self) -> None:
-        """End all jobs that still run, so that they can be resumed."""
-        ...
+    def start(self, stage: str) -> Job: ...
+    def stop(self) -> None: ...
 
 
 def end_all(running: Callable[[], Sequence[Job]]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,6 @@ from granet.training.device import pick_device
 from granet.training.history import Row
 from granet.training.loop import fit
 from granet.training.run import Run, prepare_run
-from granet.types import UserError
 from pipeline import code
 from pipeline.drawing import INK, drawn
 from pipeline.params.schema import Params
@@ -23,7 +22,6 @@ from pipeline.tracking.client import Tracker, flatten
 from pipeline.training.cell import Cell
 from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, RunFolder, metrics_of, summary_of
 from pipeline.training.origin import config_of, hardware, key_of, provenance, tags_of, versions
-from pipeline.training.processes import end_with_parent, spread
 from pipeline.training.stages import STAGES, Setup, Start, builder
 from pipeline.workspace import PREPARED, own_folder, root
 
@@ -42,18 +40,8 @@ class Work:
     tracker: Tracker
 
 
-def train(cell: Cell, params: Params, out: Path, arguments: Sequence[str]) -> None:
-    """Train one cell and write its results to ``out``; ``arguments`` are those of the command, for more processes."""
-    wanted, started = params.train.num_processes, distributed.num_started()
-    if wanted > 1 and started == 1:
-        spread("pipeline.train", arguments, wanted)
-        return
-    if wanted != started:  # it decides about the result, and is recorded with it
-        raise UserError(
-            f"train.num_processes={wanted}, but torchrun has started {started}; write train.num_processes={started}"
-        )
-    if started > 1:
-        end_with_parent()
+def train(cell: Cell, params: Params, out: Path) -> None:
+    """Train one cell and write its results to ``out``."""
     start = STAGES[cell.stage].start
     assert start is not None
     with opened(cell, params, start) as work:
@@ -137,7 +125,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             Start(
                 seed=cell.seed,
                 build=builder(cell.model, data.num_classes),
-                method=partial(params.method, str(cell.method), cell.sparsity or 0.0, len(data.train)),
+                method=partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train)),
                 source=RunFolder((cell.source or cell).folder),
                 rewind=cell.rewind,
                 network=cell.network,

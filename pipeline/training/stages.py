@@ -12,7 +12,7 @@ from torch import nn
 
 from granet.common.seeds import stable_seed
 from granet.method import Method
-from granet.methods import METHODS, fixed
+from granet.methods import fixed
 from granet.models import build
 from granet.studies.plasticity import static
 from granet.types import Build, Tensors, UserError
@@ -60,13 +60,8 @@ class Stage:
     reads: tuple[str, ...] = ()
 
 
-def dense(start: Start) -> Setup:
-    """Train the dense baseline."""
-    return Setup(start.build(start.seed), METHODS["dense"]())
-
-
-def sparse(start: Start) -> Setup:
-    """Train with one sparse-training method, from new weights."""
+def scratch(start: Start) -> Setup:
+    """Train with a section's method from new weights: the dense baseline, or a sparse-training method."""
     return Setup(start.build(start.seed), start.method())
 
 
@@ -124,9 +119,9 @@ def builder(model: str, num_classes: int) -> Build:
 CELL = ("dataset", "model", "method", "sparsity", "seed")
 NETWORK = ("dataset", "model", "network", "seed")
 STAGES: dict[str, Stage] = {
-    "dense": Stage(("dataset", "model", "seed"), dense),
+    "dense": Stage(("dataset", "model", "seed"), scratch),
     "pretrain": Stage(NETWORK, pretrain, networks="pretrain"),
-    "sparse": Stage(CELL, sparse, methods="methods", own_schedule=True),
+    "sparse": Stage(CELL, scratch, methods="methods", own_schedule=True),
     "after": Stage(CELL, after, methods="after", own_schedule=True, source="dense", reads=(MODEL,)),
     "reinit": Stage(CELL, reinit, methods="reinit", source="sparse", reads=(MASKS,)),
     "retrain": Stage((*CELL, "rewind"), retrain, methods="retrain", source="sparse", reads=(MASKS, MODEL)),

@@ -49,7 +49,7 @@ def train_an_epoch(cell: Cell, params: Params, data: Data, before: RunFolder) ->
     begin = STAGES[cell.stage].start
     if begin is None:
         return
-    method = partial(params.method, cell.method, cell.sparsity, len(data.train))
+    method = partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train))
     start = Start(cell.seed, small_net, method, before, cell.rewind, cell.network)
     setup = begin(start)
     config = params.train_config(cell.schedule)

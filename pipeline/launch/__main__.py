@@ -85,12 +85,9 @@ def main(arguments: list[str]) -> None:
     schedule = Schedule(planned)
     launch = Launch(schedule, executor, at_once)
     began = time.monotonic()
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # a closed terminal or a polite kill is a Ctrl-C:
-        signal.signal(number, signal.default_int_handler)  # the runs are in groups of their own
+    # A closed terminal and a polite kill end a launch as Ctrl-C does: its runs are in groups of their own.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     launch.run()
     for stage, job in launch.failed.items():
         print(f"\n{stage} failed; the end of {job.log}:")

@@ -50,15 +50,13 @@ class LocalJob:
 
 
 class LocalExecutor:
-    """Runs stages as processes, each pinned to ``per_run`` of the ``devices``, if there are any.
-
-    On the CPU, ``at_once`` runs of ``per_run`` processes share the cores: two with all threads each are several times
-    slower than in turn.
-    """
+    """Runs stages as processes, each pinned to ``per_run`` of the ``devices``, if there are any."""
 
     def __init__(self, at_once: int, devices: Sequence[str], per_run: int = 1) -> None:
         cores, processes = len(os.sched_getaffinity(0)), at_once * per_run
-        share = processes > 1 and not devices
+        share = (
+            processes > 1 and not devices
+        )  # two with all threads each are several times slower than in turn
         self.environment = stage_environment(max(1, cores // processes) if share else None)
         self._devices, self._per_run = devices, per_run
         self._jobs: list[LocalJob] = []

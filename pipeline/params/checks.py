@@ -152,10 +152,7 @@ def check_run(params: Params, stage: str, dataset: str, model: str, **keys: Any)
 
 
 def _check_method(params: Params, stage: str, section: str, sparsity: float, steps: int) -> None:
-    """Whether the stage trains such a section, in epochs of so many ``steps``, and at such a sparsity.
-
-    The stages that retrain a mask read nothing of the section: its own run has been checked.
-    """
+    """Whether the stage trains such a section. Those that retrain a mask read nothing of it: its own run is checked."""
     choose("method", section, _sparse(params))
     right = params.stage_of(section)
     if stage in ("sparse", "after") and stage != right:

@@ -37,13 +37,7 @@ class Tracker:
                 print(line, file=self._process.stdin, flush=True)
 
     def start(
-        self,
-        experiment: str,
-        name: str,
-        *,
-        params: dict[str, Any],
-        tags: dict[str, str],
-        resume_file: Path | None = None,
+        self, experiment: str, name: str, *, params: dict, tags: dict, resume_file: Path | None = None
     ) -> None:
         """Open the run. ``resume_file`` keeps its id, so that an interrupted run goes on in the same MLflow run."""
         self._started = True

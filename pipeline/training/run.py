@@ -121,16 +121,9 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             num_workers=params.data.num_workers,
             device=device,
         )
-        setup = start(
-            Start(
-                seed=cell.seed,
-                build=builder(cell.model, data.num_classes),
-                method=partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train)),
-                source=RunFolder((cell.source or cell).folder),
-                rewind=cell.rewind,
-                network=cell.network,
-            )
-        )
+        build, source = builder(cell.model, data.num_classes), RunFolder((cell.source or cell).folder)
+        method = partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train))
+        setup = start(Start(cell.seed, build, method, source, cell.rewind, cell.network))
         run = prepare_run(
             cell.name,
             setup.model,
@@ -142,18 +135,18 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             rewind_to=setup.rewind_to,
         )
         config, keep = config_of(cell, params), params.plasticity.epochs if cell.stage == "pretrain" else []
-        method = None if cell.code in code.OTHERS else params.methods[cell.code]["method"]
-        made_from = provenance(code.digest(cell.code, method), data.md5)
+        row = None if cell.code in code.OTHERS else params.methods[cell.code]["method"]
+        made_from = provenance(code.digest(cell.code, row), data.md5)
         key = key_of(cell, params, run, made_from, keep)
         # one folder for all processes of the run
         own = own_folder(root() / ".checkpoints", key) if world.leads else nullcontext()
         store = Path(distributed.told(str(stack.enter_context(own))))
-        tracker.start(
-            params.tracking.experiment,
-            cell.dvc_stage,
-            params=flatten(config),
-            tags=tags_of(cell.dvc_stage, made_from),
-            resume_file=store / "mlflow_run_id",
+        values, tags, resume_file = (
+            flatten(config),
+            tags_of(cell.dvc_stage, made_from),
+            store / "mlflow_run_id",
         )
+        experiment = params.tracking.experiment
+        tracker.start(experiment, cell.dvc_stage, params=values, tags=tags, resume_file=resume_file)
         environment = {"hardware": hardware(device), "precision": run.precision, **versions(), **made_from}
         yield Work(run, keep, config, environment, store, tracker)

@@ -27,8 +27,8 @@ from granet.training.device import pick_device
 from granet.types import UserError
 from pipeline import cli, code
 from pipeline.training.cell import RUNS
-from pipeline.training.environment import hardware, provenance, versions
 from pipeline.training.folder import MODEL, SUMMARY, RunFolder
+from pipeline.training.origin import hardware, provenance, versions
 
 BATCH_SIZES = (1, 128)
 COMPARED = 16

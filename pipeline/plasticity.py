@@ -25,9 +25,9 @@ from granet.training.config import TrainConfig
 from granet.training.history import Row
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.training.arguments import run_of
-from pipeline.training.checkpoints import deciding
+from pipeline.training.cell import run_of
 from pipeline.training.folder import METRICS, SUMMARY, RunFolder
+from pipeline.training.origin import deciding
 from pipeline.training.run import Work, opened
 from pipeline.training.stages import pretrain
 

@@ -6,7 +6,7 @@ import pytest
 from pipeline.drawing import Series
 from pipeline.report.figures import MANY, curves, dynamics, rows_of_curves
 from pipeline.report.words import FAMILY_NAMES
-from pipeline.training.curves import run_curves
+from pipeline.training.run import run_curves
 
 
 def test_run_curves_is_a_png_and_the_same_every_time(tmp_path):

@@ -9,8 +9,8 @@ Every form takes out=FILE; without it the CSV is printed. Layers that a run lear
 refuses such a section, and the sweep counts under two assumptions on them, erk and uniform: its column "assumed".
 """
 
-import dataclasses
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,69 @@ from granet.types import InitContext, UserError
 from pipeline.cli import parse, run_main
 from pipeline.params.checks import choose
 from pipeline.params.files import load
-from pipeline.report.paper.sweep import Planned, sweep
+from pipeline.report.paper.protocol import sweep
 from pipeline.report.tables.budgets import COLUMNS, csv_text, outline_of, rows_of
 from pipeline.training.folder import RunFolder
 
 DEFAULTS = {"model": "resnet50", "image_size": "224", "num_classes": "1000", "sparsity": "0.9"}
-KEYS = (*DEFAULTS, "distribution", "method", "run", "sweep", "out")
+FORMS = ("distribution", "method", "run", "sweep")
+
+
+def main(arguments: list[str]) -> None:
+    """Write or print the CSV."""
+    request, _ = parse(arguments, (*DEFAULTS, *FORMS, "out"), "pipeline.budgets")
+    chosen = [key for key in FORMS if key in request]
+    if len(chosen) > 1:
+        raise UserError(f"{chosen[0]}= and {chosen[1]}= exclude each other; give one of them")
+    if "run" in request and (others := [key for key in DEFAULTS if key in request]):
+        raise UserError(f"{others[0]}= does not go with run=: the run says it itself; leave it out")
+    text = csv_text(*_columns_and_rows(request))
+    if "out" in request:
+        atomic(Path(request["out"]), text.encode())
+        print(f"{request['out']}: {len(text.splitlines()) - 1} rows")
+    else:
+        print(text, end="")
+
+
+def _columns_and_rows(request: dict[str, str]) -> tuple[Iterable[str], Iterable[Iterable[object]]]:
+    """What a command line asks for. Sparsities are fractions, FLOPs those of one image."""
+    if "run" in request:
+        return COLUMNS, rows_of(budget_of_run(RunFolder(Path(request["run"]))))
+    values = DEFAULTS | request
+    sparsity = _number(float, "sparsity", values, 0)
+    num_classes, size = _number(int, "num_classes", values, 1), _number(int, "image_size", values, 32)
+    network = outline_of(values["model"], num_classes, (3, size, size))
+    if "sweep" in request:
+        planned = sweep(network, _numbers(float, "sweep", request["sweep"]), sparsity)
+        rows = [vars(one).values() for one in planned]
+        rounded = ([round(value, 4) if isinstance(value, float) else value for value in row] for row in rows)
+        return vars(planned[0]), rounded
+    if "method" in request:
+        section, params = request["method"], load()
+        choose("method", section, params.methods)
+        method = params.method(section, sparsity, steps_per_epoch=1000)
+        layers = fixed_layers(section, method, values["model"], num_classes)
+    else:
+        distribution = request.get("distribution", "erk")
+        choose("distribution", distribution, LAYER_SPARSITIES)
+        layers = LAYER_SPARSITIES[distribution](network.shapes, sparsity)
+    return COLUMNS, rows_of(network.at(layers))
+
+
+def _numbers(kind: type, key: str, text: str) -> list[Any]:
+    """One number, or several with commas between them; brackets are allowed."""
+    try:
+        return [kind(part) for part in text.strip("[]").split(",")]
+    except ValueError:
+        example = DEFAULTS.get(key, "0,0.5")
+        raise UserError(f"{key}={text!r} is not valid: write numbers, e.g. {key}={example}") from None
+
+
+def _number(kind: type, key: str, values: dict[str, str], lowest: float) -> Any:
+    first, *others = _numbers(kind, key, values[key])
+    if others or first < lowest:
+        raise UserError(f"{key}={values[key]!r} must be one number of at least {lowest}")
+    return first
 
 
 def budget_of_run(folder: RunFolder) -> Budget:
@@ -57,9 +114,9 @@ def fixed_layers(section: str, method: Method, model: str, num_classes: int) -> 
         "give run=FOLDER of a finished run, or distribution=erk"
     )
     prune, regenerate = method.prune, method.regenerate
-    if method.family == "after_training" or (prune is not None and prune.distribution is global_):
-        raise learns
-    if regenerate is not None and regenerate.reallocate is not preserve:
+    prunes_anywhere = prune is not None and prune.distribution is global_
+    reallocates = regenerate is not None and regenerate.reallocate is not preserve
+    if method.family == "after_training" or prunes_anywhere or reallocates:
         raise learns
     if method.init is None:
         return {}
@@ -73,84 +130,6 @@ def fixed_layers(section: str, method: Method, model: str, num_classes: int) -> 
         return layer_sparsity(num_active(method.init(InitContext(network, weights, seed=0))), shapes)
     except UserError:
         raise learns from None
-
-
-def csv_of(budget: Budget) -> str:
-    """A row per layer below the two totals. Sparsities are fractions, FLOPs those of one image.
-
-    >>> csv_of(Budget([])).splitlines()[1]
-    'overall,,0,0,0.0,0,0,1.0'
-    """
-    return csv_text(COLUMNS, rows_of(budget))
-
-
-def _sweep_csv(planned: list[Planned]) -> str:
-    columns = [field.name for field in dataclasses.fields(Planned)]
-    rows = (
-        [round(value, 4) if isinstance(value, float) else value for value in dataclasses.astuple(one)]
-        for one in planned
-    )
-    return csv_text(columns, rows)
-
-
-def _numbers(kind: type, key: str, text: str) -> list[Any]:
-    """One number, or several with commas between them; brackets are allowed."""
-    try:
-        return [kind(part) for part in text.strip("[]").split(",")]
-    except ValueError:
-        raise UserError(
-            f"{key}={text!r} is not valid: write numbers, e.g. {key}={DEFAULTS.get(key, '0,0.5')}"
-        ) from None
-
-
-def _parsed(arguments: list[str]) -> dict[str, str]:
-    request, _ = parse(arguments, KEYS, "pipeline.budgets")
-    chosen = [key for key in ("distribution", "method", "run", "sweep") if key in request]
-    if len(chosen) > 1:
-        raise UserError(f"{chosen[0]}= and {chosen[1]}= exclude each other; give one of them")
-    if "run" in request and (others := [key for key in DEFAULTS if key in request]):
-        raise UserError(f"{others[0]}= does not go with run=: the run says it itself; leave it out")
-    return request
-
-
-def _single(kind: type, key: str, values: dict[str, str], lowest: float) -> Any:
-    """One number, not below ``lowest``."""
-    first, *others = _numbers(kind, key, values[key])
-    if others or first < lowest:
-        raise UserError(f"{key}={values[key]!r} must be one number of at least {lowest}")
-    return first
-
-
-def csv_for(request: dict[str, str]) -> str:
-    """The CSV that a command line asks for."""
-    if "run" in request:
-        return csv_of(budget_of_run(RunFolder(Path(request["run"]))))
-    values = DEFAULTS | request
-    model, sparsity = values["model"], _single(float, "sparsity", values, 0)
-    num_classes, size = _single(int, "num_classes", values, 1), _single(int, "image_size", values, 32)
-    network = outline_of(model, num_classes, (3, size, size))
-    if "sweep" in request:
-        return _sweep_csv(sweep(network, _numbers(float, "sweep", request["sweep"]), sparsity))
-    if "method" in request:
-        section, params = request["method"], load()
-        choose("method", section, params.methods)
-        method = params.method(section, sparsity, steps_per_epoch=1000)
-        return csv_of(network.at(fixed_layers(section, method, model, num_classes)))
-    distribution = request.get("distribution", "erk")
-    choose("distribution", distribution, LAYER_SPARSITIES)
-    return csv_of(network.at(LAYER_SPARSITIES[distribution](network.shapes, sparsity)))
-
-
-def main(arguments: list[str]) -> None:
-    """Write or print the CSV."""
-    request = _parsed(arguments)
-    text = csv_for(request)
-    if "out" not in request:
-        print(text, end="")
-        return
-    out = Path(request["out"])
-    atomic(out, text.encode())
-    print(f"{out}: {len(text.splitlines()) - 1} rows")
 
 
 if __name__ == "__main__":

@@ -39,14 +39,9 @@ def run_main(main: Callable[[list[str]], object], help_text: str | None, argumen
         return
     try:
         main(arguments)
-    except UserError as error:
-        sys.exit(_fail(f"error: {error}", 2))
-    except OSError as error:  # a folder that cannot be written, a full disk
-        sys.exit(_fail(f"error: {error}", 2))
+    except (UserError, OSError) as error:  # the latter: a folder that cannot be written, a full disk
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; run the same command again to go on", 130))
-
-
-def _fail(line: str, code: int) -> int:
-    print(line, file=sys.stderr)
-    return code
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

@@ -11,7 +11,6 @@ checkpoints are named by the digests.
 import ast
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -35,8 +34,8 @@ TRAINING = (
 """What every training run imports; a section's own method comes on top."""
 ALONE = ("pipeline.params.sections", "pipeline.training.stages")
 """What else decides a training run's result. Of these only the file counts, and not what it imports."""
-TABLES = ("granet.methods",)
-"""Packages that name every method: what they import is left to those who import the method itself."""
+TABLE = "granet.methods"
+"""Names every method: what it imports is left to those who import the method itself."""
 DEPLOY = tuple(f"granet.deploy.{name}" for name in ("latency", "onnx", "packed", "shrink"))
 OTHERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "data": (("granet.data.prepare",), ("pipeline.prepare",)),
@@ -53,10 +52,7 @@ def file_of(module: str) -> Path | None:
     ('update.py', '__init__.py', None)
     """
     path = SOURCE.joinpath(*module.split("."))
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.exists():
-            return file
-    return None
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists()), None)
 
 
 @cache
@@ -77,43 +73,27 @@ class _Bare(ast.NodeTransformer):
 
 
 @cache
-def imports_of(module: str) -> frozenset[str]:
+def imports_of(module: str) -> set[str]:
     """The modules of ours that a module imports, also inside its functions."""
-    modules: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names if file_of(alias.name)}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                modules |= set(_defining(node.module, alias.name))
-    return frozenset(modules)
+            names |= {_defining(node.module, alias.name) for alias in node.names}
+    return {name for name in names - {TABLE} if file_of(name)}
 
 
-def _defining(module: str, name: str) -> Iterator[str]:
+def _defining(module: str, name: str) -> str:
     """Where ``from module import name`` leads: through packages that only pass a name on, to the module that has it."""
     if file_of(f"{module}.{name}"):
-        yield f"{module}.{name}"
-    elif (file := file_of(module)) is not None:
-        if file.name == "__init__.py":
-            for node in tree_of(module).body:
-                if isinstance(node, ast.ImportFrom) and node.module:
-                    for alias in node.names:
-                        if (alias.asname or alias.name) == name:
-                            yield from _defining(node.module, alias.name)
-                            return
-        if module not in TABLES:
-            yield module
-
-
-def reached(roots: Iterable[str]) -> set[str]:
-    """``roots`` and all modules of ours that they import, directly or not."""
-    modules: set[str] = set()
-    left = list(roots)
-    while left:
-        if (module := left.pop()) not in modules:
-            modules.add(module)
-            left += imports_of(module)
-    return modules
+        return f"{module}.{name}"
+    for node in tree_of(module).body if file_of(f"{module}.__init__") else ():
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _defining(node.module, alias.name)
+    return module
 
 
 @cache
@@ -124,11 +104,13 @@ def digest_of_module(module: str) -> str:
 
 def modules_of(section: str, method: str | None) -> list[str]:
     """The modules that decide a section's results, by name. ``method``: the section's method; None: it is of OTHERS."""
-    if method is None:
-        roots, alone = OTHERS[section]
-    else:
-        roots, alone = (*TRAINING, METHODS[method].__module__), ALONE
-    return sorted(reached(roots) | set(alone))
+    roots, alone = ((*TRAINING, METHODS[method].__module__), ALONE) if method else OTHERS[section]
+    modules, left = set(), list(roots)
+    while left:
+        if (module := left.pop()) not in modules:
+            modules.add(module)
+            left += imports_of(module)
+    return sorted({*modules, *alone})
 
 
 def text_of(section: str, method: str | None) -> str:

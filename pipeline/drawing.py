@@ -7,35 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 180
 GREY, INK = "#6b7280", "#1f2937"
-STYLE: dict[str, Any] = {
-    "font.size": 8.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#9ca3af",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.7,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-}
+STYLE = Path(__file__).with_suffix(".mplstyle")
 
 
 @dataclass(frozen=True)
@@ -60,7 +39,7 @@ def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+    with matplotlib.rc_context(fname=STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,8 +49,3 @@ def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
 def sparsities_of(series: Sequence[Series]) -> list[float]:
     """The final sparsities that have something to draw."""
     return sorted({s.sparsity for s in series if s.sparsity is not None and s.values})
-
-
-def deviation(values: Sequence[float]) -> float:
-    """Sample standard deviation; 0 for one value."""
-    return stdev(values) if len(values) > 1 else 0.0

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import nn
 
 from granet.deploy.latency import latencies
@@ -27,13 +27,20 @@ from granet.training.device import pick_device
 from granet.types import UserError
 from pipeline import cli, code
 from pipeline.training.cell import RUNS
-from pipeline.training.environment import hardware, provenance, versions
 from pipeline.training.folder import MODEL, SUMMARY, RunFolder
+from pipeline.training.origin import hardware, provenance, versions
 
-EXPORTS = Path("exports")
 BATCH_SIZES = (1, 128)
 COMPARED = 16
 """Random images on which outputs are compared."""
+IS_FASTER = (
+    "Masks only simulate sparsity: the masked network computes with its zeros, as slowly as a dense one. "
+    "Shrinking cuts the pruned filters out; that is what is really faster."
+)
+IS_SMALLER = (
+    "Nothing can be cut out: no whole filter is pruned, and masks over single weights only simulate sparsity. "
+    "The network is as fast as a dense one; only its file is smaller."
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -44,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     run = RunFolder(Path(values["run"]))
     summary = run.summary
     stage = summary.config["stage"]
-    home = RUNS / "export" if stage == "pretrain" else EXPORTS / stage
+    home = RUNS / "export" if stage == "pretrain" else Path("exports") / stage
     out = RunFolder(Path(values.get("out", home / summary.name)))
     model, masks = run.model(), run.masks()
     shrunk = shrink(model, masks)
@@ -100,31 +107,22 @@ def compare(
 
 def show(summary: dict[str, Any], out: Path) -> None:
     """Print what was gained as a table, and what it means."""
-    table = Table("", title=f"{summary['name']}, {summary['environment']['hardware']}", title_justify="left")
-    for head in ("masked", "exported", "ratio"):
-        table.add_column(head, justify="right")
-
-    def row(label: str, values: dict[str, float], form: str) -> None:
-        before, after = values.values()
+    columns = [Column(head, justify="right") for head in ("masked", "exported", "ratio")]
+    title = f"{summary['name']}, {summary['environment']['hardware']}"
+    table = Table("", *columns, title=title, title_justify="left")
+    times = summary["latency_ms"]
+    rows = [
+        ("parameters", summary["parameters"], ","),
+        ("FLOPs of one image", summary["flops"], ","),
+        *((f"latency at batch {size}, ms", both, ",.2f") for size, both in times.items()),
+        ("weights on disk, bytes", summary["bytes"], ","),
+    ]
+    for label, both, form in rows:
+        before, after = both.values()
         table.add_row(label, f"{before:{form}}", f"{after:{form}}", f"{before / after:.2f} x")
-
-    row("parameters", summary["parameters"], ",")
-    row("FLOPs of one image", summary["flops"], ",")
-    for batch_size, times in summary["latency_ms"].items():
-        row(f"latency at batch {batch_size}, ms", times, ",.2f")
-    row("weights on disk, bytes", summary["bytes"], ",")
     console = Console()
     console.print(table)
-    if summary["latency_ms"]:
-        console.print(
-            "Masks only simulate sparsity: the masked network computes with its zeros, as slowly as a dense one. "
-            "Shrinking cuts the pruned filters out; that is what is really faster."
-        )
-    else:
-        console.print(
-            "Nothing can be cut out: no whole filter is pruned, and masks over single weights only simulate sparsity. "
-            "The network is as fast as a dense one; only its file is smaller."
-        )
+    console.print(IS_FASTER if times else IS_SMALLER)
     console.print(
         f"Largest difference of an output: {summary['max_difference']:.1e} by shrinking, "
         f"{summary['onnx_max_difference']:.1e} by ONNX."

@@ -10,68 +10,54 @@ out are the first entries of the grid. With section.key=value overrides the resu
 else to runs/plasticity/<run>.
 """
 
-import csv
 import json
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from io import StringIO
+from functools import lru_cache
 from statistics import fmean
 
 from granet.common.files import atomic
 from granet.studies.plasticity import Branch, Measurement, branches, measure, parse_network
 from granet.training.config import TrainConfig
+from granet.training.history import Row
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.training.arguments import run_of
-from pipeline.training.cell import Cell
-from pipeline.training.checkpoints import deciding
+from pipeline.training.cell import run_of
 from pipeline.training.folder import METRICS, SUMMARY, RunFolder
+from pipeline.training.origin import deciding
 from pipeline.training.run import Work, opened
 from pipeline.training.stages import pretrain
 
 BRANCHES = "branches.csv"
-COLUMNS = (
-    *Branch.__annotations__,
-    "lr",
-    "before",
-    "after",
-    "change",
-    "sparsity",
-    "steps",
-    "time_s",
-    "run_id",
-)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measure the branches that are not there yet, and write all of them."""
     cell, params, folder = run_of("plasticity", arguments)
-    out, config = RunFolder(folder), params.plasticity
     assert cell.network is not None and cell.source is not None
-    source = RunFolder(cell.source.folder)
-    wanted = branches(config, parse_network(cell.network)[0])
+    out, source = RunFolder(folder), RunFolder(cell.source.folder)
+    wanted = branches(params.plasticity, parse_network(cell.network)[0])
     _check_training(source, params.train)
     with opened(cell, params, pretrain) as work:
-        continued = config.continued(work.run.config)
-        rows = _measured(work, cell, source, wanted, continued)
-        shown = [rows[branch.name] for branch in wanted]
-        atomic(out.path / BRANCHES, csv_of(shown).encode())
-        metrics = mean_changes(shown)
+        run, continued = work.run, params.plasticity.continued(work.run.config)
+        rows = _measured(work, source, wanted, continued)
+        atomic(out.path / BRANCHES, csv_of(rows).encode())
+        metrics = mean_changes(rows)
         out.write_json(METRICS, metrics)
         work.tracker.metrics(metrics, step=0)
         summary = {
             "name": cell.name,
             "config": work.config,
-            "epochs": work.run.epochs,
-            "lr_drop_epochs": [drop * work.run.epochs for drop in work.run.config.lr_drops],
+            "epochs": run.epochs,
+            "lr_drop_epochs": [drop * run.epochs for drop in run.config.lr_drops],
             "continued_epochs": continued,
-            "num_branches": len(shown),
-            "time_s": sum(row["time_s"] or 0.0 for row in shown),
-            "image_shape": work.run.data.image_shape,
-            "num_classes": work.run.data.num_classes,
+            "num_branches": len(rows),
+            "time_s": sum(row["time_s"] or 0.0 for row in rows),
+            "image_shape": run.data.image_shape,
+            "num_classes": run.data.num_classes,
             "environment": work.environment,
             "tracking": work.tracker.wait(),
         }
@@ -81,49 +67,36 @@ def main(arguments: Sequence[str]) -> None:
 
 def csv_of(rows: Sequence[Measurement]) -> str:
     """branches.csv: a row per branch."""
-    text = StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    from pandas import DataFrame
+
+    return DataFrame(rows).to_csv(index=False)
 
 
-def _measured(
-    work: Work, cell: Cell, source: RunFolder, wanted: list[Branch], continued: int
-) -> dict[str, Measurement]:
-    """Rows by the branch's name, the wanted ones and maybe more."""
-    record = work.store / "branches.json"
+def _measured(work: Work, source: RunFolder, wanted: list[Branch], continued: int) -> list[Measurement]:
+    """What came of the wanted branches; those of an earlier process are not trained again."""
+    run, tracker, record = work.run, work.tracker, work.store / "branches.json"
     rows: dict[str, Measurement] = json.loads(record.read_text()) if record.exists() else {}
     missing = [branch for branch in wanted if branch.name not in rows]
     final = source.json(METRICS)["test_accuracy_last"]
-    began, epoch, state = time.monotonic(), 0, {}
-    if wanted and len(missing) < len(wanted):
-        print(f"{cell.name}: {len(wanted) - len(missing)} of {len(wanted)} branches are there already")
+    began, checkpoint = time.monotonic(), lru_cache(1)(source.checkpoint)
+    if len(missing) < len(wanted):
+        print(f"{run.title}: {len(wanted) - len(missing)} of {len(wanted)} branches are there already")
+
+    def log(row: Row) -> None:
+        tracker.metrics(row, step=int(row["epoch"]))
+
     for done, branch in enumerate(missing):
-        if branch.epoch != epoch:
-            epoch, state = branch.epoch, source.checkpoint(branch.epoch)
         seconds = (time.monotonic() - began) / max(done, 1) * (len(missing) - done)
         left = f", {timedelta(seconds=round(seconds))} left" if done else ""
-        title = f"[{done + 1}/{len(missing)}{left}] {branch.name}"
-        folder = work.store / branch.name
-        with work.tracker.nested(f"{cell.name} {branch.name}", vars(branch), folder / "mlflow_run_id"):
-            row = measure(
-                work.run,
-                branch,
-                state,
-                final,
-                continued,
-                title=title,
-                folder=folder,
-                on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
-            )
-            work.tracker.metrics(
-                {key: row[key] for key in ("before", "after", "change")}, step=work.run.epochs
-            )
-            rows[branch.name] = row | {"run_id": work.tracker.wait()["run_id"]}
+        title, folder = f"[{done + 1}/{len(missing)}{left}] {branch.name}", work.store / branch.name
+        state = checkpoint(branch.epoch)
+        with tracker.nested(f"{run.title} {branch.name}", vars(branch), folder / "mlflow_run_id"):
+            row = measure(run, branch, state, final, continued, title=title, folder=folder, on_epoch=log)
+            tracker.metrics({key: row[key] for key in ("before", "after", "change")}, step=run.epochs)
+            rows[branch.name] = row | {"run_id": tracker.wait()["run_id"]}
         atomic(record, json.dumps(rows, indent=1).encode())
         shutil.rmtree(folder)
-    return rows
+    return [rows[branch.name] for branch in wanted]
 
 
 def _check_training(source: RunFolder, train: TrainConfig) -> None:
@@ -146,8 +119,8 @@ def mean_changes(rows: Sequence[Measurement]) -> dict[str, float]:
     """
     changes: dict[str, list[float]] = {}
     for row in rows:
-        way = "regenerated" if row["regenerated"] else "pruned"
         if row["change"] is not None:
+            way = "regenerated" if row["regenerated"] else "pruned"
             key = f"{row['outcome']}-{row['scope']}-{row['rate']}-{way}"
             changes.setdefault(key, []).append(row["change"])
     return {key: fmean(values) for key, values in changes.items()}

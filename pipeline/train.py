@@ -15,24 +15,80 @@ need the finished run that they start from, in runs/. With section.key=value ove
 scratch/STAGE/<run>, else to runs/STAGE/<run>. An interrupted run goes on from its last finished epoch.
 """
 
+import ctypes
+import os
+import signal
 import sys
+from collections.abc import Sequence
 
+from granet.common.distributed import num_started, own_threads
 from granet.types import UserError
 from pipeline import cli
-from pipeline.training.arguments import run_of
+from pipeline.training.cell import run_of
 from pipeline.training.run import train
 from pipeline.training.stages import STAGES
 
 TRAINED = [name for name, stage in STAGES.items() if stage.start is not None]
+BAD_INPUT = 2
+"""The exit status of a stage that refuses what it is told."""
 
 
 def main(arguments: list[str]) -> None:
-    """Train one run."""
+    """Train one run, here or in as many processes as train.num_processes says."""
     stage, *others = arguments or [""]
     if stage not in TRAINED:
         raise UserError(f"{stage!r} is no stage that trains; write one of {', '.join(TRAINED)} first")
     cell, params, out = run_of(stage, others)
-    train(cell, params, out, arguments)
+    wanted, started = params.train.num_processes, num_started()
+    if wanted > 1 and started == 1:
+        spread(arguments, wanted)
+        return
+    if wanted != started:  # it decides about the result, and is recorded with it
+        raise UserError(
+            f"train.num_processes={wanted}, but torchrun has started {started}; write train.num_processes={started}"
+        )
+    if (
+        started > 1 and sys.platform == "linux"
+    ):  # end with the launcher: this process is in no group of its own
+        parent_dies = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(parent_dies, signal.SIGKILL)
+    train(cell, params, out)
+
+
+def spread(arguments: Sequence[str], num_processes: int) -> None:
+    """Run this command as the processes of one run on this machine, by the launcher that torchrun is made of.
+
+    When one of them ends badly, the others are stopped at once. Raises UserError, which names that one.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # Two processes with all threads each are several times slower than in turn.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, own_threads() // num_processes)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        run_id="pipeline.train",
+        max_restarts=0,
+        monitor_interval=0.5,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "pipeline.train", *arguments)
+    except SignalException:
+        raise KeyboardInterrupt from None  # the processes have been stopped
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        again = "run the same command again to go on after the last finished epoch"
+        remedy = "see its line above" if code == BAD_INPUT else again
+        raise UserError(
+            f"process {rank} of {num_processes} {how}, so the others were stopped; {remedy}"
+        ) from None
 
 
 if __name__ == "__main__":

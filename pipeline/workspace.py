@@ -21,11 +21,6 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
 
 
-def checkpoints() -> Path:
-    """The folder of all unfinished work."""
-    return root() / ".checkpoints"
-
-
 @contextmanager
 def own_folder(parent: Path, key: str) -> Iterator[Path]:
     """The folder parent/key, which a killed process with the same work may have left.
@@ -34,17 +29,14 @@ def own_folder(parent: Path, key: str) -> Iterator[Path]:
     lock stays: whoever takes it away while another process waits for it would let two into one folder.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(parent / f"{key}.lock", timeout=0)
+    folder, lock = parent / key, FileLock(parent / f"{key}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
         folder = parent / f"{key}-{os.getpid()}"
-        try:
-            yield folder
-        finally:
+    try:
+        yield folder
+    finally:
+        if not lock.is_locked:
             shutil.rmtree(folder, ignore_errors=True)
-    else:
-        try:
-            yield parent / key
-        finally:
-            lock.release()
+        lock.release()

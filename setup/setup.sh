@@ -113,7 +113,7 @@ package, = u.find_spec("ffcv").submodule_search_locations
 ctypes.CDLL(glob.glob(package + "/_libffcv*.so")[0], mode=os.RTLD_NOW)'
 }
 
-initialise_tracking() { MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true "$venv_python" -m pipeline.tracking; }
+initialise_tracking() { MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true "$venv_python" -m pipeline.tracking.server; }
 
 # A database of the user's own (MLFLOW_TRACKING_URI) is initialised once per setup, the default one whenever it is gone.
 tracking_is_ready() { [[ -n ${MLFLOW_TRACKING_URI:-} || -e mlflow.db ]]; }

@@ -1,9 +1,101 @@
-"""python -m pipeline.launch"""
+"""Run all stages that are out of date, several at a time.
 
+    python -m pipeline.launch [-j N] [--executor local|slurm] [TARGET ...]
+
+A TARGET is a stage as `dvc stage list --name-only` shows it, or its beginning: sparse, sparse@cifar10-vgg19-granet.
+What it needs is run as well. Each stage is a `dvc repro -s` of its own, and goes to logs/<stage>.log. A stage that
+fails stops only what depends on it; the exit code is then 1. Ctrl-C ends all runs; the same command goes on with them.
+
+-j N          stages at a time; without it as many as GPUs (each run has train.num_processes of them) times
+              launch.runs_per_gpu, one on the CPU, and all that can with Slurm; more than that share the GPUs
+--executor    local: processes of this machine (default); slurm: jobs, with the resources of launch in params.yaml
+"""
+
+import argparse
+import signal
 import sys
+import time
+from collections.abc import Collection
+from typing import NoReturn
 
+from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.launch import main
+from pipeline.launch.job import Executor, last_lines
+from pipeline.launch.local import LocalExecutor, visible_devices
+from pipeline.launch.loop import TAIL_LINES, Launch
+from pipeline.launch.plan import Schedule, plan, read_pipeline, select, uses_device
+from pipeline.launch.view import clock, summary
+from pipeline.params.files import load_grid
+from pipeline.params.schema import Params
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every command here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see: python -m pipeline.launch --help")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line: at_once, executor, targets."""
+    parser = _Parser(add_help=False)
+    parser.add_argument("-j", dest="at_once", metavar="N", type=int)
+    parser.add_argument("--executor", choices=["local", "slurm"], default="local")
+    parser.add_argument("targets", nargs="*")
+    parsed = parser.parse_args(arguments)
+    if parsed.at_once is not None and parsed.at_once < 1:
+        parser.error(f"argument -j: {parsed.at_once} must be at least 1")
+    return parsed
+
+
+def choose_executor(
+    name: str, at_once: int | None, params: Params, planned: Collection[str]
+) -> tuple[Executor, int]:
+    """The executor, and how many stages it gets at a time.
+
+    Raises UserError where a stage that trains has more processes than there are GPUs.
+    """
+    per_run = params.train.num_processes
+    if name == "slurm":
+        from pipeline.launch.slurm import SlurmExecutor
+
+        on_gpus = params.train.device != "cpu"
+        return SlurmExecutor(params.launch, per_run, on_gpus=on_gpus), at_once or len(planned)
+    devices = visible_devices() if params.train.device in ("auto", "cuda") else []
+    if devices and per_run > len(devices) and any(map(uses_device, planned)):
+        raise UserError(
+            f"train.num_processes={per_run} needs as many GPUs, and this machine has {len(devices)}; lower it, or use "
+            "--executor slurm"
+        )
+    at_once = at_once or max(1, len(devices) // per_run * params.launch.runs_per_gpu)
+    return LocalExecutor(at_once, devices, per_run), at_once
+
+
+def main(arguments: list[str]) -> None:
+    """Launch; exits with 1 where a stage failed."""
+    parsed = parse(arguments)
+    params = load_grid()
+    needs, stale = read_pipeline()
+    planned = plan(needs, stale, select(needs, parsed.targets))
+    if not planned:
+        print("nothing to do: all stages are up to date")
+        return
+    executor, at_once = choose_executor(parsed.executor, parsed.at_once, params, planned)
+    print(f"{len(planned)} of {len(needs)} stages to run, {min(at_once, len(planned))} at a time", flush=True)
+    schedule = Schedule(planned)
+    launch = Launch(schedule, executor, at_once)
+    began = time.monotonic()
+    # A closed terminal and a polite kill end a launch as Ctrl-C does: its runs are in groups of their own.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    launch.run()
+    for stage, job in launch.failed.items():
+        print(f"\n{stage} failed; the end of {job.log}:")
+        print("\n".join(f"    {line}" for line in last_lines(job.log, TAIL_LINES)) or "    (it is empty)")
+    print(f"\n{summary(schedule)} in {clock(time.monotonic() - began)}")
+    if launch.failed:
+        sys.exit(1)
+
 
 if __name__ == "__main__":
-    run_main(main.main, main.__doc__, sys.argv[1:])
+    run_main(main, __doc__, sys.argv[1:])

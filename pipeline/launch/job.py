@@ -1,14 +1,17 @@
-"""Where stages run: what an executor and a job do, and the command of a stage. Light, as each Slurm job imports it."""
+"""Where stages run: what an executor and a job do, a stage's command and log. Light, as each Slurm job imports it."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 LOGS = Path("logs")
+READ_BYTES = 8192
 GRACE_S = 20.0
 """How long an interrupted run has to end by itself."""
 
@@ -18,35 +21,39 @@ class RefusedError(Exception):
 
 
 class Job(Protocol):
-    """One start of one stage."""
+    """One start of one stage. ``where``: what a person needs to find it, a device, or a job's id and state.
+
+    ``queued``: whether it has been handed over, but does not run yet. ``poll``: the exit code of `dvc repro -s`; None
+    while it has none. ``end``: interrupt it, as Ctrl-C would, or kill it.
+    """
 
     log: Path
 
     @property
-    def where(self) -> str:
-        """What a person needs to find it: a device, a job id and state."""
-        ...
-
+    def where(self) -> str: ...
     @property
-    def queued(self) -> bool:
-        """Whether it has been handed over, but does not run yet."""
-        ...
-
-    def poll(self) -> int | None:
-        """The exit code of `dvc repro -s`; None while it has none."""
-        ...
+    def queued(self) -> bool: ...
+    def poll(self) -> int | None: ...
+    def end(self, *, kill: bool) -> None: ...
 
 
 class Executor(Protocol):
-    """Starts stages, and ends what it has started."""
+    """Starts `dvc repro -s` of stages, which may raise RefusedError, and ends what it has started, to be resumed."""
 
-    def start(self, stage: str) -> Job:
-        """Start `dvc repro -s` of a stage; all that it prints goes to the job's log. Raises RefusedError."""
-        ...
+    def start(self, stage: str) -> Job: ...
+    def stop(self) -> None: ...
 
-    def stop(self) -> None:
-        """End all jobs that still run, so that they can be resumed."""
-        ...
+
+def end_all(running: Callable[[], Sequence[Job]]) -> None:
+    """Interrupt what runs; kill what has not ended after GRACE_S seconds, or at a second Ctrl-C."""
+    for job in running():
+        job.end(kill=False)
+    with suppress(KeyboardInterrupt):
+        end = time.monotonic() + GRACE_S
+        while running() and time.monotonic() < end:
+            time.sleep(0.1)
+    for job in running():
+        job.end(kill=True)
 
 
 def stage_command(stage: str) -> list[str]:
@@ -58,7 +65,7 @@ def stage_command(stage: str) -> list[str]:
     return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage]
 
 
-def stage_environment(threads: int | None) -> dict[str, str]:
+def stage_environment(threads: int | None = None) -> dict[str, str]:
     """What a stage's environment has on top of the caller's: this Python first, and ``threads`` if nothing is set."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     extra = {"PATH": path, "PYTHONUNBUFFERED": "1"}
@@ -81,3 +88,15 @@ def log_path(stage: str) -> Path:
     """Where a stage's output goes; the folder is made."""
     LOGS.mkdir(exist_ok=True)
     return LOGS / f"{stage.replace('/', '_')}.log"
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a log that say something, without submitit's own; none where there is no log yet."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - READ_BYTES))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    lines = [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("submitit ")][-count:]

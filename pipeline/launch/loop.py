@@ -1,15 +1,13 @@
 """Works off a plan: starts stages as they become ready, looks after what runs, and tells what has become of it."""
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from granet.types import UserError
-from pipeline.launch.job import Executor, Job, RefusedError
+from pipeline.launch.job import Executor, Job, RefusedError, last_lines
 from pipeline.launch.plan import Schedule, State
-from pipeline.launch.view import LaunchView, clock, last_lines
+from pipeline.launch.view import LaunchView, clock
 
 TICK_S = 0.2
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
@@ -21,21 +19,6 @@ LATER_S = 60.0
 TAIL_LINES = 10
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What the log of an ended stage tells beside the exit code."""
-
-    ran: bool
-    busy: bool
-
-
-def read_end(stage: str, log: Path) -> Ended:
-    """Whether DVC ran the stage's command at all, and whether it gave up because of another DVC process."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    last = "\n".join(last_lines(log, TAIL_LINES))
-    return Ended(ran=f"Running stage '{stage}'" in text, busy=any(words in last for words in BUSY))
-
-
 class Launch:
     """Works off a schedule."""
 
@@ -45,7 +28,7 @@ class Launch:
         self._at_once = at_once
         self._view = LaunchView(schedule, at_once, time.monotonic, Console(highlight=False, soft_wrap=True))
         self._jobs: dict[str, Job] = {}
-        self._retries: dict[str, int] = {}
+        self._retries = dict.fromkeys(schedule.needs, 0)
         self._not_before = self._last_end = float("-inf")
         self._refusal = ""
         self.failed: dict[str, Job] = {}
@@ -53,7 +36,7 @@ class Launch:
     def run(self) -> None:
         """Start what may start and look after what runs, until nothing is left; whatever happens, leave no job."""
         try:
-            with self._view:
+            with self._view.live():
                 while not self._schedule.over:
                     self._step(time.monotonic())
                     time.sleep(TICK_S)
@@ -71,7 +54,7 @@ class Launch:
                 self._settle(stage, job, code, now)
             elif job.queued:
                 self._schedule.start(stage, now)
-        self._view.running(self._jobs)
+        self._view.jobs = dict(self._jobs)
 
     def _start(self, stage: str, now: float) -> bool:
         """Hand a stage over. False: it is refused while others run or end, as by a limit on jobs, and so has to wait.
@@ -94,21 +77,21 @@ class Launch:
         return True
 
     def _settle(self, stage: str, job: Job, code: int, now: float) -> None:
-        """What follows from the end of a job."""
+        """What follows from the end of a job, by its exit code and its log."""
         self._not_before = self._last_end = now
-        end = read_end(stage, job.log)
         took = clock(self._schedule.elapsed(stage, now))
+        end = "\n".join(last_lines(job.log, TAIL_LINES))
         if code == 0:
-            self._schedule.done(stage, now, ran=end.ran)
-            self._view.line("done", stage, took if end.ran else f"{took}  nothing to run", State.DONE)
-        elif end.busy and self._retries.get(stage, 0) < MAX_RETRIES:
-            self._retries[stage] = self._retries.get(stage, 0) + 1
+            ran = job.log.exists() and f"Running stage '{stage}'" in job.log.read_text(errors="replace")
+            self._schedule.done(stage, now, ran=ran)
+            self._view.line("done", stage, took if ran else f"{took}  nothing to run", State.DONE)
+        elif any(words in end for words in BUSY) and self._retries[stage] < MAX_RETRIES:
+            self._retries[stage] += 1
             self._schedule.postpone(stage, now + RETRY_S)
             self._view.line("again", stage, f"another DVC process uses its files; in {RETRY_S:.0f} s")
         else:
             self.failed[stage] = job
-            skipped = self._schedule.failed(stage)
             where = f"  {job.where}" if job.where else ""
             self._view.line("failed", stage, f"{took}{where}  log {job.log}", State.FAILED)
-            for other in skipped:
+            for other in self._schedule.failed(stage):
                 self._view.line("skipped", other, f"needs {stage}", State.SKIPPED)

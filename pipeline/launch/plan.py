@@ -1,6 +1,9 @@
-"""Which stages are to run, in what order, and how long that may take: no processes, no DVC, no clock of its own."""
+"""Which stages are to run, as DVC sees it, in what order, and how long that may take. No clock of its own."""
 
-from collections import Counter, defaultdict
+import logging
+import os
+import subprocess
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -8,27 +11,58 @@ from graphlib import TopologicalSorter
 from statistics import mean
 
 from granet.types import UserError
+from pipeline.launch.job import last_lines, log_path, stage_command, stage_environment
 from pipeline.training.stages import STAGES
 
 Needs = Mapping[str, frozenset[str]]
 """Stage -> the stages whose outputs it reads."""
+CODE = "code"
+"""The stage that every other one needs: its digests tell whether a change of the code changes anything for them."""
+
+
+def read_pipeline() -> tuple[Needs, set[str]]:
+    """All stages with what each needs, and those that are out of date by themselves, after `CODE` has been run.
+
+    Raises UserError with DVC's own first line, also where another DVC process is writing what must be compared.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns when it tidies up after a killed process
+    try:
+        with Repo(_wait_for_lock=True) as repo:
+            graph = repo.index.graph  # edges lead from a stage to what it needs
+            needs = {
+                stage.addressing: frozenset(needed.addressing for needed in graph.successors(stage))
+                for stage in graph
+            }
+            if CODE not in needs or not repo.status(targets=[CODE]):
+                return needs, set(repo.status())
+        update_code()
+        with Repo(_wait_for_lock=True) as repo:
+            return needs, set(repo.status())
+    except DvcException as error:
+        raise UserError(f"DVC: {str(error).splitlines()[0]}") from None
+
+
+def update_code() -> None:
+    """Run the stage `CODE` here and now. Raises UserError with the last line of its log where it fails."""
+    log, command, environment = log_path(CODE), stage_command(CODE), {**os.environ, **stage_environment()}
+    with log.open("wb") as file:
+        done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        reason = " ".join(last_lines(log, 1)) or f"exit code {done.returncode}"
+        raise UserError(f"the stage {CODE} failed: {reason.removeprefix('ERROR: ')}; see {log}")
+    print(f"{CODE}: brought up to date", flush=True)
 
 
 def kind(stage: str) -> str:
-    """The part of a stage's name before its cell.
-
-    >>> kind("sparse@digits-resnet20-granet-0.98-0")
-    'sparse'
-    """
+    """The part of a stage's name before its cell."""
     return stage.partition("@")[0]
 
 
 def uses_device(stage: str) -> bool:
-    """Whether a stage runs a cell of the grid, and so may use a device; preparing and reporting do not.
-
-    >>> uses_device("sparse@digits-resnet20-granet-0.9-0"), uses_device("prepare@digits"), uses_device("report")
-    (True, False, False)
-    """
+    """Whether a stage runs a cell of the grid, and so may use a device; preparing and reporting do not."""
     return kind(stage) in STAGES
 
 
@@ -36,41 +70,24 @@ def select(needs: Needs, targets: Iterable[str]) -> set[str]:
     """The stages that the targets name, by name or by its beginning, and all that they need; no targets: every stage.
 
     Raises UserError where a target names no stage.
-
-    >>> needs = {"prepare": frozenset(), "sparse@a-0": frozenset({"prepare"}), "sparse@a-1": frozenset({"prepare"})}
-    >>> sorted(select(needs, ["sparse@a-1"]))
-    ['prepare', 'sparse@a-1']
-    >>> select(needs, ["sparse"]) == set(needs)
-    True
     """
-    targets = list(targets)
-    if not targets:
-        return set(needs)
-    wanted: list[str] = []
+    chosen: set[str] = set()
     for target in targets:
-        matching = [name for name in needs if name == target or name.startswith((f"{target}@", f"{target}-"))]
+        matching = {name for name in needs if name == target or name.startswith((f"{target}@", f"{target}-"))}
         if not matching:
             kinds = ", ".join(dict.fromkeys(map(kind, needs)))
             raise UserError(
                 f"{target!r} is no stage, nor the beginning of one ({kinds}); see: dvc stage list --name-only"
             )
-        wanted += matching
-    chosen: set[str] = set()
-    while wanted:
-        if (stage := wanted.pop()) not in chosen:
-            chosen.add(stage)
-            wanted += needs[stage]
-    return chosen
+        chosen |= matching
+    for stage in reversed(list(TopologicalSorter(needs).static_order())):
+        if stage in chosen:
+            chosen |= needs[stage]
+    return chosen or set(needs)
 
 
-def plan(needs: Needs, stale: Iterable[str], wanted: Iterable[str]) -> Needs:
-    """The wanted stages that are stale, or need one that will run; with what they need among these.
-
-    >>> needs = {"a": frozenset(), "b": frozenset({"a"}), "c": frozenset({"b"}), "d": frozenset()}
-    >>> {stage: set(needed) for stage, needed in plan(needs, ["b", "d"], ["a", "b", "c"]).items()}
-    {'b': set(), 'c': {'b'}}
-    """
-    stale, wanted = set(stale), set(wanted)
+def plan(needs: Needs, stale: set[str], wanted: set[str]) -> Needs:
+    """The wanted stages that are stale, or need one that will run; with what they need among these."""
     planned: set[str] = set()
     for stage in TopologicalSorter(needs).static_order():
         if stage in wanted and (stage in stale or planned & needs[stage]):
@@ -79,13 +96,13 @@ def plan(needs: Needs, stale: Iterable[str], wanted: Iterable[str]) -> Needs:
 
 
 class State(Enum):
-    """Where a planned stage stands."""
+    """Where a planned stage stands, in the order in which a person is told."""
 
-    WAITING = "waiting"
-    RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
+    RUNNING = "running"
+    WAITING = "waiting"
 
 
 @dataclass
@@ -109,10 +126,6 @@ class Schedule:
     def over(self) -> bool:
         """Whether nothing runs and nothing can start any more."""
         return not {State.WAITING, State.RUNNING} & set(self.state.values())
-
-    def counts(self) -> Counter[State]:
-        """How many stages are in each state."""
-        return Counter(self.state.values())
 
     def ready(self, now: float) -> list[str]:
         """The stages that may start: all that they need is done."""
@@ -143,13 +156,10 @@ class Schedule:
         """The stage failed; returns what is skipped because of it."""
         self.state[stage] = State.FAILED
         skipped: list[str] = []
-        lost = {stage}
         for other in TopologicalSorter(self.needs).static_order():
-            if self.needs[other] & lost:
-                lost.add(other)
-                if self.state[other] is State.WAITING:
-                    self.state[other] = State.SKIPPED
-                    skipped.append(other)
+            if self.state[other] is State.WAITING and self.needs[other] & {stage, *skipped}:
+                self.state[other] = State.SKIPPED
+                skipped.append(other)
         return skipped
 
     def elapsed(self, stage: str, now: float) -> float:

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import time
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from granet.types import UserError
 from pipeline.launch.job import (
-    GRACE_S,
     LOGS,
     RefusedError,
+    end_all,
     log_path,
     run_command,
     stage_command,
@@ -25,7 +25,6 @@ from pipeline.params.schema import LaunchConfig
 if TYPE_CHECKING:
     import submitit
 
-
 POLL_S = 5.0
 """Between two questions to Slurm: its controller serves the whole cluster."""
 PATIENCE_S = 10.0
@@ -35,15 +34,6 @@ INTERRUPT = ("--full", "--signal=INT")
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD")
 NORMAL = ("RUNNING", "COMPLETING", "COMPLETED")
 ALIVE = (*WAITING, "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
-
-
-def read_states(text: str) -> dict[str, str]:
-    """Job id -> state, from squeue's lines.
-
-    >>> read_states("7 RUNNING\\n8 PENDING\\n")
-    {'7': 'RUNNING', '8': 'PENDING'}
-    """
-    return dict(line.split() for line in text.splitlines() if line.strip())
 
 
 class Queue:
@@ -60,7 +50,8 @@ class Queue:
         command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i %T"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode == 0:
-            self.states, self.answered = read_states(answer.stdout), now
+            lines = filter(None, answer.stdout.splitlines())
+            self.states, self.answered = dict(line.split() for line in lines), now
 
 
 class SlurmJob:
@@ -83,7 +74,7 @@ class SlurmJob:
     @property
     def where(self) -> str:
         """Its id, and its state unless it simply runs."""
-        return f"job {self.job_id}" if self.state in NORMAL else f"job {self.job_id} {self.state}"
+        return f"job {self.job_id}" + ("" if self.state in NORMAL else f" {self.state}")
 
     @property
     def queued(self) -> bool:
@@ -101,8 +92,9 @@ class SlurmJob:
         self.gone_since = self.gone_since or time.monotonic()
         return 1 if time.monotonic() - self.gone_since > PATIENCE_S else None
 
-    def cancel(self, *options: str) -> None:
-        """Ask Slurm to end it, or to signal it; it may have ended meanwhile."""
+    def end(self, *, kill: bool) -> None:
+        """Cancel it, or have Slurm signal it where it runs; it may have ended meanwhile."""
+        options = () if kill or self.queued else INTERRUPT
         subprocess.run(["scancel", "--quiet", *options, self.job_id], check=False)
 
 
@@ -165,19 +157,12 @@ class SlurmExecutor:
         return job
 
     def stop(self) -> None:
-        """Interrupt what runs, as Ctrl-C would; cancel what waits, and what has not ended after GRACE_S seconds.
+        """Interrupt what runs, as Ctrl-C would; cancel what waits, and what does not end.
 
         A process that Slurm kills leaves its entries in DVC's list of files in use.
         """
         self._queue.answered = float("-inf")
-        for job in self._running():
-            job.cancel(*(() if job.queued else INTERRUPT))
-        with suppress(KeyboardInterrupt):
-            end = time.monotonic() + GRACE_S
-            while self._running() and time.monotonic() < end:
-                time.sleep(0.2)
-        for job in self._running():
-            job.cancel()
+        end_all(self._running)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _running(self) -> list[SlurmJob]:
@@ -189,11 +174,12 @@ def job_parameters(config: LaunchConfig) -> dict[str, Any]:
 
     One task without srun: srun would give it a single core.
     """
-    resources = {
+    options = {
+        "use_srun": False,
+        "stderr_to_stdout": True,
         "partition": config.partition,
         "time": config.minutes,
         "cpus_per_task": config.cpus,
         "mem": f"{config.memory_gb}GB" if config.memory_gb else None,
     }
-    fixed = {"use_srun": False, "stderr_to_stdout": True}
-    return fixed | {key: value for key, value in resources.items() if value is not None}
+    return {key: value for key, value in options.items() if value is not None}

@@ -1,23 +1,121 @@
-"""What can be wrong with a run, or with the grid of all runs, as far as it shows before any work. The first fault."""
+"""What can be wrong with params.yaml, as far as it shows before any work: in a key, in a run, in the grid of all runs.
+
+Everything here raises UserError for the first fault: one line that names key and value.
+"""
 
 import dataclasses
-from collections.abc import Iterator
+import difflib
+import inspect
+import re
+import typing
+from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import product
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from granet.clock import Clock
-from granet.common.keys import keys_of
+from granet.common.keys import check_keys, keys_of
+from granet.common.steps import parse_time
 from granet.data import DATASETS
+from granet.methods import INTERVAL, METHODS, TIME
 from granet.models import MODELS
 from granet.studies.plasticity import parse_network
 from granet.types import UserError
-from pipeline.params.schema import REWINDS, GridConfig, Params
-from pipeline.params.validation import choose
+from pipeline.params import sections
+from pipeline.params.schema import REWINDS, SECTIONS, GridConfig, Params, section_schema
 
+REQUIRED = {"grid": "grid: {seeds: [0]}", "train": "train: {epochs: 160}", "dense": "dense: {method: dense}"}
+"""Sections without which nothing can run, and how the shortest of their kind looks."""
+MANY_STEPS = 1_000_000
+"""Of an epoch: an interval that is none even there is none in any run."""
 MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds", "pretrain", "export")
 """Lists of the grid without which there is still a dense run; their stages are then none."""
 MAKES_MASKS = {"reinit": "methods", "retrain": "methods", "export": "pretrain"}
 """Lists of the grid whose entries start from runs of another list."""
+
+
+def suggest(word: object, known: Iterable[str]) -> str:
+    """What the user may have meant."""
+    known = sorted(known)
+    close = difflib.get_close_matches(str(word), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+
+
+def choose(key: str, value: Any, choices: Iterable[str]) -> None:
+    """Raises UserError where ``value`` is none of ``choices``."""
+    names = list(choices)
+    if value not in names:
+        raise UserError(f"{key}={value!r} is unknown; {suggest(value, names)}")
+
+
+def validate(raw: dict[str, Any]) -> Params:
+    """The parameters of all sections, from plain data as params.yaml holds it."""
+    for name, example in REQUIRED.items():
+        if not isinstance(raw, dict) or name not in raw:
+            raise UserError(
+                f"params.yaml has no section {name}; add it, as {example}, or start from a recipe: "
+                "python -m pipeline.params recipe=quick"
+            )
+    fixed = {name: section_of(name, schema, raw.get(name, {})) for name, schema in SECTIONS.items()}
+    methods = {name: _method_section(name, raw) for name in raw if name not in SECTIONS}
+    if (method := methods["dense"]["method"]) != "dense":
+        raise UserError(f"dense.method={method!r} must be dense: other runs start from the dense network")
+    return Params(**fixed, methods=methods)
+
+
+def _method_section(name: str, raw: dict[str, Any]) -> dict[str, Any]:
+    """A method section, completed by defaults. Intervals of bare steps get their unit."""
+    named = [key for key, values in raw.items() if isinstance(values, dict) and "method" in values]
+    if name not in named:
+        if name in METHODS:
+            raise UserError(f"{name} names no method; write method: {name} below it")
+        known = suggest(name, [*SECTIONS, *named])
+        raise UserError(f"{name} is an unknown section; {known} (a method section has a method key)")
+    if not re.fullmatch(r"\w[\w-]*", str(name)):
+        raise UserError(f"{name!r} names a section and folders; write letters, digits, _ and - alone")
+    choose(f"{name}.method", raw[name]["method"], METHODS)
+    row = METHODS[raw[name]["method"]]
+    section = dataclasses.asdict(section_of(name, section_schema(raw[name]["method"]), raw[name]))
+    for key in sections.keys(row, TIME):
+        section[key] = text = str(section[key])
+        if text != "auto" or inspect.signature(row).parameters[key].default is not None:
+            parse_time(text, 1, key=f"{name}.{key}")
+    for key in sections.keys(row, INTERVAL):
+        text = str(section[key])
+        section[key] = f"{text}it" if text.isdecimal() else text
+        sections.interval(section[key], MANY_STEPS, 1, f"{name}.{key}")
+    return section
+
+
+def section_of(name: str, schema: type, values: Any) -> Any:
+    """``values`` as an instance of ``schema``: known keys, right types, and all in range."""
+    if values is None:
+        raise UserError(f"{name}: is empty; write keys below it, or remove it")
+    if not isinstance(values, dict):
+        raise UserError(f"{name}={values!r} must be a section of keys, not a value")
+    kinds = typing.get_type_hints(schema)
+    for key in values:
+        if key not in kinds:
+            raise UserError(f"{name}.{key} is an unknown key; {suggest(key, kinds)}")
+    section = schema(**{key: typed(f"{name}.{key}", kinds[key], value) for key, value in values.items()})
+    check_keys(name, section)
+    return section
+
+
+def typed(name: str, kind: Any, value: Any) -> Any:
+    """``value``, an int as a float where ``kind`` is one; any other type is refused."""
+    try:
+        return _adapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        rules = dict.fromkeys(fault["msg"].removeprefix("Input should be ") for fault in error.errors())
+        raise UserError(f"{name}={value!r} must be {' or '.join(rules)}") from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter:
+    return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
 
 
 def steps_per_epoch(params: Params, dataset: str) -> int:
@@ -34,57 +132,39 @@ def steps_per_epoch(params: Params, dataset: str) -> int:
     return -(-num_train // params.train.batch_size)
 
 
-def check_run(
-    params: Params,
-    *,
-    stage: str,
-    dataset: str,
-    model: str,
-    seed: int = 0,
-    method: str | None = None,
-    sparsity: float | None = None,
-    network: str | None = None,
-    rewind: str | None = None,
-) -> None:
+def check_run(params: Params, stage: str, dataset: str, model: str, **keys: Any) -> None:
     """Everything that can be wrong with one run, and nothing that it does not read.
 
-    The keys are those of its cell; None: its stage has no such key. Raises UserError with the first fault.
+    ``keys``: the others of its cell, which are seed, method, sparsity, network, rewind; None: its stage has none.
     """
     choose("dataset", dataset, DATASETS)
     choose("model", model, MODELS)
-    for name, value, entries in (("seed", seed, "seeds"), ("sparsity", sparsity, "sparsities")):
-        keys_of(GridConfig)[entries].check(name, value)
-    if rewind is not None:
-        choose("rewind", rewind, REWINDS)
+    for name, entries in (("seed", "seeds"), ("sparsity", "sparsities")):
+        keys_of(GridConfig)[entries].check(name, keys.get(name))
+    if keys.get("rewind") is not None:
+        choose("rewind", keys["rewind"], REWINDS)
     steps = steps_per_epoch(params, dataset)
-    if method is not None and sparsity is not None:
-        _check_method(params, stage, method, sparsity, steps)
-    if network is not None:
-        parse_network(network)
+    if keys.get("method") is not None:
+        _check_method(params, stage, keys["method"], keys["sparsity"], steps)
+    if keys.get("network") is not None:
+        parse_network(keys["network"])
         _check_study(params, stage)
 
 
 def _check_method(params: Params, stage: str, section: str, sparsity: float, steps: int) -> None:
-    """Whether the stage trains such a section, and at such a sparsity.
-
-    The stages that retrain a mask read nothing of the section: its own run has been checked.
-    """
-    choose(
-        "method", section, [name for name, values in params.methods.items() if values["method"] != "dense"]
-    )
+    """Whether the stage trains such a section. Those that retrain a mask read nothing of it: its own run is checked."""
+    choose("method", section, _sparse(params))
     right = params.stage_of(section)
     if stage in ("sparse", "after") and stage != right:
         raise UserError(
             f"method={section!r} belongs to the {right} stage; run: python -m pipeline.train {right} ..."
         )
-    if stage == right:
-        _check_times(params, section, sparsity, steps)
-    elif right == "after":
-        raise UserError(f"method={section!r} belongs to the after stage; {stage} starts from a run of sparse")
-
-
-def _check_times(params: Params, section: str, sparsity: float, steps: int) -> None:
-    """Whether a section's points in time and its interval fit its run of ``steps`` per epoch."""
+    if stage != right:
+        if right == "after":
+            raise UserError(
+                f"method={section!r} belongs to the after stage; {stage} starts from a run of sparse"
+            )
+        return
     method = params.method(section, sparsity, steps)
     total = params.train_config(section).total_epochs * steps * method.rounds
     try:
@@ -99,6 +179,10 @@ def _check_times(params: Params, section: str, sparsity: float, steps: int) -> N
         )
 
 
+def _sparse(params: Params) -> list[str]:
+    return [name for name, values in params.methods.items() if values["method"] != "dense"]
+
+
 def _check_study(params: Params, stage: str) -> None:
     """Whether a run of the plasticity study has the epochs after which it is pruned, and the one process it can use."""
     if stage == "plasticity" and params.train.num_processes > 1:
@@ -106,48 +190,44 @@ def _check_study(params: Params, stage: str) -> None:
             f"train.num_processes={params.train.num_processes}: the plasticity stage is one process, which branches "
             "through all of its grid; write 1"
         )
-    last = params.train.total_epochs - 1
-    if stage != "export" and (late := [epoch for epoch in params.plasticity.epochs if epoch > last]):
+    epochs, last = params.plasticity.epochs, params.train.total_epochs - 1
+    if stage != "export" and (late := [epoch for epoch in epochs if epoch > last]):
         raise UserError(
-            f"plasticity.epochs={params.plasticity.epochs}: {late[0]} is not before the end of training, "
+            f"plasticity.epochs={epochs}: {late[0]} is not before the end of training, "
             f"train.epochs={last + 1}; write epochs up to {last}"
         )
 
 
 def check_grid(params: Params) -> None:
-    """The rules of the grid's lists, and `check_run` of every cell. Raises UserError with the first fault."""
+    """The rules of the grid's lists, and `check_run` of every cell."""
     grid = params.grid
-    for name, entries in dataclasses.asdict(grid).items():
+    lists = vars(grid)
+    for name, entries in lists.items():
         if not entries and name not in MAY_BE_EMPTY:
             raise UserError(f"grid.{name}=[] is empty: nothing would run; give it at least one entry")
         if len(set(entries)) < len(entries):
             raise UserError(f"grid.{name}={entries} names an entry twice; remove one")
-    for name in ("methods", "after"):
-        for section in getattr(grid, name):
-            _check_list(params, name, section)
-    for name, other in MAKES_MASKS.items():
-        for entry in getattr(grid, name):
-            if entry not in getattr(grid, other):
+    for name, other, stage, starts in (
+        ("methods", "after", "sparse", "the trained dense network"),
+        ("after", "methods", "after", "scratch"),
+    ):
+        for section in lists[name]:
+            choose(f"grid.{name}", section, _sparse(params))
+            if params.stage_of(section) != stage:
                 raise UserError(
-                    f"grid.{name}={entry!r} is not in grid.{other}={getattr(grid, other)}, whose runs it starts "
+                    f"grid.{name}={section!r}: {section} starts from {starts}; move it to grid.{other}"
+                )
+    for name, other in MAKES_MASKS.items():
+        for entry in lists[name]:
+            if entry not in lists[other]:
+                raise UserError(
+                    f"grid.{name}={entry!r} is not in grid.{other}={lists[other]}, whose runs it starts "
                     "from; add it there or remove it here"
                 )
     for text in grid.pretrain:
         parse_network(text, key="grid.pretrain")
     for run in _runs(grid):
         check_run(params, **run)
-
-
-def _check_list(params: Params, name: str, section: str) -> None:
-    """Whether an entry of grid.methods or grid.after is a section that belongs there."""
-    known = [other for other, values in params.methods.items() if values["method"] != "dense"]
-    choose(f"grid.{name}", section, known)
-    right, starts = {
-        "sparse": ("methods", "scratch"),
-        "after": ("after", "the trained dense network"),
-    }[params.stage_of(section)]
-    if name != right:
-        raise UserError(f"grid.{name}={section!r}: {section} starts from {starts}; move it to grid.{right}")
 
 
 def _runs(grid: GridConfig) -> Iterator[dict[str, Any]]:
@@ -157,8 +237,8 @@ def _runs(grid: GridConfig) -> Iterator[dict[str, Any]]:
     for dataset, model in product(grid.datasets, grid.models):
         cell = {"dataset": dataset, "model": model}
         yield {"stage": "dense", **cell}
-        for stage, sections in methods.items():
-            for section, sparsity in product(sections, grid.sparsities):
+        for stage, entries in methods.items():
+            for section, sparsity in product(entries, grid.sparsities):
                 yield {"stage": stage, **cell, "method": section, "sparsity": sparsity}
         for stage, entries in networks.items():
             yield from ({"stage": stage, **cell, "network": network} for network in entries)

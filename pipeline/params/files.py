@@ -14,13 +14,11 @@ from granet.common.files import atomic
 from granet.common.keys import keys_of
 from granet.methods import METHODS
 from granet.types import UserError
-from pipeline.params.checks import check_grid
+from pipeline.params.checks import check_grid, choose, suggest, validate
 from pipeline.params.schema import SECTIONS, Params, section_schema
-from pipeline.params.validation import choose, suggest, validate
 
 FILE = Path("params.yaml")
 CONF = Path(__file__).parents[1] / "conf"
-YAML_END = "...\n"  # PyYAML's end mark behind a scalar
 WIDTH = 44  # of a line up to its comment
 
 
@@ -64,16 +62,15 @@ def load_grid(overrides: Sequence[str] = ()) -> Params:
 
 def compose(overrides: Sequence[str]) -> Params:
     """``recipe=NAME``, composed by Hydra from pipeline/conf, with ``section.key=value`` overrides on top; checked."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+    import hydra
     from hydra.errors import HydraException
 
     groups = [text for text in overrides if "." not in text.partition("=")[0]]
     for text in groups:
         choose(text.partition("=")[0], text.partition("=")[2], recipes())
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            raw = OmegaConf.to_container(hydra_compose("config", overrides=groups))
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            raw = OmegaConf.to_container(hydra.compose("config", overrides=groups))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{' '.join(groups)}: {' '.join(str(error).split())}") from None
     params = validate(override(raw, [text for text in overrides if text not in groups]))
@@ -119,16 +116,10 @@ def to_yaml(params: Params) -> str:
         doc = inspect.getdoc(SECTIONS.get(name) or METHODS[values["method"]]) or ""
         about = section_texts().get(name, {}).get("about", "")
         lines += ["", *(f"# {line}" for line in [*doc.split("\n\n")[0].splitlines(), *about.splitlines()])]
-        lines += [f"{name}:", *_key_lines(schema, values)]
+        lines.append(f"{name}:")
+        keys = keys_of(schema)
+        for key, value in values.items():
+            dumped = yaml.safe_dump(value, default_flow_style=True, width=1000)
+            text = f"  {key}: " + dumped.removesuffix("...\n").strip()  # PyYAML's end mark behind a scalar
+            lines.append(f"{text:<{WIDTH}}  # {keys[key].text}" if key in keys and keys[key].text else text)
     return "\n".join(lines) + "\n"
-
-
-def _key_lines(schema: type, values: dict[str, Any]) -> list[str]:
-    """A section's keys with their values, and behind each what it means."""
-    meanings = {key: about.text for key, about in keys_of(schema).items()}
-    lines = []
-    for key, value in values.items():
-        dumped = yaml.safe_dump(value, default_flow_style=True, width=1000)
-        text = f"  {key}: {dumped.removesuffix(YAML_END).strip()}"
-        lines.append(f"{text:<{WIDTH}}  # {meanings[key]}" if meanings.get(key) else text)
-    return lines

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from granet.common.keys import Key, check_keys, key
+from granet.common.keys import Key, key
 from granet.data import DATASETS
 from granet.data.config import DataConfig
 from granet.method import Family, Method
@@ -48,9 +48,6 @@ class GridConfig:
     )
     export: list[str] = key([], "those of them that are shrunk, packed and written as ONNX")
 
-    def __post_init__(self) -> None:
-        check_keys("grid", self)
-
 
 @dataclass
 class TrackingConfig:
@@ -73,20 +70,6 @@ class LaunchConfig:
     )
     cpus: int = key(4, "cores of a Slurm job", at_least=1)
     memory_gb: int | None = key(None, "memory of a Slurm job; null: the partition's default", at_least=1)
-
-    def __post_init__(self) -> None:
-        check_keys("launch", self)
-
-
-SECTIONS: dict[str, type] = {
-    "grid": GridConfig,
-    "data": DataConfig,
-    "train": TrainConfig,
-    "plasticity": PlasticityConfig,
-    "tracking": TrackingConfig,
-    "launch": LaunchConfig,
-}
-"""The sections that are no method, in the order of the file."""
 
 
 @dataclass
@@ -122,12 +105,14 @@ class Params:
         return "after" if self.family(section) == "after_training" else "sparse"
 
 
-def family(values: dict[str, Any]) -> Family:
-    """The family of the method that a section's values describe; no length of a run and no sparsity changes it.
+SECTIONS: dict[str, type] = {
+    name: kind for name, kind in typing.get_type_hints(Params).items() if name != "methods"
+}
+"""The sections that are no method, in the order of the file."""
 
-    >>> family({"method": "granet", "si": 0.0}), family({"method": "granet", "si": 0.5, "update_interval": "0.5ep"})
-    ('dense_to_sparse', 'sparse_to_sparse')
-    """
+
+def family(values: dict[str, Any]) -> Family:
+    """The family of the method that a section's values describe; no length of a run and no sparsity changes it."""
     row = METHODS[values["method"]]
     left_out = ("method", "extend", *sections.keys(row, TIME), *sections.keys(row, INTERVAL))
     arguments = {name: value for name, value in values.items() if name not in left_out}
@@ -147,20 +132,17 @@ def section_schema(method: str) -> type:
     parameters, hints = inspect.signature(row).parameters, typing.get_type_hints(row)
     times, intervals = sections.keys(row, TIME), sections.keys(row, INTERVAL)
     fields: list[tuple[str, Any, Any]] = [("method", str, field(default=method))]
-    for name, parameter in parameters.items():
-        kind, default, about = hints[name], parameter.default, _key(row, name)
+    for name, notes in sections.notes(row).items():
+        if name in ("sf", "return"):
+            continue
+        kind, default = hints[name], parameters[name].default
+        about = next((note for note in notes if isinstance(note, Key)), Key(""))
         if name in times:
             kind, default, about = Time, "auto" if default is None else f"{default}it", Key(about.text)
         elif name in intervals:
             kind, default, about = Time, "auto", Key(f"{about.text} (own: {default}it)")
-        if name != "sf":
-            fields.append((name, kind, field(default=default, metadata={"key": about})))
+        fields.append((name, kind, field(default=default, metadata={"key": about})))
     if "sf" in parameters:
         text = "factor, 1 or more, on the length of the run, e.g. 2.0"
         fields.append(("extend", float, key(1.0, text, at_least=1)))
     return dataclasses.make_dataclass(method, fields)
-
-
-def _key(row: sections.Row, name: str) -> Key:
-    """What a row says of a parameter."""
-    return next((note for note in sections.notes(row)[name] if isinstance(note, Key)), Key(""))

@@ -48,7 +48,11 @@ def method(section: str, values: Values, train: TrainConfig, sparsity: float, st
     epochs = train_config(train, values).total_epochs
     arguments = {name: value for name, value in values.items() if name not in ("method", "extend")}
     for name in keys(row, TIME):
-        arguments[name] = point(arguments[name], steps_per_epoch, epochs / train.epochs, f"{section}.{name}")
+        if (text := arguments[name]) == "auto":
+            arguments[name] = None
+        else:
+            steps = parse_time(text, steps_per_epoch, key=f"{section}.{name}")
+            arguments[name] = round(epochs / train.epochs * steps)
     for name in keys(row, INTERVAL):
         auto = min(parameters[name].default, max(1, train.epochs * steps_per_epoch // UPDATES))
         arguments[name] = interval(arguments[name], steps_per_epoch, auto, f"{section}.{name}")
@@ -62,21 +66,8 @@ def method(section: str, values: Values, train: TrainConfig, sparsity: float, st
         raise UserError(f"{section} at sparsity {sparsity}: {error}") from None
 
 
-def point(text: str, steps_per_epoch: int, factor: float, key: str) -> int | None:
-    """The optimizer step of a point in time, e.g. "110ep", in a run longer by ``factor``; None: the method's own.
-
-    >>> point("110ep", 352, 2.0, "granet.tf")
-    77440
-    """
-    return None if text == "auto" else round(factor * parse_time(text, steps_per_epoch, key=key))
-
-
 def interval(text: str, steps_per_epoch: int, auto: int, key: str) -> int:
-    """Optimizer steps between two mask updates, e.g. "1ep". Raises UserError where these are less than one.
-
-    >>> interval("1ep", 352, 1000, "set.update_interval"), interval("auto", 352, 1000, "set.update_interval")
-    (352, 1000)
-    """
+    """Optimizer steps between two mask updates, e.g. "1ep". Raises UserError where these are less than one."""
     if text == "auto":
         return auto
     try:

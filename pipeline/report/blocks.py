@@ -1,13 +1,31 @@
-"""What the report is made of, as plain values: the same for HTML and Markdown.
+"""What the report is made of, as plain values, and how they become HTML and Markdown.
 
 Sentences are written once, with Markdown's marks in them: **strong**, *emphasis*, `code` and [text](#anchor).
-Each kind of block has a macro of its name in every template.
+Each kind of block has a macro of its name in every template. A plain list is a list of sentences, a plain dict one of
+facts by their names.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.drawing import DPI
+
+MARKS = {
+    r"`(.+?)`": r"<code>\1</code>",
+    r"\*\*(.+?)\*\*": r"<strong>\1</strong>",
+    r"\*(.+?)\*": r"<em>\1</em>",
+    r"\[([^]]+)\]\((#[\w-]+)\)": r'<a href="\2">\1</a>',
+}
+"""Markdown's marks in sentences, and what they are in HTML."""
 
 
 @dataclass(frozen=True)
@@ -54,35 +72,19 @@ class Table:
         return any(number.below for line in self.lines for number in line.numbers)
 
     @property
-    def firsts(self) -> list[bool]:
-        """For every column, whether it is the first one below its head."""
-        return [index == 0 for _, width in self.heads for index in range(width)]
-
-    @property
-    def full_heads(self) -> list[str]:
-        """For every column its head and its own, in one text."""
-        heads = [head for head, width in self.heads for _ in range(width)]
-        pairs = zip(heads, self.columns, strict=True) if self.columns else ((head, "") for head in heads)
-        return [f"{head}: {column}" if column else head for head, column in pairs]
+    def heads_of_columns(self) -> list[tuple[str, bool]]:
+        """For every column the head that it stands below, and whether it is the first one there."""
+        return [(head, index == 0) for head, width in self.heads for index in range(width)]
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph; ``kind`` "note": smaller, "warning": in a frame, "lead": larger."""
 
     text: str
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Items:
-    """A list of sentences."""
-
-    texts: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A heading within a section; ``level`` 3, or 4 below it."""
 
     text: str
@@ -90,8 +92,7 @@ class Heading:
     level: int = 3
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A PNG with its caption; ``title``: what it is of."""
 
     path: Path
@@ -99,8 +100,7 @@ class Picture:
     title: str
 
 
-@dataclass(frozen=True)
-class Fold:
+class Fold(NamedTuple):
     """Blocks behind one line, that a reader opens."""
 
     summary: str
@@ -109,15 +109,7 @@ class Fold:
     id: str = ""
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Facts: (name, value)."""
-
-    pairs: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """A claim under its badge, with what was observed; ``kind`` is the badge's colour."""
 
     id: str
@@ -128,26 +120,62 @@ class Judgement:
     blocks: Sequence[Any]
 
 
-@dataclass(frozen=True)
-class Runs:
+class Runs(NamedTuple):
     """Runs by group, as `provenance.run_groups` lists them."""
 
     groups: Sequence[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of the report. ``nav``: its short name in the navigation."""
 
     id: str
     title: str
     nav: str
-    blocks: Sequence[Any] = field(default_factory=list)
+    blocks: Sequence[Any]
 
 
 def under(heading: str, lines: Sequence[Line]) -> list[Line]:
     """The lines, with the heading above the first one."""
-    return [
-        Line(line.label, line.color, line.numbers, "" if index else heading)
-        for index, line in enumerate(lines)
-    ]
+    return [replace(line, heading="" if index else heading) for index, line in enumerate(lines)]
+
+
+def by_heading(lines: Iterable[Line]) -> list[Line]:
+    """Lines that all name their heading, which stays above the first of several under the same one."""
+    return [one for name, block in groupby(lines, lambda line: line.heading) for one in under(name, [*block])]
+
+
+def render(name: str, **values: Any) -> str:
+    """The text of report.html or report.md."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "base64": lambda path: b64encode(path.read_bytes()).decode(),
+        "width": _width,
+        "inline": inline,
+        "kind": lambda block: type(block).__name__.lower(),
+    }
+    return environment.get_template(f"{name}.j2").render(values)
+
+
+def inline(text: str) -> Markup:
+    """A sentence with Markdown's marks as HTML; everything else in it is escaped.
+
+    >>> str(inline("**a < b** in `c`, [there](#d)"))
+    '<strong>a &lt; b</strong> in <code>c</code>, <a href="#d">there</a>'
+    """
+    html = escape(text, quote=False)
+    for mark, tag in MARKS.items():
+        html = re.sub(mark, tag, html)
+    return Markup(html)
+
+
+def _width(path: Path) -> int:
+    """The width of a PNG in CSS pixels, with room for sharp screens: 9 inches fill the page."""
+    return round(int.from_bytes(path.read_bytes()[16:20]) / DPI * 122)

@@ -1,18 +1,18 @@
 """What a reader sees of a method section: its name, its colour, its place among the others."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 from granet.common.steps import parse_time
-from granet.methods import METHODS, TIME
+from granet.methods import METHODS
 from granet.studies.plasticity import parse_network
 from granet.types import UserError
-from pipeline.params import sections
 from pipeline.params.files import section_texts
 from pipeline.params.schema import Params, family, section_schema
 from pipeline.report.words import DISTRIBUTION_NAMES, FAMILY_NAMES, REWIND_NAMES
-from pipeline.training.cell import Cell, Group
+from pipeline.training.cell import Group
 
 Values = Mapping[str, Any]
 SPARE_COLORS = ("#4c566a", "#c44e8b", "#5b8c2a", "#3f7fbf", "#b5651d")
@@ -22,66 +22,42 @@ SPARE_COLORS = ("#4c566a", "#c44e8b", "#5b8c2a", "#3f7fbf", "#b5651d")
 @cache
 def defaults(method: str) -> dict[str, Any]:
     """What a method's section holds where nothing is changed: the settings of its paper. Empty for an unknown one."""
-    if method not in METHODS:
-        return {}
-    schema = section_schema(method)
-    return {key: field.default for key, field in schema.__dataclass_fields__.items()}
-
-
-@cache
-def _times(method: str) -> list[str]:
-    return sections.keys(METHODS[method], TIME) if method in METHODS else []
+    fields = section_schema(method).__dataclass_fields__ if method in METHODS else {}
+    return {key: field.default for key, field in fields.items()}
 
 
 def resolved(values: Values) -> dict[str, Any]:
-    """A section completed by its method's defaults, with points in time that can be compared.
-
-    Two of those are equal where they are the same step in a run of any length.
-
-    >>> resolved({"method": "granet", "t0": "0ep"}) == resolved({"method": "granet", "t0": "0it"})
-    True
-    """
+    """A section completed by its method's defaults, with times that are equal where they mean the same step."""
     complete = defaults(values["method"]) | dict(values)
-    return complete | {key: _comparable(complete[key]) for key in _times(values["method"])}
+    return {key: _comparable(value) if isinstance(value, str) else value for key, value in complete.items()}
 
 
 @cache
-def _comparable(time: str) -> object:
-    """Its steps where an epoch has none, and where it has a million; "auto" stays what it is."""
+def _comparable(text: str) -> object:
+    """A time's steps where an epoch has none, and where it has a million; any other text stays what it is."""
     try:
-        return tuple(parse_time(time, steps, key="time") for steps in (0, 1_000_000))
+        return tuple(parse_time(text, steps, key="time") for steps in (0, 1_000_000))
     except UserError:
-        return time
+        return text
 
 
 def changed(values: Values) -> dict[str, Any]:
     """The values of a section that are not its method's defaults, as params.yaml has them."""
-    standard, complete = resolved({"method": values["method"]}), resolved(values)
-    return {key: values[key] for key, value in complete.items() if value != standard.get(key)}
+    standard = resolved({"method": values["method"]})
+    return {key: values[key] for key, value in resolved(values).items() if value != standard.get(key)}
 
 
 def variant(values: Values) -> str | None:
-    """The section of conf/sections.yaml that has a name for these values, beyond its method's; None: there is none.
-
-    >>> variant({"method": "rigl", "update_interval": "4000it"})
-    'rigl_itop'
-    """
-    special = {"method": values["method"], **changed(values)}
-    for section, text in section_texts().items():
-        if "says" in text and text["says"].items() <= special.items():
-            return section
-    return None
+    """The section of conf/sections.yaml that has a name for these values, beyond its method's: rigl_itop, rigl_2020."""
+    special = {"method": values["method"], **changed(values)}.items()
+    says = {section: text["says"].items() for section, text in section_texts().items() if "says" in text}
+    return next((section for section, said in says.items() if said <= special), None)
 
 
 def title(values: Values, unknown: str = "") -> str:
     """A method section's name, with every value in it that is not the default; the update interval aside.
 
-    ``unknown`` names a method that conf/sections.yaml does not.
-
-    >>> title({"method": "granet", "si": 0.5}), title({"method": "gmp", "distribution": "uniform"})
-    ('GraNet (si = 0.5)', 'GMP (uniform)')
-    >>> title({"method": "granet", "extend": 2.0}), title({"method": "granet", "drop_fraction": 0.3})
-    ('GraNet 2x', 'GraNet (si = 0, drop_fraction 0.3)')
+    As "GraNet 2x", "GraNet (si = 0, drop_fraction 0.3)". ``unknown`` names a method that conf/sections.yaml does not.
     """
     method = values["method"]
     text = section_texts().get(variant(values) or method, {})
@@ -89,22 +65,17 @@ def title(values: Values, unknown: str = "") -> str:
     others = {key: value for key, value in changed(values).items() if key not in text.get("says", {})}
     if (factor := others.get("extend", 1.0)) != 1:
         name += f" {factor:g}x"
-    notes = [text["note"]] if "note" in text else []
-    notes += _notes(defaults(method) | dict(values), others)
-    return f"{name} ({', '.join(notes)})" if notes else name
-
-
-def _notes(values: Values, others: Values) -> Iterator[str]:
-    """What stands in brackets: the initial sparsity and the distribution where they tell, then all ``others``."""
-    distribution = values["distribution"] if values["method"] == "static" else others.get("distribution")
-    si = values.get("si")
+    notes, complete = [text["note"]] if "note" in text else [], defaults(method) | dict(values)
+    distribution = complete["distribution"] if method == "static" else others.get("distribution")
+    si = complete.get("si")
     if si is not None and (si > 0 or ("extend" not in others and distribution is None)):
-        yield f"si = {si:.10g}"
+        notes.append(f"si = {si:.10g}")
     if distribution is not None:
-        yield DISTRIBUTION_NAMES.get(distribution, str(distribution))
+        notes.append(DISTRIBUTION_NAMES.get(distribution, str(distribution)))
     for key, value in others.items():
         if key not in ("method", "update_interval", "extend", "si", "distribution"):
-            yield f"{key} {value:.10g}" if isinstance(value, float) else f"{key} {value}"
+            notes.append(f"{key} {value:.10g}" if isinstance(value, float) else f"{key} {value}")
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def labels(params: Params) -> dict[str, str]:
@@ -125,8 +96,7 @@ def colors(params: Params) -> dict[str, str]:
     """A colour per method section; the known ones keep theirs in every report."""
     known = {section: text["color"] for section, text in section_texts().items()}
     others = [section for section in params.methods if section not in known]
-    spare = {section: SPARE_COLORS[index % len(SPARE_COLORS)] for index, section in enumerate(others)}
-    return known | spare
+    return known | dict(zip(others, cycle(SPARE_COLORS), strict=False))
 
 
 def heading(params: Params, section: str) -> str:
@@ -136,25 +106,19 @@ def heading(params: Params, section: str) -> str:
 
 def by_family(params: Params) -> list[str]:
     """The grid's methods, those that start from the trained dense network last: the order of the paper's Table 2."""
-    order = list(FAMILY_NAMES.values())
-    return sorted(
-        [*params.grid.methods, *params.grid.after], key=lambda section: order.index(heading(params, section))
-    )
+    order, grid = list(FAMILY_NAMES), params.grid
+    return sorted([*grid.methods, *grid.after], key=lambda section: order.index(params.family(section)))
 
 
-def suffix(group: Group | Cell) -> str:
+def suffix(group: Group) -> str:
     """What a retraining stage adds to a method's name."""
-    if group.stage == "retrain":
-        return " " + REWIND_NAMES.get(group.rewind or "", f"+ {group.rewind}")
+    if group.rewind:
+        return f" {REWIND_NAMES[group.rewind]}"
     return ", reinitialised" if group.stage == "reinit" else ""
 
 
 def network_name(text: str) -> str:
-    """A pre-trained network of the plasticity study.
-
-    >>> network_name("element-0.9"), network_name("filter-0.5"), network_name("element-0.0")
-    ('Pre-trained, sparsity 0.9', 'Pre-trained, filter sparsity 0.5', 'Pre-trained, sparsity 0')
-    """
+    """A pre-trained network of the plasticity study; filter-0.5 is "Pre-trained, filter sparsity 0.5"."""
     granularity, sparsity = parse_network(text)
     return f"Pre-trained, {'filter ' if granularity == 'filter' else ''}sparsity {sparsity:g}"
 

@@ -14,14 +14,12 @@ from pathlib import Path
 
 from granet.types import UserError
 from pipeline.params.files import load
-from pipeline.report.blocks import Section
+from pipeline.report.blocks import Section, render
 from pipeline.report.paper.numbers import IMAGENET
 from pipeline.report.provenance import how_to_open
-from pipeline.report.render import render
 from pipeline.report.results import Results, headline, histories, read
-from pipeline.report.sections import claims, frame, models, study
+from pipeline.report.sections import claims, frame, models
 from pipeline.report.tables.budgets import COLUMNS, budget_rows, csv_text
-from pipeline.report.tables.smaller import Smaller, smaller
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.workspace import tracking_uri
 
@@ -30,16 +28,19 @@ OUT = Path("reports")
 
 def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     """All files of the report; returns what is in metrics.json."""
-    shutil.rmtree(out / "figures", ignore_errors=True)
-    (out / "figures").mkdir(parents=True)  # an output of the stage, also where nothing is drawn
-    parts, exported = models.parts(results, out / "figures"), smaller(results)
-    experiment = results.params.tracking.experiment
-    opening = frame.opening(results, has_speed_up=exported is not None)
-    shown = list(sections(results, parts, exported, out / "figures"))
+    figures = out / "figures"
+    shutil.rmtree(figures, ignore_errors=True)
+    figures.mkdir(parents=True)  # an output of the stage, also where nothing is drawn
+    parts = models.parts(results, figures)
+    values = {
+        "experiment": results.params.tracking.experiment,
+        "opening": frame.opening(results),
+        "sections": list(sections(results, parts, figures)),
+    }
     for name in ("report.html", "report.md"):
-        (out / name).write_text(render(name, experiment, opening, shown), encoding="utf-8")
+        (out / name).write_text(render(name, **values), encoding="utf-8")
     columns = ["run", "epoch", "test_accuracy", "sparsity"]
-    histories(results.runs)[columns].to_csv(out / "curves.csv", index=False)  # for dvc plots
+    histories(results.runs)[columns].to_csv(out / "curves.csv", index=False)
     rows = (row for part in parts for row in budget_rows(results, part.tables.series()))
     (out / "budgets.csv").write_text(csv_text(("group", *COLUMNS), rows))
     metrics = headline(results)
@@ -47,31 +48,16 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     return metrics
 
 
-def sections(
-    results: Results, parts: list[models.Part], exported: Smaller | None, folder: Path
-) -> Iterator[Section]:
+def sections(results: Results, parts: list[models.Part], folder: Path) -> Iterator[Section]:
     """The report from top to bottom, without the sections that have nothing to show."""
-    grid = results.params.grid
-    kinds = {kind for part in parts for kind in part.figures}
     if not frame.is_study(results):
-        if grid.datasets != [IMAGENET]:
+        if results.params.grid.datasets != [IMAGENET]:
             yield claims.claims(results)
         if (dense := claims.dense(results)) is not None:
             yield dense
     yield from claims.tables(results)
-    if grid.reinit:
-        yield models.reinitialised(parts)
-    if "dynamics" in kinds:
-        yield models.dynamics(parts)
-    if grid.pretrain:
-        yield study.plasticity(results, folder)
-    if exported is not None:
-        yield study.smaller_networks(exported)
-    if "accuracy" in kinds:
-        yield from models.sparse(parts)
-    yield models.three_accuracies(results, parts)
-    yield frame.environment(results)
-    yield frame.list_of_runs(results)
+    yield from models.sections(results, parts, folder)
+    yield from frame.closing(results)
 
 
 def main(arguments: list[str]) -> None:

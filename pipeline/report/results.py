@@ -1,9 +1,8 @@
-"""Run folders as frames: what of the grid of params.yaml is there, and means over seeds.
+"""Run folders as frames: what of the grid of params.yaml is there, means over seeds, and whether these differ.
 
 A group is a cell of the grid without its seed: the runs behind one mean. In frames it stands by its name, e.g.
 ``sparse-digits-resnet20-granet-0.98``. Fractions lie in [0, 1].
 """
-
 
 # pyright: reportAttributeAccessIssue=false, reportReturnType=false, reportArgumentType=false
 # (pandas' types are wider than the values of a frame whose columns are known)
@@ -12,8 +11,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from statistics import fmean, stdev
+from typing import Any
+
+from pandas import DataFrame, concat
 
 from granet.common.keys import keys_of
 from granet.types import UserError
@@ -21,11 +22,8 @@ from pipeline.params.schema import Params
 from pipeline.training.cell import RUNS, Cell, Group, cells
 from pipeline.training.folder import METRICS, RunFolder, Summary
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-
-CURVES = ("sparsity", "test_accuracy", "inference_ratio")
+MIN_SEEDS, LEVEL = 3, 0.05
+"""Fewer seeds on either side say too little about the spread; a p-value below the level speaks of more than noise."""
 OTHERS = ("plasticity", "export")
 """Stages that train no network of their own, so that they have no accuracy to compare."""
 
@@ -37,6 +35,11 @@ class Stat:
     mean: float
     std: float | None
     n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Stat":
+        """Those of one value or more."""
+        return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
 @dataclass(frozen=True)
@@ -50,23 +53,18 @@ class Other:
 
 @dataclass(frozen=True)
 class Results:
-    """All runs of the grid: ``runs`` has a row each; ``missing`` never ran, ``outdated`` ran with other parameters.
-
-    ``others``: the finished plasticity and export runs, which have no row there.
-    """
+    """All runs of the grid: ``runs`` has a row each, but for ``others``; ``outdated`` ran with other parameters."""
 
     params: Params
-    runs: "DataFrame"
+    runs: DataFrame
     missing: list[Cell] = field(default_factory=list)
     outdated: list[Cell] = field(default_factory=list)
     others: list[Other] = field(default_factory=list)
 
     def stat(self, group: Group, metric: str) -> Stat | None:
         """Mean over the seeds of a group; None where no run has the metric, a column of ``runs``."""
-        values = self.runs.loc[self.runs["group"] == group.name, metric].dropna()
-        if values.empty:
-            return None
-        return Stat(float(values.mean()), float(values.std()) if len(values) > 1 else None, len(values))
+        values = self.values(group, metric)
+        return Stat.of(values) if values else None
 
     def by_seed(self, group: Group, metric: str) -> dict[int, float]:
         """The metric of each run of a group, in the order of the grid's seeds."""
@@ -74,26 +72,25 @@ class Results:
         return dict(zip(runs["seed"].tolist(), runs[metric].tolist(), strict=True))
 
     def values(self, group: Group, metric: str) -> list[float]:
-        """The same without the seeds."""
+        """The metric of each run of a group."""
         return list(self.by_seed(group, metric).values())
 
     def finished(self, stage: str) -> list[Other]:
         """The finished runs of a stage of `OTHERS`."""
         return [other for other in self.others if other.cell.stage == stage]
 
-    def on(self, dataset: str) -> "DataFrame":
+    def on(self, dataset: str) -> DataFrame:
         """The runs on one dataset."""
         return self.runs[self.runs["dataset"] == dataset]
 
-    def of(self, dataset: str, model: str) -> "DataFrame":
+    def of(self, dataset: str, model: str) -> DataFrame:
         """The runs of one model on one dataset."""
-        return self.runs[(self.runs["dataset"] == dataset) & (self.runs["model"] == model)]
+        on_dataset = self.on(dataset)
+        return on_dataset[on_dataset["model"] == model]
 
 
 def read(params: Params, root: Path = RUNS) -> Results:
     """The finished runs of the grid. Raises UserError where there are none, or where a summary cannot be read."""
-    from pandas import DataFrame
-
     rows, others, missing, outdated = [], [], [], []
     for cell in cells(params):
         folder = RunFolder(root / cell.stage / cell.name)
@@ -109,19 +106,13 @@ def read(params: Params, root: Path = RUNS) -> Results:
         else:
             rows.append(_row(cell, folder.summary, folder))
     if not rows:
-        outdated_only = " that was made with its parameters" if outdated else ""
-        raise UserError(
-            f"{root} holds no finished run of the grid in params.yaml{outdated_only}; run: dvc repro"
-        )
+        why = " that was made with its parameters" if outdated else ""
+        raise UserError(f"{root} holds no finished run of the grid in params.yaml{why}; run: dvc repro")
     return Results(params, DataFrame(rows), missing, outdated, others)
 
 
 def is_current(summary: dict[str, Any], params: Params) -> bool:
-    """Whether a run was made with the settings that params.yaml has now.
-
-    Keys that decide no result, as the device, do not matter. Data and masks are left to DVC, which knows whether they
-    changed; settings that do not change them may differ.
-    """
+    """Whether a run was made with the settings in params.yaml that decide its result; data and masks are DVC's."""
     if (config := summary.get("config")) is None:  # of an export
         return True
     stage = config["stage"]
@@ -137,6 +128,7 @@ def is_current(summary: dict[str, Any], params: Params) -> bool:
 def _row(cell: Cell, summary: Summary, folder: RunFolder) -> dict[str, Any]:
     """One run, flat."""
     flops, images, tracking = summary.flops, summary.num_images, summary.tracking
+    kept = ("layer_sparsity", "image_shape", "num_classes", "time_s")
     return {
         **dataclasses.asdict(cell),
         "cell": cell,
@@ -145,16 +137,10 @@ def _row(cell: Cell, summary: Summary, folder: RunFolder) -> dict[str, Any]:
         "folder": folder,
         **{name: summary.accuracy[f"test_accuracy_{name}"] for name in ("last", "best_val", "best_test")},
         "final_sparsity": summary.sparsity,
-        "inference_flops": flops["inference"],
-        "inference_dense": flops["inference_dense"],
-        "training_dense": flops["training_dense"],
-        "inference_ratio": flops["inference"] / flops["inference_dense"],
-        "training_ratio": flops["training"] / flops["training_dense"],
-        "layer_sparsity": summary.layer_sparsity,
+        **{f"{name}_dense": flops[f"{name}_dense"] for name in ("inference", "training")},
+        **{f"{name}_ratio": flops[name] / flops[f"{name}_dense"] for name in ("inference", "training")},
         **{f"num_{split}": images.get(split, 0) for split in ("train", "val", "test")},
-        "image_shape": summary.image_shape,
-        "num_classes": summary.num_classes,
-        "time_s": summary.time_s,
+        **{name: getattr(summary, name) for name in kept},
         **summary.environment,
         "experiment": tracking["experiment"] or "none: not tracked",
         "experiment_id": tracking.get("experiment_id") or "",  # pandas would make NaN of a None
@@ -162,70 +148,77 @@ def _row(cell: Cell, summary: Summary, folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def histories(runs: "DataFrame") -> "DataFrame":
-    """history.csv of all runs, one under the other, with run, group, seed and inference FLOPs as a ratio to dense."""
-    from pandas import concat
+def welch(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Two-sided p-value of Welch's t-test: how likely so large a difference is where both means are the same.
 
+    Welch 1947: the variances may differ, t = (mean a - mean b) / sqrt(var a / n_a + var b / n_b). None where a side has
+    fewer than MIN_SEEDS values. Where neither side varies, the limit: 1 for equal means, 0 for different ones.
+    """
+    if min(len(a), len(b)) < MIN_SEEDS:
+        return None
+    if (stds := (stdev(a), stdev(b))) == (0, 0):
+        return 1.0 if a[0] == b[0] else 0.0
+    from scipy.stats import ttest_ind_from_stats
+
+    # from means and deviations: scipy warns of a sample without any spread
+    test = ttest_ind_from_stats(fmean(a), stds[0], len(a), fmean(b), stds[1], len(b), equal_var=False)
+    return float(test.pvalue)
+
+
+def exceeds(p: float | None) -> bool:
+    """Whether a p-value speaks of more than noise."""
+    return p is not None and p < LEVEL
+
+
+def histories(runs: DataFrame) -> DataFrame:
+    """history.csv of all runs, one under the other, with run, group, seed and inference FLOPs as a ratio to dense."""
     frames = []
     for run in runs.itertuples():
-        history = run.folder.history()
-        ratio = history["inference_flops"] / run.inference_dense
+        history, names = run.folder.history(), {"run": run.dvc_stage, "group": run.group, "seed": run.seed}
         frames.append(
-            history.assign(run=run.dvc_stage, group=run.group, seed=run.seed, inference_ratio=ratio)
+            history.assign(**names, inference_ratio=history["inference_flops"] / run.inference_dense)
         )
     return concat(frames, ignore_index=True)
 
 
-def curves(runs: "DataFrame") -> "DataFrame":
+def curves(runs: DataFrame) -> DataFrame:
     """Mean and std over the seeds of a group at every epoch: columns (curve, "mean" | "std"), index (group, epoch)."""
-    return histories(runs).groupby(["group", "epoch"], sort=False)[list(CURVES)].agg(["mean", "std"])
+    shown = ["sparsity", "test_accuracy", "inference_ratio"]
+    return histories(runs).groupby(["group", "epoch"], sort=False)[shown].agg(["mean", "std"])
 
 
-def layers(runs: "DataFrame") -> "DataFrame":
+def layers(runs: DataFrame) -> DataFrame:
     """Mean learnt sparsity: a row per group, a column per layer in the order of the model. Dense runs have none."""
-    from pandas import DataFrame
-
     masked = runs[runs["layer_sparsity"].map(bool).astype(bool)]  # of no runs, map makes objects
     frame = DataFrame(masked["layer_sparsity"].tolist(), index=masked["group"])
     return frame.groupby(level=0, sort=False).mean()
 
 
 def headline(results: Results) -> dict[str, dict[str, float]]:
-    """reports/metrics.json: mean test accuracy at the last epoch, by model and method.
+    """reports/metrics.json: mean accuracy at the last epoch, as ``{"digits-resnet20": {"granet-0.98-lth": 0.92}}``.
 
-    Keys look like ``{"digits-resnet20": {"dense": 0.97, "granet-0.98": 0.93, "granet-0.98-lth": 0.92}}``. A
-    pre-trained network is ``pretrain-element-0.9``; its ``plasticity-element-0.9-global-0.5-regenerated`` is the mean
+    A pre-trained network is ``pretrain-element-0.9``; its ``plasticity-element-0.9-global-0.5-regenerated`` is the mean
     change over the epochs at which it was pruned.
     """
-    metrics: dict[str, dict[str, float]] = {}
-    for run in results.runs.drop_duplicates("group").itertuples():
-        group = run.cell.group
-        key = group.name.removeprefix(f"{group.stage}-{group.dataset}-{group.model}-")
+    values: dict[tuple[str, str], list[float]] = {}
+    for run in results.runs.itertuples():
+        group, place = run.cell.group, f"{run.dataset}-{run.model}"
+        key = group.name.removeprefix(f"{group.stage}-{place}-")
         names = {"dense": "dense", "reinit": f"{key}-reinit", "pretrain": f"pretrain-{key}"}
-        mean = fmean(results.values(group, "last"))
-        metrics.setdefault(f"{group.dataset}-{group.model}", {})[names.get(group.stage, key)] = round(mean, 6)
-    for (model, key), changes in _mean_changes(results).items():
-        metrics.setdefault(model, {})[key] = round(fmean(changes), 6)
-    return metrics
-
-
-def _mean_changes(results: Results) -> dict[tuple[str, str], list[float]]:
-    """What each plasticity run states as its means, by (data set and model, key): one value per seed."""
-    changes: dict[tuple[str, str], list[float]] = {}
+        values.setdefault((place, names.get(group.stage, key)), []).append(run.last)
     for run in results.finished("plasticity"):
         for name, change in run.folder.json(METRICS).items():
             outcome, _, branch = name.partition("-")
             key = f"{run.cell.dataset}-{run.cell.model}", f"{outcome}-{run.cell.network}-{branch}"
-            changes.setdefault(key, []).append(change)
-    return changes
+            values.setdefault(key, []).append(change)
+    metrics: dict[str, dict[str, float]] = {}
+    for (place, key), several in values.items():
+        metrics.setdefault(place, {})[key] = round(fmean(several), 6)
+    return metrics
 
 
 def once(values: Sequence[Any], text: Callable[[Any], str] = str) -> str:
-    """What several runs have in common, or each value with the number of runs that have it.
-
-    >>> once(["fp32", "fp32"]), once(["fp32", "bf16", "fp32"])
-    ('fp32', 'fp32 (2 runs), bf16 (1 run)')
-    """
+    """What several runs have in common, or each value: "fp32", "fp32 (2 runs), bf16 (1 run)"."""
     counts = {value: values.count(value) for value in dict.fromkeys(values)}
     if len(counts) == 1:
         return text(values[0])

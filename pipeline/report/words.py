@@ -1,114 +1,66 @@
 """How the report prints names of data sets and models, and numbers. Fractions become percent here alone."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-DISTRIBUTION_NAMES = {"er": "ER", "erk": "ERK"}
-MODEL_NAMES = {
-    "resnet20": "ResNet-20",
-    "vgg19": "VGG-19",
-    "resnet50_cifar": "ResNet-50 (CIFAR)",
-    "resnet50": "ResNet-50",
-}
-DATASET_NAMES = {
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "imagenet": "ImageNet",
-    "imagefolder": "an image folder",
-}
-FAMILY_NAMES = {
-    "dense": "Dense",
-    "before_training": "Sparse before training",
-    "sparse_to_sparse": "Sparse to sparse",
-    "dense_to_sparse": "Dense to sparse",
-    "after_training": "After training",
-}
-REWIND_NAMES = {"lth": "+ LTH", "lrr": "+ LRR"}
+from pipeline.params.files import read_yaml
+
+_NAMES: dict[str, dict[str, str]] = read_yaml(Path(__file__).with_name("names.yaml"))
+DISTRIBUTION_NAMES, FAMILY_NAMES, REWIND_NAMES = (
+    _NAMES[key] for key in ("distributions", "families", "rewinds")
+)
+MODEL_NAMES, DATASET_NAMES = _NAMES["models"], _NAMES["datasets"]
 
 
 def counted(number: int, noun: str) -> str:
-    """
-    >>> counted(1, "seed"), counted(3, "seed")
-    ('1 seed', '3 seeds')
-    """
+    """1 seed, 3 seeds."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def p_value(p: float) -> str:
-    """
-    >>> p_value(0.0314), p_value(0.00002), p_value(1.0)
-    ('p = 0.031', 'p < 0.001', 'p = 1.000')
-    """
+    """p = 0.031, p < 0.001, p = 1.000."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def setting(dataset: str, model: str) -> str:
-    """A model on a data set.
-
-    >>> setting("cifar10", "vgg19")
-    'VGG-19 on CIFAR-10'
-    """
+    """VGG-19 on CIFAR-10."""
     return f"{MODEL_NAMES.get(model, model)} on {DATASET_NAMES.get(dataset, dataset)}"
 
 
 def listed(values: Sequence[object]) -> str:
-    """
-    >>> listed([0.0, 0.5, 0.98]), listed([2])
-    ('0, 0.5 and 0.98', '2')
-    """
+    """0, 0.5 and 0.98."""
     *first, last = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def percent(value: float) -> str:
-    """A fraction as a number in percent.
-
-    >>> percent(0.9385)
-    '93.85'
-    """
+    """A fraction as a number in percent: 0.9385 is 93.85."""
     return f"{100 * value:.2f}"
 
 
 def short_percent(value: float) -> str:
-    """
-    >>> short_percent(0.965)
-    '96.5 %'
-    """
+    """A fraction as 96.5 %."""
     return f"{100 * value:g} %"
 
 
 def spread(mean: float, std: float | None) -> str:
-    """Mean ± std of fractions, in percent.
-
-    >>> spread(0.92, 0.02), spread(0.92, None)
-    ('92.00 ± 2.00', '92.00')
-    """
+    """Mean ± std of fractions, in percent: 92.00 ± 2.00."""
     return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
 
 
 def signed(value: float) -> str:
-    """A difference of two fractions, in percentage points.
-
-    >>> signed(0.0015), signed(-0.0185), signed(-0.00001)
-    ('+0.15', '−1.85', '0.00')
-    """
+    """A difference of two fractions, in percentage points: +0.15, −1.85, 0.00."""
     text = f"{100 * value:+.2f}"
     return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
 def signed_spread(mean: float, std: float | None) -> str:
-    """Mean ± std of differences of fractions, in percentage points.
-
-    >>> signed_spread(-0.0185, 0.002), signed_spread(0.0, None)
-    ('−1.85 ± 0.20', '0.00')
-    """
+    """Mean ± std of differences of fractions, in percentage points: −1.85 ± 0.20."""
     return signed(mean) if std is None else f"{signed(mean)} ± {percent(std)}"
 
 
 def flops(value: float) -> str:
-    """
-    >>> flops(81_600_000), flops(3.45e15)
-    ('81.6 MFLOPs', '3.45 PFLOPs')
-    """
+    """81.6 MFLOPs, 3.45 PFLOPs."""
     for prefix in ("", "k", "M", "G", "T", "P", "E"):
         if value < 999.5:
             return f"{value:.3g} {prefix}FLOPs"
@@ -117,10 +69,7 @@ def flops(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """
-    >>> duration(42.3), duration(185), duration(7380)
-    ('42 s', '3 min 5 s', '2 h 3 min')
-    """
+    """42 s, 3 min 5 s, 2 h 3 min."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"

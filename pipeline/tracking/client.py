@@ -9,9 +9,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 
@@ -24,62 +23,42 @@ class Tracker:
     def __init__(self, *, active: bool = True) -> None:
         self._started = False
         self._process: subprocess.Popen[str] | None = None
-        if not active:
-            return
-        command = [sys.executable, "-m", "pipeline.tracking", "serve"]
-        source = {"PYTHONPATH": str(Path(__file__).parents[2])}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | source
-        )
+        if active:
+            command = [sys.executable, "-m", "pipeline.tracking.server", "serve"]
+            source = {"PYTHONPATH": str(Path(__file__).parents[2])}
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | source
+            )
 
     def _send(self, call: str, **arguments: Any) -> None:
-        if self._process is None:
-            return
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the process has gone, and has said why
-            print(json.dumps({"call": call, **arguments}), file=self._process.stdin, flush=True)
+        if self._process is not None:
+            with suppress(BrokenPipeError):  # the process has gone, and has said why
+                line = json.dumps({"call": call, **arguments}, default=str)
+                print(line, file=self._process.stdin, flush=True)
 
     def start(
-        self,
-        experiment: str,
-        name: str,
-        *,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        resume_file: Path | None = None,
+        self, experiment: str, name: str, *, params: dict, tags: dict, resume_file: Path | None = None
     ) -> None:
         """Open the run. ``resume_file`` keeps its id, so that an interrupted run goes on in the same MLflow run."""
         self._started = True
-        self._send(
-            "start",
-            experiment=experiment,
-            name=name,
-            params=dict(params),
-            tags=dict(tags),
-            resume_file=str(resume_file) if resume_file else None,
-        )
+        run = {"params": params, "tags": tags, "resume_file": resume_file}
+        self._send("start", experiment=experiment, name=name, **run)
 
     @contextmanager
-    def nested(self, name: str, params: Mapping[str, Any], resume_file: Path) -> Iterator[None]:
+    def nested(self, name: str, params: dict[str, Any], resume_file: Path) -> Iterator[None]:
         """Until the block ends, everything goes to a run of its own, nested in this one."""
-        self._send("nest", name=name, params=dict(params), resume_file=str(resume_file))
-        status = "FAILED"
-        try:
+        self._send("nest", name=name, params=params, resume_file=resume_file)
+        with ExitStack() as stack:
+            stack.push(lambda kind, *_: self._send("unnest", status=_status(kind)))
             yield
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            self._send("unnest", status=status)
 
     def metrics(self, values: Mapping[str, float | None], step: int) -> None:
         """Log numbers at a step; an epoch already logged before a resumption is skipped."""
-        self._send("metrics", values=dict(values), step=step)
+        self._send("metrics", values=values, step=step)
 
     def artifacts(self, *paths: Path) -> None:
         """Attach files to the run."""
-        self._send("artifacts", paths=[str(path) for path in paths])
+        self._send("artifacts", paths=paths)
 
     def wait(self) -> dict[str, str | None]:
         """Experiment and ids of the run, once all so far is logged; the ids are None where tracking failed."""
@@ -90,17 +69,17 @@ class Tracker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the run: FINISHED, KILLED on Ctrl-C (a later run goes on in it), else FAILED."""
-        if self._process is None:
-            return
-        if not self._started:
-            self._process.kill()
-        status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
-        self._send("finish", status=status)
-        self._process.communicate()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._process is not None:
+            if not self._started:
+                self._process.kill()
+            self._send("finish", status=_status(kind))
+            self._process.communicate()
+
+
+def _status(kind: type[BaseException] | None) -> str:
+    """How a run ends with an exception of that kind, or none. A later run goes on in one that was KILLED."""
+    return "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

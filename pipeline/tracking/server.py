@@ -1,6 +1,6 @@
 """The program that logs a run to MLflow, and the only user of MLflow. The client starts it and tells it what to log.
 
-Usage, to make the database before several runs write to it: python -m pipeline.tracking
+Usage, to make the database before several runs write to it: python -m pipeline.tracking.server
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from pipeline.cli import run_main
 from pipeline.workspace import root, tracking_uri
 
 if TYPE_CHECKING:
@@ -34,28 +35,28 @@ def connect() -> "MlflowClient":
     from mlflow import MlflowClient
 
     uri = tracking_uri()
-    if uri.startswith("sqlite:"):
-        # Several processes that open a new SQLite database at once kill each other's migration.
-        with FileLock(root() / "mlflow.db.lock"):
-            client = MlflowClient(uri)
-            client.search_experiments(max_results=1)
-            return client
-    return MlflowClient(uri)
+    if not uri.startswith("sqlite:"):
+        return MlflowClient(uri)
+    # Several processes that open a new SQLite database at once kill each other's migration.
+    with FileLock(root() / "mlflow.db.lock"):
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
 
 
 def _experiment_id(client: "MlflowClient", name: str) -> str:
     """The experiment of that name, made where missing; artifacts of a local database lie beside it."""
     from mlflow.exceptions import MlflowException
 
-    if (experiment := client.get_experiment_by_name(name)) is not None:
+    if experiment := client.get_experiment_by_name(name):
         return experiment.experiment_id
     local = tracking_uri().startswith("sqlite:")
     location = (root() / "mlartifacts" / name).as_uri() if local else None
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on the runs, not on GenAI traces
     try:
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on the runs, not on GenAI traces
         return client.create_experiment(name, artifact_location=location, tags=kind)
     except MlflowException:  # another process was faster
-        if (experiment := client.get_experiment_by_name(name)) is not None:
+        if experiment := client.get_experiment_by_name(name):
             return experiment.experiment_id
         raise
 
@@ -65,9 +66,7 @@ class _Run:
 
     def __init__(self) -> None:
         self._client = connect()
-        self._experiment: str | None = None
-        self._experiment_id: str | None = None
-        self._run_id = ""
+        self._experiment = self._experiment_id = self._run_id = ""
         self._logged: set[int] = set()
         self._outer: list[tuple[str, set[int]]] = []
 
@@ -75,7 +74,8 @@ class _Run:
         from mlflow.entities import Param, RunTag
 
         self._experiment = experiment
-        if resume_file and Path(resume_file).exists() and self._reopen(Path(resume_file).read_text()):
+        file = Path(resume_file) if resume_file else None
+        if file and file.exists() and self._reopen(file.read_text()):
             return
         self._experiment_id = _experiment_id(self._client, experiment)
         self._run_id = self._client.create_run(self._experiment_id, run_name=name).info.run_id
@@ -84,15 +84,14 @@ class _Run:
             params=[Param(key, str(value)) for key, value in params.items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        if resume_file:
-            Path(resume_file).parent.mkdir(parents=True, exist_ok=True)
-            Path(resume_file).write_text(self._run_id)
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(self._run_id)
 
     def nest(self, name: str, params: dict, resume_file: str) -> None:
         self._outer.append((self._run_id, self._logged))
         self._logged = set()
-        tags = {"mlflow.parentRunId": self._run_id}
-        self.start(str(self._experiment), name, params, tags, resume_file)
+        self.start(self._experiment, name, params, {"mlflow.parentRunId": self._run_id}, resume_file)
 
     def unnest(self, status: str) -> None:
         self._client.set_terminated(self._run_id, status)
@@ -124,8 +123,8 @@ class _Run:
             self._client.log_artifact(self._run_id, path)
 
     def where(self) -> None:
-        ids = {"experiment_id": self._experiment_id, "run_id": self._run_id}
-        print(json.dumps({"experiment": self._experiment, **ids}), flush=True)
+        known = {"experiment": self._experiment, "experiment_id": self._experiment_id, "run_id": self._run_id}
+        print(json.dumps({key: value or None for key, value in known.items()}), flush=True)
 
     def finish(self, status: str) -> None:
         while self._outer:
@@ -159,3 +158,10 @@ def main(arguments: list[str]) -> None:
     """Make the database and its tables."""
     connect()
     print(f"MLflow: {tracking_uri()} is ready")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["serve"]:
+        serve()
+    else:
+        run_main(main, __doc__, sys.argv[1:])

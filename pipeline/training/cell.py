@@ -1,13 +1,18 @@
 """One run of the grid, and the group of runs behind one mean: what DVC or a command line asks for."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from granet.common.keys import keys_of
+from granet.data.config import DataConfig
 from granet.types import UserError
+from pipeline import cli
+from pipeline.params.checks import check_run
+from pipeline.params.files import load
 from pipeline.params.schema import Params
 from pipeline.training.stages import STAGES
 
@@ -28,17 +33,9 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Unique among all groups.
-
-        >>> Group("sparse", "digits", "resnet20", method="gmp", sparsity=0.98).name
-        'sparse-digits-resnet20-gmp-0.98'
-        """
+        """Unique among all groups, e.g. sparse-digits-resnet20-gmp-0.98."""
         keys = [key for key in STAGES[self.stage].keys if key != "seed"]
         return "-".join([self.stage, *(str(getattr(self, key)) for key in keys)])
-
-    def cell(self, seed: int) -> "Cell":
-        """The run of one seed."""
-        return Cell(**dataclasses.asdict(self), seed=seed)
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,7 @@ class Cell:
     @property
     def group(self) -> Group:
         """All runs that differ from this one in the seed alone."""
-        values = dataclasses.asdict(self)
-        del values["seed"]
-        return Group(**values)
+        return Group(**{key: value for key, value in vars(self).items() if key != "seed"})
 
     @property
     def source(self) -> "Cell | None":
@@ -95,17 +90,9 @@ class Cell:
 
 def choices(stage: str, params: Params) -> dict[str, list[Any]]:
     """What the grid has for each key of a stage's cells, in the order of the run's name."""
-    grid, row = params.grid, STAGES[stage]
-    values = {
-        "dataset": grid.datasets,
-        "model": grid.models,
-        "method": getattr(grid, row.methods) if row.methods else [],
-        "sparsity": grid.sparsities,
-        "rewind": grid.rewinds,
-        "network": getattr(grid, row.networks) if row.networks else [],
-        "seed": grid.seeds,
-    }
-    return {key: values[key] for key in row.keys}
+    row, lists = STAGES[stage], vars(params.grid)
+    names = {"sparsity": "sparsities", "method": row.methods, "network": row.networks}
+    return {key: lists[names.get(key) or f"{key}s"] for key in row.keys}
 
 
 def cells(params: Params) -> Iterator[Cell]:
@@ -135,7 +122,26 @@ def cell_of(stage: str, values: dict[str, str], params: Params) -> Cell:
             raise UserError(
                 f"{key}={values[key]!r} is not valid: it must be of type {kind.__name__}"
             ) from None
-    method = cell.get("method")
-    if method is not None and method not in params.methods:
+    if (method := cell.get("method", "dense")) not in params.methods:
         raise UserError(f"method={method!r} is no section of params.yaml: {', '.join(params.methods)}")
     return Cell(stage, **cell)
+
+
+def run_of(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
+    """The cell that a command line asks for, the parameters with its overrides, and where the results go.
+
+    Raises UserError where the run cannot be, and only for what it reads: other runs of the grid may have faults.
+    """
+    takes = (*STAGES[stage].keys, "out")
+    values, overrides = cli.parse(arguments, takes, f"the {stage} stage", overrides=True)
+    fixed = [f"data.{name}" for name, key in keys_of(DataConfig).items() if key.decides_result]
+    for text in overrides:
+        if text.partition("=")[0] in fixed:
+            raise UserError(
+                f"{text}: the data are prepared already; change params.yaml, then: dvc repro prepare"
+            )
+    params = load(overrides)
+    cell = cell_of(stage, values, params)
+    check_run(params, **vars(cell))
+    folder = SCRATCH / stage / cell.name if overrides else cell.folder
+    return cell, params, Path(values.get("out", folder))

@@ -20,9 +20,8 @@ from granet.types import Masks, Tensors, UserError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SUMMARY, METRICS, HISTORY = "summary.json", "metrics.json", "history.csv"
+SUMMARY, METRICS, HISTORY, CHECKPOINTS = "summary.json", "metrics.json", "history.csv", "checkpoints"
 MODEL, MASKS = "model.safetensors", "masks.safetensors"
-CHECKPOINTS = "checkpoints"
 RESULTS = (METRICS, HISTORY, MODEL, MASKS, SUMMARY)
 """What a training run leaves."""
 
@@ -57,6 +56,7 @@ def summary_of(
 ) -> Summary:
     """The summary of a run that has ended with ``history``, a row per epoch."""
     last, data = history[-1], run.data
+    loaders = {"train": data.train, **data.evaluated}
     return Summary(
         name=run.title,
         config=config,
@@ -69,8 +69,7 @@ def summary_of(
             "training": int(last["train_flops"]),
             "training_dense": run.dense_train_flops,
         },
-        num_images={"train": data.train.num_images}
-        | {split: loader.num_images for split, loader in data.evaluated.items()},
+        num_images={split: loader.num_images for split, loader in loaders.items()},
         image_shape=data.image_shape,
         num_classes=data.num_classes,
         epochs=run.epochs,
@@ -127,14 +126,14 @@ class RunFolder:
     def summary(self) -> Summary:
         """summary.json of a training run."""
         values = self.json()
-        names = [field.name for field in dataclasses.fields(Summary)]
-        if missing := [name for name in names if name not in values]:
+        try:
+            known: dict[str, Any] = {name: values[name] for name in Summary.__annotations__}
+        except KeyError as missing:
             raise UserError(
-                f"{self.path / SUMMARY} has no {missing[0]}: it is of no network, or of another version; "
+                f"{self.path / SUMMARY} has no {missing.args[0]}: it is of no network, or of another version; "
                 f"{self.remedy}"
-            )
-        values["image_shape"] = tuple(values["image_shape"])
-        return Summary(**{name: values[name] for name in names})
+            ) from None
+        return Summary(**{**known, "image_shape": tuple(known["image_shape"])})
 
     def weights(self) -> Tensors:
         """Final weights and buffers by name, on the CPU."""
@@ -143,6 +142,12 @@ class RunFolder:
     def masks(self) -> Masks:
         """Final masks by weight, bool; empty for a dense run."""
         return self._tensors(MASKS)
+
+    def _tensors(self, name: str) -> Tensors:
+        try:
+            return load_file(self.file(name))
+        except SafetensorError as error:
+            raise UserError(f"{self.path / name} cannot be read: {error}; {self.remedy}") from None
 
     def history(self) -> "DataFrame":
         """history.csv: a row per epoch."""
@@ -169,21 +174,13 @@ class RunFolder:
 
     def write(self, run: Run, summary: Summary) -> None:
         """All files of a finished run but history.csv, which it has written; the summary last."""
-        weights = {name: value.detach().cpu().contiguous() for name, value in run.model.state_dict().items()}
-        masks = {name: mask.cpu().contiguous() for name, mask in run.sparsifier.masks.items()}
         # safetensors' save_file would make them readable by their owner only
-        atomic(self.path / MODEL, save(weights))
-        atomic(self.path / MASKS, save(masks))
+        for name, tensors in ((MODEL, run.model.state_dict()), (MASKS, run.sparsifier.masks)):
+            plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            atomic(self.path / name, save(plain))
         self.write_json(METRICS, metrics_of(summary))
         self.write_json(SUMMARY, dataclasses.asdict(summary))
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """One JSON file, whole or not at all."""
         atomic(self.path / name, (json.dumps(values, indent=2) + "\n").encode())
-
-    def _tensors(self, name: str) -> Tensors:
-        path = self.file(name)
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise UserError(f"{path} cannot be read: {error}; {self.remedy}") from None

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,25 +11,19 @@ from typing import Any
 
 from granet.common import distributed
 from granet.data import open_data
-from granet.method import Method
 from granet.training.device import pick_device
+from granet.training.history import Row
 from granet.training.loop import fit
 from granet.training.run import Run, prepare_run
-from granet.types import UserError
 from pipeline import code
-from pipeline.params import sections
+from pipeline.drawing import INK, drawn
 from pipeline.params.schema import Params
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.training.cell import Cell
-from pipeline.training.checkpoints import config_of, key_of, shared_folder
-from pipeline.training.curves import run_curves
-from pipeline.training.environment import environment, provenance, tags_of
 from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, RunFolder, metrics_of, summary_of
-from pipeline.training.processes import end_with_parent, spread
+from pipeline.training.origin import config_of, hardware, key_of, provenance, tags_of, versions
 from pipeline.training.stages import STAGES, Setup, Start, builder
-from pipeline.workspace import PREPARED, checkpoints
-
-StartStage = Callable[[Start], Setup]
+from pipeline.workspace import PREPARED, own_folder, root
 
 
 @dataclass(frozen=True)
@@ -37,31 +31,17 @@ class Work:
     """A run that is ready to be trained, and where its traces go."""
 
     run: Run
-    keep: Sequence[int]
+    keep: list[int]
+    """Epochs whose checkpoints are results as well."""
     config: dict[str, Any]
-    made_from: dict[str, str]
+    environment: dict[str, str]
     store: Path
     """The folder of its checkpoints: its own, and there again after an interruption."""
     tracker: Tracker
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What it is made on and from."""
-        return environment(self.run, self.made_from)
 
-
-def train(cell: Cell, params: Params, out: Path, arguments: Sequence[str]) -> None:
-    """Train one cell and write its results to ``out``; ``arguments`` are those of the command, for more processes."""
-    wanted, started = params.train.num_processes, distributed.num_started()
-    if wanted > 1 and started == 1:
-        spread("pipeline.train", arguments, wanted)
-        return
-    if wanted != started:  # it decides about the result, and is recorded with it
-        raise UserError(
-            f"train.num_processes={wanted}, but torchrun has started {started}; write train.num_processes={started}"
-        )
-    if started > 1:
-        end_with_parent()
+def train(cell: Cell, params: Params, out: Path) -> None:
+    """Train one cell and write its results to ``out``."""
     start = STAGES[cell.stage].start
     assert start is not None
     with opened(cell, params, start) as work:
@@ -77,7 +57,7 @@ def train(cell: Cell, params: Params, out: Path, arguments: Sequence[str]) -> No
             _write(work, history, RunFolder(out))
 
 
-def _write(work: Work, history: list, folder: RunFolder) -> None:
+def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
     """The results, here and in MLflow. Checkpoints go last, and only when all is there: a kill before loses nothing."""
     for epoch in work.keep:
         _copy(work.store / f"epoch-{epoch}.pt", folder.path / CHECKPOINTS / f"epoch-{epoch}.pt")
@@ -102,8 +82,32 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+def run_curves(history: list[Row], title: str, path: Path) -> None:
+    """One training run at a glance: loss, accuracy, sparsity and learning rate by epoch."""
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(epochs) == 1 else ""
+    panels = {"loss": "loss", "accuracy": "accuracy, %", "sparsity": "sparsity, %", "lr": "learning rate"}
+    splits = {"train": "#9ca3af", "val": "#e69f00", "test": "#0072b2"}
+    with drawn(path, 7.5, 4.6) as figure:
+        figure.suptitle(title, fontsize=10, fontweight="bold")
+        for ax, (key, name) in zip(figure.subplots(2, 2, sharex=True).flat, panels.items(), strict=True):
+            scale = 100.0 if "%" in name else 1.0
+            for split, color in splits.items():
+                if f"{split}_{key}" in history[0]:
+                    values = [scale * row[f"{split}_{key}"] for row in history]
+                    ax.plot(epochs, values, color=color, label=split, marker=marker)
+            if key in history[0]:
+                ax.plot(epochs, [scale * row[key] for row in history], color=INK, marker=marker)
+                ax.set_xlabel("epoch")
+                ax.xaxis.get_major_locator().set_params(integer=True)
+            else:
+                ax.legend()
+            ax.set_title(name)
+        figure.axes[3].set_yscale("log")
+
+
 @contextmanager
-def opened(cell: Cell, params: Params, start: StartStage) -> Iterator[Work]:
+def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Iterator[Work]:
     """What every training process begins with: data, run, MLflow run, and the folder of its checkpoints."""
     with ExitStack() as stack:
         world = stack.enter_context(distributed.joined(params.train.device))
@@ -117,19 +121,9 @@ def opened(cell: Cell, params: Params, start: StartStage) -> Iterator[Work]:
             num_workers=params.data.num_workers,
             device=device,
         )
-        method = partial(method_of, cell, params, len(data.train))
-        keep = params.plasticity.epochs if cell.stage == "pretrain" else ()
-        setup = start(
-            Start(
-                seed=cell.seed,
-                build=builder(cell.model, data.num_classes),
-                method=method,
-                source=RunFolder((cell.source or cell).folder),
-                rewind=cell.rewind,
-                network=cell.network,
-                keep=keep,
-            )
-        )
+        build, source = builder(cell.model, data.num_classes), RunFolder((cell.source or cell).folder)
+        method = partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train))
+        setup = start(Start(cell.seed, build, method, source, cell.rewind, cell.network))
         run = prepare_run(
             cell.name,
             setup.model,
@@ -140,33 +134,19 @@ def opened(cell: Cell, params: Params, start: StartStage) -> Iterator[Work]:
             device=device,
             rewind_to=setup.rewind_to,
         )
-        config = config_of(cell, params)
-        made_from = provenance(code.digest(*_code(cell, params)), data.md5)
-        key = key_of(cell, params, run, made_from, list(setup.keep))
-        store = stack.enter_context(shared_folder(checkpoints(), key))
-        tracker.start(
-            params.tracking.experiment,
-            cell.dvc_stage,
-            params=flatten(config),
-            tags=tags_of(cell.dvc_stage, made_from),
-            resume_file=store / "mlflow_run_id",
+        config, keep = config_of(cell, params), params.plasticity.epochs if cell.stage == "pretrain" else []
+        row = None if cell.code in code.OTHERS else params.methods[cell.code]["method"]
+        made_from = provenance(code.digest(cell.code, row), data.md5)
+        key = key_of(cell, params, run, made_from, keep)
+        # one folder for all processes of the run
+        own = own_folder(root() / ".checkpoints", key) if world.leads else nullcontext()
+        store = Path(distributed.told(str(stack.enter_context(own))))
+        values, tags, resume_file = (
+            flatten(config),
+            tags_of(cell.dvc_stage, made_from),
+            store / "mlflow_run_id",
         )
-        yield Work(run, setup.keep, config, made_from, store, tracker)
-
-
-def _code(cell: Cell, params: Params) -> tuple[str, str | None]:
-    """The section whose code decides the result, and its method."""
-    return cell.code, None if cell.code in code.OTHERS else params.methods[cell.code]["method"]
-
-
-def method_of(cell: Cell, params: Params, steps_per_epoch: int) -> Method:
-    """The method of the cell's section. Raises UserError where it belongs to another stage."""
-    assert cell.method is not None and cell.sparsity is not None
-    values = params.methods[cell.method]
-    method = sections.method(cell.method, values, params.train, cell.sparsity, steps_per_epoch)
-    stage = "after" if method.family == "after_training" else "sparse"
-    if stage != cell.stage:
-        raise UserError(
-            f"method={cell.method!r} belongs to the {stage} stage; run: python -m pipeline.train {stage} ..."
-        )
-    return method
+        experiment = params.tracking.experiment
+        tracker.start(experiment, cell.dvc_stage, params=values, tags=tags, resume_file=resume_file)
+        environment = {"hardware": hardware(device), "precision": run.precision, **versions(), **made_from}
+        yield Work(run, keep, config, environment, store, tracker)

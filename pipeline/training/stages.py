@@ -4,7 +4,7 @@ Those with a ``start`` are trained by `python -m pipeline.train STAGE`; plastici
 dvc.yaml says the same of files and lists; a test compares the two.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from granet.common.seeds import stable_seed
 from granet.method import Method
-from granet.methods import METHODS, fixed
+from granet.methods import fixed
 from granet.models import build
 from granet.studies.plasticity import static
 from granet.types import Build, Tensors, UserError
@@ -32,21 +32,15 @@ class Start:
     source: RunFolder
     rewind: str | None = None
     network: str | None = None
-    keep: Sequence[int] = ()
-    """Epochs whose checkpoints are wanted as results."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a stage trains. ``rewind_to``: the state_dict that a method with rounds goes back to.
-
-    ``keep``: epochs whose checkpoints are results as well.
-    """
+    """What a stage trains. ``rewind_to``: the state_dict that a method with rounds goes back to."""
 
     model: nn.Module
     method: Method
     rewind_to: Tensors | None = None
-    keep: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -66,13 +60,8 @@ class Stage:
     reads: tuple[str, ...] = ()
 
 
-def dense(start: Start) -> Setup:
-    """Train the dense baseline."""
-    return Setup(start.build(start.seed), METHODS["dense"]())
-
-
-def sparse(start: Start) -> Setup:
-    """Train with one sparse-training method, from new weights."""
+def scratch(start: Start) -> Setup:
+    """Train with a section's method from new weights: the dense baseline, or a sparse-training method."""
     return Setup(start.build(start.seed), start.method())
 
 
@@ -107,13 +96,13 @@ def retrain(start: Start) -> Setup:
 
 
 def pretrain(start: Start) -> Setup:
-    """Train a network of the plasticity study under static masks, and keep its checkpoints of plasticity.epochs.
+    """Train a network of the plasticity study under static masks.
 
     network: element-0.9 has random masks over single weights, filter-0.5 over whole filters; every layer alike.
     """
     assert start.network is not None
     model = start.build(start.seed)
-    return Setup(model, static(start.network, model), keep=start.keep)
+    return Setup(model, static(start.network, model))
 
 
 def builder(model: str, num_classes: int) -> Build:
@@ -130,9 +119,9 @@ def builder(model: str, num_classes: int) -> Build:
 CELL = ("dataset", "model", "method", "sparsity", "seed")
 NETWORK = ("dataset", "model", "network", "seed")
 STAGES: dict[str, Stage] = {
-    "dense": Stage(("dataset", "model", "seed"), dense),
+    "dense": Stage(("dataset", "model", "seed"), scratch),
     "pretrain": Stage(NETWORK, pretrain, networks="pretrain"),
-    "sparse": Stage(CELL, sparse, methods="methods", own_schedule=True),
+    "sparse": Stage(CELL, scratch, methods="methods", own_schedule=True),
     "after": Stage(CELL, after, methods="after", own_schedule=True, source="dense", reads=(MODEL,)),
     "reinit": Stage(CELL, reinit, methods="reinit", source="sparse", reads=(MASKS,)),
     "retrain": Stage((*CELL, "rewind"), retrain, methods="retrain", source="sparse", reads=(MASKS, MODEL)),

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from granet.common.keys import Key, keys_of
 from granet.methods import METHODS
 from granet.types import UserError
-from pipeline.params.checks import check_grid
+from pipeline.params.checks import check_grid, validate
 from pipeline.params.files import compose
 from pipeline.params.schema import SECTIONS, Params, Time, section_schema
-from pipeline.params.validation import validate
 
 SPAN = 4
 """How far above its lowest value a number is drawn that has no highest one: runs stay short."""

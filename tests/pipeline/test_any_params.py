@@ -23,7 +23,6 @@ from pipeline.report.page import write
 from pipeline.report.results import read
 from pipeline.training.cell import Cell, cells
 from pipeline.training.folder import RunFolder
-from pipeline.training.run import method_of
 from pipeline.training.stages import STAGES, Start
 from tests.helpers.parameters import any_params, fits
 from tests.helpers.runs import write_branches, write_export, write_run
@@ -50,7 +49,7 @@ def train_an_epoch(cell: Cell, params: Params, data: Data, before: RunFolder) ->
     begin = STAGES[cell.stage].start
     if begin is None:
         return
-    method = partial(method_of, cell, params, len(data.train))
+    method = partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train))
     start = Start(cell.seed, small_net, method, before, cell.rewind, cell.network)
     setup = begin(start)
     config = params.train_config(cell.schedule)

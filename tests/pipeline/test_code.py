@@ -115,7 +115,7 @@ def test_all_that_the_training_process_imports_of_granet_counts():
         "granet.common.files": "writes what it is told",
     }
     imports = set().union(
-        *(code.imports_of(f"pipeline.training.{name}") for name in ("run", "stages", "folder", "checkpoints"))
+        *(code.imports_of(f"pipeline.training.{name}") for name in ("run", "stages", "folder", "origin"))
     )
     ours = {module for module in imports if module.startswith("granet")} - set(reasons)
     assert ours <= set(code.modules_of("plasticity", None))

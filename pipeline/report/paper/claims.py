@@ -4,25 +4,21 @@ A setting is one model, data set and sparsity. It is the paper's where the proto
 (another model or data set, fewer epochs or images) is judged apart, and never counts for or against the paper.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Literal
 
 from pipeline.params.files import read_yaml
-from pipeline.report.names import labels, suffix
-from pipeline.report.noise import exceeds, welch
+from pipeline.report.names import run_name
 from pipeline.report.paper.numbers import CIFAR, columns, models, printed, rows
-from pipeline.report.paper.protocol import is_papers
-from pipeline.report.results import Results, Stat
+from pipeline.report.paper.protocol import differences
+from pipeline.report.results import Results, Stat, exceeds, welch
 from pipeline.report.words import setting, short_percent
-
-FILE = Path(__file__).with_name("claims.yaml")
-Outcome = Literal["for", "against", "noise", "few"]
-Verdict = Literal["supported", "contradicted", "undecided", "not tested"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Claim:
     id: str
     text: str
     where: str
-    compare: list[list[str | list[str]]]
+    compare: list[list[list[str]]]
     claim: Literal["above", "no_gain"] = "above"
     datasets: list[str] = field(default_factory=lambda: list(columns()))
     sparsities: list[float] | None = None
@@ -48,163 +44,119 @@ class Claim:
         """Whether the claim is made at a sparsity."""
         return self.sparsities is None or sparsity in self.sparsities
 
-    def outcome(self, difference: float, p: float | None) -> Outcome:
-        """What a difference says. Without a p-value the seeds are too few."""
-        if p is None:
-            return "few"
-        if self.claim == "no_gain":
-            return "against" if exceeds(p) and difference > 0 else "for"
-        if not exceeds(p):
-            return "noise"
-        return "for" if difference > 0 else "against"
-
-    def leans(self, difference: float) -> bool:
-        """Whether a difference points the claim's way, whatever the noise."""
-        return difference <= 0 if self.claim == "no_gain" else difference > 0
-
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a row, or the mean over several rows, seed by seed."""
+    """One side of a comparison: a row, or the mean over several rows, seed by seed; ``group`` links to a row's runs."""
 
     name: str
     values: list[float]
+    stat: Stat
     printed: float | None
     group: str | None
-
-    @property
-    def stat(self) -> Stat:
-        """Mean and spread over the seeds."""
-        std = stdev(self.values) if len(self.values) > 1 else None
-        return Stat(fmean(self.values), std, len(self.values))
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A claim looked at in one place. ``in_paper``: its model, data set, sparsity and protocol are the paper's."""
+    """A claim looked at in one place; differences are fractions, ``printed`` is None where a side is in no table.
+
+    ``outcome``: for, against, noise (within it), few (seeds: no ``p``). ``leans``: the difference points the claim's
+    way, whatever the noise. ``in_paper``: its model, data set, sparsity and protocol are the paper's.
+    """
 
     place: str
     better: Side
     than: Side
+    difference: float
+    printed: float | None
     p: float | None
-    outcome: Outcome
+    outcome: str
     leans: bool
     in_paper: bool
-
-    @property
-    def difference(self) -> float:
-        """Ours, in fractions."""
-        return fmean(self.better.values) - fmean(self.than.values)
-
-    @property
-    def printed(self) -> float | None:
-        """The paper's difference; None where it prints no number for a side."""
-        if self.better.printed is None or self.than.printed is None:
-            return None
-        return self.better.printed - self.than.printed
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with what the runs say of it, in the paper's settings and elsewhere."""
+    """A claim with what the runs say of it, in the paper's settings and in all others."""
 
     claim: Claim
     in_paper: list[Setting]
     elsewhere: list[Setting]
-
-    @property
-    def verdict(self) -> Verdict:
-        """In the paper's settings."""
-        return verdict(self.claim, self.in_paper)
-
-    @property
-    def verdict_elsewhere(self) -> Verdict:
-        """In all other settings."""
-        return verdict(self.claim, self.elsewhere)
+    verdict: str
+    verdict_elsewhere: str
 
 
-def verdict(claim: Claim, settings: Sequence[Setting]) -> Verdict:
+def verdict(claim: Claim, settings: Sequence[Setting]) -> str:
     """Supported: at least half of the settings speak for the claim and none against it; contradicted: the reverse.
 
     Settings speak where they have a p-value. Of a claim made "as a rule", some may speak against the others.
     """
-    outcomes = [setting.outcome for setting in settings]
-    tested = sum(outcome != "few" for outcome in outcomes)
-    if not outcomes:
-        return "not tested"
-    in_favour, against = outcomes.count("for"), outcomes.count("against")
-    if tested and 2 * in_favour >= tested and (not against or (claim.as_a_rule and in_favour > against)):
-        return "supported"
-    if tested and 2 * against >= tested and (not in_favour or (claim.as_a_rule and against > in_favour)):
-        return "contradicted"
-    return "undecided"
+    counts = Counter(setting.outcome for setting in settings)
+    tested = counts.total() - counts["few"]
+    for name, side, other in (("supported", "for", "against"), ("contradicted", "against", "for")):
+        mine, others = counts[side], counts[other]
+        if tested and 2 * mine >= tested and (not others or (claim.as_a_rule and mine > others)):
+            return name
+    return "undecided" if settings else "not tested"
 
 
 @cache
 def claims() -> list[Claim]:
     """Every claim, in the order of the paper."""
-    return [Claim(**values) for values in read_yaml(FILE)]  # type: ignore[arg-type]
+    return [Claim(**values) for values in read_yaml(Path(__file__).with_name("claims.yaml"))]
 
 
 def judge(results: Results) -> list[Judged]:
     """Every claim in the light of the runs."""
-    judged, grid = [], results.params.grid
-    papers = {place for place in product(grid.datasets, grid.models) if is_papers(results, *place)}
+    judged, same_protocol = [], [name for name in columns() if not differences(results, name)]
     for claim in claims():
-        settings = list(_settings(claim, results, papers))
+        settings = list(_settings(claim, results, same_protocol))
         in_paper = [setting for setting in settings if setting.in_paper]
-        judged.append(Judged(claim, in_paper, [setting for setting in settings if not setting.in_paper]))
+        elsewhere = [setting for setting in settings if not setting.in_paper]
+        judged.append(Judged(claim, in_paper, elsewhere, verdict(claim, in_paper), verdict(claim, elsewhere)))
     return judged
 
 
-def _settings(claim: Claim, results: Results, papers: set[tuple[str, str]]) -> Iterator[Setting]:
-    """The claim in every place where both sides have runs; ``papers``: (data set, model) as the paper has them.
+def _settings(claim: Claim, results: Results, same_protocol: list[str]) -> Iterator[Setting]:
+    """The claim in every place where both sides have runs; ``same_protocol``: data sets that are trained as in print.
 
     Only for a claim about both of the paper's data sets can another one stand in.
     """
-    grid = results.params.grid
-    about_all = claim.datasets == list(columns())
-    datasets = [
-        name for name in grid.datasets if name in claim.datasets or (about_all and name not in columns())
-    ]
+    grid, known = results.params.grid, columns()
+    stand_in = set(grid.datasets) - set(known) if claim.datasets == list(known) else set()
+    datasets = [name for name in grid.datasets if name in {*claim.datasets, *stand_in}]
     sparsities = [sparsity for sparsity in grid.sparsities if claim.covers(sparsity)]
     for pair, model, dataset, sparsity in product(claim.compare, grid.models, datasets, sparsities):
-        better = _side(results, pair[0], dataset, model, sparsity)
-        than = _side(results, pair[1], dataset, model, sparsity)
+        better, than = (_side(results, ids, dataset, model, sparsity) for ids in pair)
         if better is None or than is None:
             continue
-        difference = fmean(better.values) - fmean(than.values)
-        p = welch(better.values, than.values)
-        yield Setting(
-            place=f"{setting(dataset, model)}, {short_percent(sparsity)}",
-            better=better,
-            than=than,
-            p=p,
-            outcome=claim.outcome(difference, p),
-            leans=claim.leans(difference),
-            in_paper=(dataset, model) in papers and sparsity in columns()[dataset],
-        )
+        place = f"{setting(dataset, model)}, {short_percent(sparsity)}"
+        in_print = None
+        if better.printed is not None and than.printed is not None:
+            in_print = better.printed - than.printed
+        difference, p = better.stat.mean - than.stat.mean, welch(better.values, than.values)
+        leans = (difference > 0) == (claim.claim == "above")
+        outcome = "for" if leans else "against"
+        if not exceeds(p):
+            outcome = "few" if p is None else "for" if claim.claim == "no_gain" else "noise"
+        in_paper = dataset in same_protocol and model in models() and sparsity in known[dataset]
+        yield Setting(place, better, than, difference, in_print, p, outcome, leans, in_paper)
 
 
-def _side(results: Results, ids: str | list[str], dataset: str, model: str, sparsity: float) -> Side | None:
+def _side(results: Results, ids: list[str], dataset: str, model: str, sparsity: float) -> Side | None:
     """The runs of a row, or of those of several rows that have runs; None where there are none."""
-    params, names, by_seed, means, groups = results.params, [], [], [], []
-    for row in (rows(CIFAR)[name] for name in ([ids] if isinstance(ids, str) else ids)):
-        if (section := row.find(params)) is None:
-            continue
-        group = row.group(section, dataset, model, sparsity)
-        if values := results.by_seed(group, "last"):
-            names.append(labels(params)[section] + suffix(group))
-            groups.append(group.name)
+    params, groups, by_seed, means = results.params, [], [], []
+    for row in (rows(CIFAR)[name] for name in ids):
+        group = row.group(row.find(params), dataset, model, sparsity)
+        if group.method and (values := results.by_seed(group, "last")):
+            groups.append(group)
             by_seed.append(values)
-            record = printed(row, group)
-            means.append(None if record is None else record.mean)
+            means.append(record.mean if (record := printed(row, group)) else None)
     seeds = [seed for seed in params.grid.seeds if by_seed and all(seed in values for values in by_seed)]
     if not seeds:
         return None
-    return Side(
-        name=names[0] if isinstance(ids, str) else f"mean of {', '.join(names)}",
-        values=[fmean(values[seed] for values in by_seed) for seed in seeds],
-        printed=None if None in means else fmean(means),
-        group=groups[0] if isinstance(ids, str) else None,
-    )
+    names, is_row = ", ".join(run_name(params, group) for group in groups), len(ids) == 1
+    values = [fmean(values[seed] for values in by_seed) for seed in seeds]
+    in_print = None if None in means else fmean(means)
+    name, group = (names, groups[0].name) if is_row else (f"mean of {names}", None)
+    return Side(name, values, Stat.of(values), in_print, group)

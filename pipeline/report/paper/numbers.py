@@ -1,10 +1,11 @@
-"""What paper.yaml has in print, in the long form of our own results: one record per number.
+"""What paper.yaml and numbers.csv have in print: one record per number, and the tables, of which a grid shows some.
 
-Rows, records and tables come in two families, that of the CIFAR experiments and that of ImageNet. A metric bears the
-name of its column in `pipeline.report.results`.
+Rows and tables come in two families, that of the CIFAR experiments and that of ImageNet. A metric bears the name of
+its column in `pipeline.report.results`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,38 +13,33 @@ from typing import Any
 
 from pipeline.params.files import read_yaml
 from pipeline.params.schema import Params
-from pipeline.report.names import resolved, variant
+from pipeline.report.names import by_family, resolved, variant
 from pipeline.training.cell import Group
 
 CIFAR, IMAGENET = "cifar", "imagenet"
-FAMILIES = (CIFAR, IMAGENET)
-FILE = Path(__file__).with_name("paper.yaml")
 ACCURACY, TRAINING, INFERENCE = "last", "training_ratio", "inference_ratio"
-FREE = {CIFAR: ("update_interval",), IMAGENET: ("update_interval", "tf")}
-"""Values of a section that do not decide whether it is a row: the report says how they depart from the protocol."""
 
 
 @dataclass(frozen=True)
 class PrintedRow:
-    """A row of a printed table, or a bar of a figure: a stage and the values of its method section."""
+    """A row of a printed table, or a bar of a figure: a stage and the values of its method section, own or quoted."""
 
     id: str
     family: str
-    stage: str
     section: Mapping[str, Any]
-    rewind: str | None
-    quoted: bool
-    """Whether the paper quotes it from elsewhere."""
+    stage: str = "sparse"
+    rewind: str | None = None
+    quoted: bool = False
 
     def is_section(self, values: Mapping[str, Any]) -> bool:
-        """Whether a method section is this row: all its resolved values are the row's, but for those of `FREE`.
+        """Whether a method section is this row: all its resolved values are the row's, but for its family's free ones.
 
         A section whose values have a name of their own (RigL-ITOP) is not the row of the plain method.
         """
         return self._decisive(values) == self._decisive(self.section)
 
     def _decisive(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-        free = FREE[self.family]
+        free = in_print()[self.family]["free"]
         named = values if self.family == CIFAR else {k: v for k, v in values.items() if k not in free}
         return {key: value for key, value in resolved(values).items() if key not in free}, variant(named)
 
@@ -52,7 +48,7 @@ class PrintedRow:
         grid = params.grid
         if self.rewind is not None and self.rewind not in grid.rewinds:
             return None
-        sections = getattr(grid, {"sparse": "methods"}.get(self.stage, self.stage))
+        sections = grid.methods if self.stage == "sparse" else getattr(grid, self.stage)
         equal = [name for name in sections if self.is_section(params.methods[name])]
         return self.id if self.id in equal else next(iter(equal), None)
 
@@ -63,23 +59,19 @@ class PrintedRow:
 
 @dataclass(frozen=True)
 class Record:
-    """One number in print: of a row, for a model on a data set at a final sparsity. Accuracies lie in [0, 1]."""
+    """One number in print. Accuracies lie in [0, 1]."""
 
     row: PrintedRow
-    dataset: str
-    model: str
-    sparsity: float | None
-    metric: str
     mean: float
-    std: float | None = None
+    std: float | None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A printed table: its groups of rows under their headings, and its columns.
+    """A printed table: its groups of rows under their headings, and its columns, data set -> sparsities.
 
-    ``columns``: data set -> sparsities. ``metrics``: accuracy alone, or with FLOPs. ``stacked``: a block of rows per
-    sparsity instead of columns. ``against``: the row that the others are tested against.
+    ``metrics``: accuracy alone, or with FLOPs. ``stacked``: a block of rows per sparsity instead of columns.
+    ``against``: the row that the others are tested against. ``notes``: what has to be said of its numbers.
     """
 
     id: str
@@ -91,23 +83,22 @@ class Layout:
     stacked: bool = False
     against: str = ""
     notes: Sequence[str] = ()
-    """What has to be said of its numbers."""
 
     @property
     def row_ids(self) -> list[str]:
-        """The ids of all its rows."""
+        """The ids of all its rows, in the order of print."""
         return [row for group in self.groups.values() for row in group]
 
     @property
     def rows(self) -> list[PrintedRow]:
-        """All its rows, in the order of print."""
+        """All its rows."""
         return [rows(self.family)[name] for name in self.row_ids]
 
 
 @cache
 def in_print() -> dict[str, Any]:
     """All of paper.yaml."""
-    return read_yaml(FILE)
+    return read_yaml(Path(__file__).with_name("paper.yaml"))
 
 
 def family_of(dataset: str) -> str:
@@ -118,61 +109,26 @@ def family_of(dataset: str) -> str:
 @cache
 def rows(family: str) -> dict[str, PrintedRow]:
     """Every row of a family by its id, the dense model's first."""
-    printed = {"dense": {"stage": "dense", "section": {"method": "dense"}, "own": True}}
-    return {
-        name: PrintedRow(
-            id=name,
-            family=family,
-            stage=row.get("stage", "sparse"),
-            section=row["section"],
-            rewind=row.get("rewind"),
-            quoted=not row.get("own", False),
-        )
-        for name, row in (printed | in_print()[family]["rows"]).items()
-    }
+    return {name: PrintedRow(name, family, **row) for name, row in in_print()[family]["rows"].items()}
+
+
+@cache
+def layouts(family: str) -> list[Layout]:
+    """The printed tables of a family: 2, 6 and 9, or 3, 4, 5 and 8."""
+    return [Layout(name, family, **values) for name, values in in_print()[family]["tables"].items()]
 
 
 @cache
 def records() -> dict[tuple[str, str, str, float | None, str], Record]:
     """Every number in print, by (row's id, data set, model, sparsity, metric)."""
-    every = [*_of_cifar(), *_of_imagenet()]
-    return {(one.row.id, one.dataset, one.model, one.sparsity, one.metric): one for one in every}
-
-
-def _of_cifar() -> Iterator[Record]:
-    """Tables 1, 2, 6 and 9."""
-    printed, by_id = in_print()[CIFAR], rows(CIFAR)
-    for model, datasets in printed["dense"].items():
-        for dataset, value in datasets.items():
-            yield _accuracy(by_id["dense"], dataset, model, None, value)
-    places = [(dataset, sparsity) for dataset, sparsities in columns().items() for sparsity in sparsities]
-    for name, row in printed["rows"].items():
-        for model, values in row.get("numbers", {}).items():
-            for (dataset, sparsity), value in zip(places, values, strict=True):
-                yield _accuracy(by_id[name], dataset, model, sparsity, value)
-
-
-def _of_imagenet() -> Iterator[Record]:
-    """Tables 3, 4, 5 and 8. FLOPs are ratios to the dense network's, but for its own."""
-    printed, by_id = in_print()[IMAGENET], rows(IMAGENET)
-    dataset, model, dense = printed["dataset"], printed["model"], printed["dense"]
-    yield _accuracy(by_id["dense"], dataset, model, None, dense["top1"])
-    for metric in ("training_dense", "inference_dense"):
-        yield Record(by_id["dense"], dataset, model, None, metric, dense[metric])
-    for name, row in printed["rows"].items():
-        for sparsity, (top1, training, inference) in row["numbers"].items():
-            yield _accuracy(by_id[name], dataset, model, sparsity, top1)
-            for metric, value in ((TRAINING, training), (INFERENCE, inference)):
-                if value is not None:
-                    yield Record(by_id[name], dataset, model, sparsity, metric, value)
-
-
-def _accuracy(
-    row: PrintedRow, dataset: str, model: str, sparsity: float | None, value: float | list[float]
-) -> Record:
-    """From percent, as printed: [mean, std], or the mean alone."""
-    mean, std = value if isinstance(value, list) else (value, None)
-    return Record(row, dataset, model, sparsity, ACCURACY, mean / 100, None if std is None else std / 100)
+    with Path(__file__).with_name("numbers.csv").open(newline="") as file:
+        _, *lines = csv.reader(file)
+    found = {}
+    for name, dataset, model, sparsity, metric, mean, std in lines:
+        row, unit = rows(family_of(dataset))[name], 100 if metric == ACCURACY else 1
+        key = name, dataset, model, float(sparsity) if sparsity else None, metric
+        found[key] = Record(row, float(mean) / unit, float(std) / unit if std else None)
+    return found
 
 
 def printed(row: PrintedRow, group: Group, metric: str = ACCURACY) -> Record | None:
@@ -194,19 +150,69 @@ def published(group: Group, values: Mapping[str, Any]) -> Record | None:
     return None
 
 
-@cache
-def layouts(family: str) -> list[Layout]:
-    """The printed tables of a family: 2, 6 and 9, or 3, 4, 5 and 8."""
-    return [Layout(name, family, **values) for name, values in in_print()[family]["tables"].items()]
-
-
 def models(family: str = CIFAR) -> list[str]:
     """The models of a family's tables but the first: Table 1 has one more."""
-    return list(
-        dict.fromkeys(one.model for one in records().values() if one.row.family == family and one.sparsity)
-    )
+    found = [
+        model for _, dataset, model, sparsity, _ in records() if sparsity and family_of(dataset) == family
+    ]
+    return list(dict.fromkeys(found))
 
 
 def columns() -> dict[str, list[float]]:
     """The columns of the CIFAR tables: data set -> sparsities."""
-    return in_print()[CIFAR]["columns"]
+    return dict(layouts(CIFAR)[0].columns)
+
+
+FURTHER = Layout("further", CIFAR, "Methods and settings outside the paper's tables", {}, {})
+
+
+def _rows_of_grid(family: str, params: Params) -> dict[str, set[str]]:
+    """Table -> its rows that the grid has."""
+    return {layout.id: {row.id for row in layout.rows if row.find(params)} for layout in layouts(family)}
+
+
+def of_cifar(params: Params) -> list[Layout]:
+    """Those on CIFAR with rows in the grid, but for one whose rows in the grid all stand in another one."""
+    if set(params.grid.datasets) == {IMAGENET}:
+        return []
+    in_grid, found = _rows_of_grid(CIFAR, params), {}
+    for layout in layouts(CIFAR):
+        own = in_grid[layout.id]
+        if own and not any(own < other for other in in_grid.values()):
+            found.setdefault(frozenset(own), layout)  # the first of those with the same rows
+    return list(found.values())
+
+
+def of_imagenet(params: Params) -> list[Layout]:
+    """Those on ImageNet with all rows in the grid.
+
+    Not so a table whose rows all stand in another one that is shown, at all sparsities of the grid. Where some table
+    has more rows of the grid than those, though not all of its rows: that one alone; of several the one with more of
+    the grid's sparsities, then the shortest.
+    """
+    if IMAGENET not in params.grid.datasets:
+        return []
+    sparsities, in_grid = set(params.grid.sparsities), _rows_of_grid(IMAGENET, params)
+    complete = [layout for layout in layouts(IMAGENET) if in_grid[layout.id] == set(layout.row_ids)]
+
+    def worth(layout: Layout) -> tuple[int, int, int]:
+        num_shared = len(sparsities.intersection(layout.columns[IMAGENET]))
+        return len(in_grid[layout.id]), num_shared, -len(layout.row_ids)
+
+    most = max(layouts(IMAGENET), key=worth)
+    if len(in_grid[most.id]) > len(set().union(*(layout.row_ids for layout in complete))):
+        return [most]
+    wide = [in_grid[layout.id] for layout in complete if sparsities <= set(layout.columns[IMAGENET])]
+    return [layout for layout in complete if not any(in_grid[layout.id] < other for other in wide)]
+
+
+def further(params: Params) -> list[tuple[str, str | None, str | None]]:
+    """(stage, section, rewind) that the grid has and no table that is shown, in the order of Table 2."""
+    grid, places = params.grid, []
+    shown = [of_imagenet(params)] if IMAGENET in grid.datasets else []
+    shown += [of_cifar(params)] if set(grid.datasets) != {IMAGENET} else []
+    for tables in shown:
+        places.append({(row.stage, row.find(params), row.rewind) for one in tables for row in one.rows})
+    wanted = [(params.stage_of(section), section, None) for section in by_family(params)]
+    wanted += [("retrain", section, rewind) for section in grid.retrain for rewind in grid.rewinds]
+    return [place for place in wanted if place not in set.intersection(*places)]

@@ -1,47 +1,39 @@
-"""How our protocol departs from the paper's own."""
+"""The paper's protocol: how ours departs from it, and what its schedule on ImageNet costs."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import Any
 
+from granet.clock import Clock
+from granet.distributions import LayerSparsity, erk, uniform
+from granet.flops import training_flops
+from granet.methods import METHODS
+from granet.studies.budget import Outline
 from pipeline.params.schema import Params
-from pipeline.report.paper.numbers import CIFAR, IMAGENET, columns, family_of, in_print, models, rows
+from pipeline.report.paper.numbers import (
+    IMAGENET,
+    INFERENCE,
+    TRAINING,
+    family_of,
+    in_print,
+    models,
+    records,
+    rows,
+)
 from pipeline.report.results import Results, once
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
-
-NAMES = {
-    "epochs": "epochs",
-    "batch_size": "batch size",
-    "lr": "learning rate",
-    "lr_drops": "learning-rate drops",
-    "lr_factor": "factor of a drop",
-    "warmup_epochs": "warm-up epochs",
-    "momentum": "momentum",
-    "nesterov": "Nesterov momentum",
-    "weight_decay": "weight decay",
-    "decay_norm": "weight decay on BatchNorm",
-    "label_smoothing": "label smoothing",
-}
-
-
-def protocol(dataset: str) -> dict[str, Any] | None:
-    """How the paper trains on a data set; None where it has none of its results."""
-    in_paper = dataset == IMAGENET or dataset in columns()
-    return in_print()[family_of(dataset)]["protocol"] if in_paper else None
+def protocol(dataset: str) -> dict[str, Any]:
+    """How the paper trains on a data set; empty where it has none of its results."""
+    return in_print()["protocols"].get(dataset, {})
 
 
 def settings() -> list[tuple[str, str]]:
     """The rows of Table 1: (model, data set)."""
-    return [
-        (model, dataset) for model, datasets in in_print()[CIFAR]["dense"].items() for dataset in datasets
-    ]
-
-
-def training() -> dict[str, Any]:
-    """The values of the train section in print (Table 1)."""
-    return in_print()[CIFAR]["protocol"]["train"]
+    places = [(row, model, dataset) for row, dataset, model, *_ in records() if dataset != IMAGENET]
+    return [(model, dataset) for row, model, dataset in places if row == "dense"]
 
 
 def differences(results: Results, dataset: str, *, methods: bool = True) -> list[str]:
@@ -49,84 +41,108 @@ def differences(results: Results, dataset: str, *, methods: bool = True) -> list
 
     Without ``methods``: the settings of the grid's methods do not count.
     """
-    params, runs = results.params, results.on(dataset)
-    if runs.empty or (printed := protocol(dataset)) is None:
+    params, runs, printed = results.params, results.on(dataset), protocol(dataset)
+    if runs.empty or not printed:
         return []
-    phrases = _of_training(params, printed["train"]) + _of_images(params, runs, printed, dataset)
-    per_norm, norm = params.train.images_per_norm, printed.get("images_per_norm")
-    if norm and per_norm != norm and params.train.batch_size == printed["train"]["batch_size"]:
-        phrases.append(f"BatchNorm over {per_norm} images instead of {norm}")
+    train = vars(params.train) | {"epochs": params.train.total_epochs}
+    pairs = [(key, train[key], value) for key, value in printed["train"].items()]
+    same_batch = train["batch_size"] == printed["train"]["batch_size"]
+    texts = {key: once(runs[key].tolist(), "{:,}".format) for key in ("num_train", "num_test")}
+    texts["image_size"] = str(params.data.image_size or "")
+    texts["images_per_norm"] = str(params.train.images_per_norm) if same_batch else ""
     if methods:
-        steps_per_epoch = -(-int(runs["num_train"].iloc[0]) // params.train.batch_size)
-        phrases += _of_times(params, steps_per_epoch, printed, dataset)
-    return phrases
+        steps_per_epoch = -(-int(runs["num_train"].iloc[0]) // train["batch_size"])
+        texts |= _times(params, steps_per_epoch, dataset)
+    pairs += [(key, ours, f"{printed[key]:,}") for key, ours in texts.items() if ours and key in printed]
+    return [_phrase(key, ours, value) for key, ours, value in pairs if ours != value]
 
 
-def _of_training(params: Params, printed: Mapping[str, Any]) -> list[str]:
-    """The train section."""
-    phrases = []
-    for key, value in printed.items():
-        ours = params.train.total_epochs if key == "epochs" else getattr(params.train, key)
-        if ours == value:
-            continue
-        if isinstance(value, bool):
-            phrases.append(f"{'with' if ours else 'without'} {NAMES[key]}")
-        elif key == "epochs" and ours < value:
-            phrases.append(f"{ours} of {value} epochs")
-        else:
-            phrases.append(f"{NAMES[key]} {ours} instead of {value}")
-    return phrases
+def _phrase(key: str, ours: Any, printed: Any) -> str:
+    text = in_print()["departures"]["fewer_epochs" if key == "epochs" and ours < printed else key]
+    text = text.format(ours=ours, printed=printed, used="with" if ours else "without")
+    return text.replace("every 1 steps", "every step")
 
 
-def _of_images(params: Params, runs: "DataFrame", printed: Mapping[str, Any], dataset: str) -> list[str]:
-    """The images: how many, and of what size."""
-    num_train, phrases = printed["num_train"], []
-    full_train = num_train if isinstance(num_train, int) else num_train.get(dataset)
-    for split, full in (("train", full_train), ("test", printed["num_test"])):
-        ours = once(runs[f"num_{split}"].tolist(), "{:,}".format)
-        if full is not None and ours != f"{full:,}":
-            phrases.append(f"{ours} of {full:,} {'training' if split == 'train' else split} images")
-    size, printed_size = params.data.image_size, printed.get("image_size")
-    if None not in (size, printed_size) and size != printed_size:
-        phrases.append(f"images of {size} instead of {printed_size} pixels")
-    return phrases
-
-
-def _of_times(params: Params, steps_per_epoch: int, printed: Mapping[str, Any], dataset: str) -> list[str]:
-    """When masks are updated and pruning ends, of the rows that the paper's authors ran and the grid has.
+def _times(params: Params, steps_per_epoch: int, dataset: str) -> dict[str, str]:
+    """When masks are updated and pruning ends, of the rows that the paper's authors trained and the grid has.
 
     Epochs are those of a run that is not extended.
     """
-    intervals, ends, phrases = [], [], []
+    intervals, ends = [], []
     for row in rows(family_of(dataset)).values():
-        section = None if row.quoted or row.stage == "dense" else row.find(params)
+        section = None if row.quoted or row.stage in ("dense", "reinit") else row.find(params)
         if section is None:
             continue
         method = params.method(section, params.grid.sparsities[0], steps_per_epoch)
-        intervals += [method.update_interval] if method.update_interval else []
+        intervals += [f"{method.update_interval:,}"] if method.update_interval else []
         if (phase := method.prune) is not None:
             epochs = params.train_config(section).total_epochs
             tf = phase.auto * epochs * steps_per_epoch if phase.tf is None else phase.tf
-            ends.append(round(tf / steps_per_epoch * params.train.epochs / epochs, 1))
-    intervals, ends = list(dict.fromkeys(intervals)), list(dict.fromkeys(ends))
-    if intervals and intervals != [printed["update_interval"]]:
-        ours = " or ".join(f"{interval:,}" for interval in intervals)
-        steps = "step" if intervals == [1] else f"{ours} steps"
-        phrases.append(f"masks updated every {steps} instead of {printed['update_interval']:,}")
-    last = printed.get("pruning_epochs")
-    if last is not None and ends and ends != [last]:
-        phrases.append(f"pruning ends at epoch {' or '.join(f'{end:g}' for end in ends)} instead of {last}")
-    return phrases
+            ends.append(f"{round(tf / steps_per_epoch * params.train.epochs / epochs, 1):g}")
+    found = {"update_interval": intervals, "pruning_epochs": ends}
+    return {key: " or ".join(dict.fromkeys(texts)) for key, texts in found.items()}
 
 
 def seeds_missing(params: Params) -> list[str]:
     """The same for the number of seeds: on ImageNet the paper has one."""
-    family = IMAGENET if params.grid.datasets == [IMAGENET] else CIFAR
     num_seeds = len(params.grid.seeds)
-    printed = in_print()[family]["protocol"]["seeds"]
+    printed = protocol(IMAGENET if params.grid.datasets == [IMAGENET] else "cifar10")["seeds"]
     return [f"{num_seeds} of {printed} seeds"] if num_seeds < printed else []
 
 
-def is_papers(results: Results, dataset: str, model: str) -> bool:
-    """Whether a model's runs on a data set stand in the paper's CIFAR tables, and its protocol is theirs."""
-    return dataset in columns() and model in models() and not differences(results, dataset)
+@dataclass(frozen=True)
+class Planned:
+    """FLOPs of GraNet as ratios to the dense network's, under an assumption on the layers; in print: learnt ones."""
+
+    si: float
+    sf: float
+    assumed: str
+    training: float
+    inference: float
+    training_in_print: float | None
+    inference_in_print: float | None
+
+
+def planned_ratios(
+    outline: Outline, clock: Clock, layer_sparsity: LayerSparsity, total_steps: int
+) -> tuple[float, float]:
+    """Training and inference FLOPs of a gradual pruning, as ratios to a dense run of as many steps.
+
+    After the update at step t the layers have ``layer_sparsity(shapes, clock.target(t))``; before the first one, that
+    of step 0. Every step has as many images. Training FLOPs are those of `granet.flops.training_flops`.
+    """
+    interval, dense = clock.interval or total_steps, outline.dense.total
+    segments: list[tuple[int, int, bool]] = []
+
+    @cache
+    def flops(sparsity: float) -> int:
+        return outline.dense.at(layer_sparsity(outline.shapes, sparsity)).total
+
+    for start in range(0, total_steps, interval):
+        end, forward = min(start + interval, total_steps), flops(clock.target(start))
+        segments += [(end - start - 1, forward, False), (1, forward, clock.reads_gradient_at(end))]
+    dense_run = training_flops([(total_steps, dense, False)], dense)
+    return training_flops(segments, dense) / dense_run, flops(clock.target(total_steps)) / dense
+
+
+def sweep(outline: Outline, initial: Sequence[float], sf: float) -> list[Planned]:
+    """FLOPs of GraNet by initial sparsity, up to ``sf`` (Table 4), from its schedule on ImageNet: nothing is trained.
+
+    The schedule says how sparse the network is at every step, but not which layers are: global pruning learns that. So
+    every step is counted twice, under two assumptions: layer sparsities as ERK has them, or the same one in all layers.
+    Raises UserError for sparsities that GraNet cannot have.
+    """
+    schedule, planned = protocol(IMAGENET), []
+    steps_per_epoch = -(-schedule["num_train"] // schedule["train"]["batch_size"])
+    total, tf = schedule["train"]["epochs"] * steps_per_epoch, schedule["pruning_epochs"] * steps_per_epoch
+    assumed: dict[str, LayerSparsity] = {"erk": erk, "uniform": uniform}
+    for (name, layer_sparsity), si in product(assumed.items(), initial):
+        method = METHODS["granet"](sf=sf, si=si, tf=tf, update_interval=schedule["update_interval"])
+        ratios = planned_ratios(outline, Clock(method, total), layer_sparsity, total)
+        granet = {"method": "granet", "si": si}
+        row = next((name for name, row in rows(IMAGENET).items() if row.is_section(granet)), "")
+        keys = [(row, IMAGENET, models(IMAGENET)[0], sf, metric) for metric in (TRAINING, INFERENCE)]
+        planned.append(
+            Planned(si, sf, name, *ratios, *(record and record.mean for record in map(records().get, keys)))
+        )
+    return planned

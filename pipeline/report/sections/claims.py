@@ -1,20 +1,18 @@
-"""The paper's claims, and its printed tables."""
+"""The paper's claims, its printed tables, and which differences in these exceed the noise of the seeds."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
-from pipeline.report.blocks import Fold, Heading, Items, Section, Text
-from pipeline.report.noise import LEVEL, MIN_SEEDS
-from pipeline.report.paper.numbers import Layout
-from pipeline.report.results import Results
-from pipeline.report.sections import say
-from pipeline.report.sections.frame import beside_the_paper
-from pipeline.report.tables.choice import FURTHER, shown
-from pipeline.report.tables.dense import table1
+from pipeline.report.blocks import Fold, Heading, Number, Section, Table, Text
+from pipeline.report.paper.numbers import FURTHER, further, of_cifar, of_imagenet
+from pipeline.report.paper.numbers import rows as rows_of
+from pipeline.report.results import LEVEL, MIN_SEEDS, Results, exceeds, welch
+from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.overview import overview
-from pipeline.report.tables.printed import ModelRows
-from pipeline.report.tables.significance import Significance, significance
-from pipeline.report.words import counted
+from pipeline.report.tables.printed import ModelRows, line, row_label, table1
+from pipeline.report.words import counted, p_value, signed
 
 
 def claims(results: Results) -> Section:
@@ -26,7 +24,7 @@ def claims(results: Results) -> Section:
         blocks.append(Text(say("elsewhere", places="; ".join(front.elsewhere)), "warning"))
     blocks += front.claims
     if front.untested:
-        items = Items([f"{claim.text} *{claim.where}*" for claim in front.untested])
+        items = [f"{claim.text} *{claim.where}*" for claim in front.untested]
         blocks.append(Fold(f"{counted(len(front.untested), 'claim')} without runs in this grid", [items]))
     return Section("claims", "The paper's claims", "Claims", blocks)
 
@@ -42,18 +40,17 @@ def dense(results: Results) -> Section | None:
 
 def tables(results: Results) -> Iterator[Section]:
     """The printed tables that the grid has, and what stands in none of them."""
-    for layout in shown(results.params):
-        models = [ModelRows(results, layout, model) for model in results.params.grid.models]
+    params = results.params
+    further_rows = [FURTHER] if further(params) else []
+    for layout in [*of_imagenet(params), *of_cifar(params), *further_rows]:
+        models = [ModelRows(results, layout, model) for model in params.grid.models]
         in_paper = any(rows.in_paper for rows in models)
         blocks: list[Any] = [Text(say("printed"))] if in_paper else []
         blocks += [block for rows in models for block in _of_model(rows)]
         if in_paper:
             blocks += [*(Text(note, "note") for note in layout.notes), beside_the_paper(results)]
-        yield Section(layout.id, layout.title, _short(layout), blocks)
-
-
-def _short(layout: Layout) -> str:
-    return "Further methods" if layout is FURTHER else layout.title.partition(":")[0]
+        short = "Further methods" if layout is FURTHER else layout.title.partition(":")[0]
+        yield Section(layout.id, layout.title, short, blocks)
 
 
 def _of_model(rows: ModelRows) -> Iterator[Any]:
@@ -64,14 +61,40 @@ def _of_model(rows: ModelRows) -> Iterator[Any]:
         left_out = ", ".join(rows.left_out())
         names = ["stands_in", *(["left_out"] if left_out else [])]
         yield Text(say(*names, model=rows.stands_in, rows=left_out), "note")
-    if tests := significance(rows):
-        yield _tests(tests)
-
-
-def _tests(tests: Significance) -> Text | Fold:
-    if not tests.num_p:
-        return Text(say("few_seeds", min_seeds=MIN_SEEDS), "note")
-    values = {"against": tests.against, "num_p": tests.num_p, "by_chance": LEVEL * tests.num_p}
+    if (tests := significance(rows)) is None:
+        return
+    against, table, num_p = tests
+    if not num_p:
+        yield Text(say("few_seeds", min_seeds=MIN_SEEDS), "note")
+        return
+    values = {"against": against, "num_p": num_p, "by_chance": LEVEL * num_p}
     text = say("tests", min_seeds=MIN_SEEDS, level=LEVEL, **values)
-    summary = f"Which differences to {tests.against} exceed the noise?"
-    return Fold(summary, [Text(text, "note"), tests.table])
+    yield Fold(f"Which differences to {against} exceed the noise?", [Text(text, "note"), table])
+
+
+def significance(shown: ModelRows) -> tuple[str, Table, int] | None:
+    """One model's rows minus the row they are tested against: its name, the differences, the number of p-values.
+
+    None where the grid has nothing to compare.
+    """
+    results, layout, params = shown.results, shown.layout, shown.results.params
+    reference = rows_of(layout.family).get(layout.against)
+    if reference is None or (base := reference.find(params)) is None:
+        return None
+    bases = [results.values(group, "last") for group in shown.groups(reference.stage, base)]
+    lines, num_p, any_text = [], 0, False
+    for row in layout.rows:
+        if row is reference or (section := row.find(params)) is None:
+            continue
+        numbers = []
+        for group, others in zip(shown.groups(row.stage, section, row.rewind), bases, strict=True):
+            values, number = results.values(group, "last"), Number()
+            if values and others:
+                p, difference = welch(values, others), signed(fmean(values) - fmean(others))
+                note = "too few seeds" if p is None else p_value(p)
+                number = Number(difference, note, group.name, strong=exceeds(p))
+                num_p, any_text = num_p + (p is not None), True
+            numbers.append(number)
+        lines.append(replace(line(results, section, numbers), label=row_label(params, row)))
+    table = replace(shown.with_heads(lines), kind="")
+    return (row_label(params, reference), table, num_p) if any_text else None

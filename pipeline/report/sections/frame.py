@@ -1,13 +1,25 @@
 """What stands around the results: the first lines, the note on the paper, the protocol and the list of runs."""
 
-from pipeline.report.blocks import Fold, Pairs, Runs, Section, Text
+from functools import cache
+from pathlib import Path
+
+from pipeline.params.files import read_yaml
+from pipeline.report.blocks import Fold, Runs, Section, Text
 from pipeline.report.paper.protocol import protocol
 from pipeline.report.provenance import departures, facts, how_to_open, images, run_groups
 from pipeline.report.results import Results, once
-from pipeline.report.sections import say
 from pipeline.report.words import DATASET_NAMES, MODEL_NAMES
-from pipeline.training.cell import Cell
 from pipeline.workspace import tracking_uri
+
+
+@cache
+def _sentences() -> dict[str, str]:
+    return read_yaml(Path(__file__).with_name("sentences.yaml"))
+
+
+def say(*names: str, **values: object) -> str:
+    """Sentences of sentences.yaml one after the other, with their {values} filled in."""
+    return " ".join(_sentences()[name].format(**values) for name in names)
 
 
 def is_study(results: Results) -> bool:
@@ -16,7 +28,7 @@ def is_study(results: Results) -> bool:
     return bool(grid.pretrain) and not (grid.methods or grid.after)
 
 
-def opening(results: Results, *, has_speed_up: bool) -> list[Text | Fold]:
+def opening(results: Results) -> list[Text | Fold]:
     """What was trained, how to read the numbers, and which runs of the grid are not there."""
     train, grid, runs = results.params.train, results.params.grid, results.runs
     models = ", ".join(MODEL_NAMES.get(model, model) for model in grid.models)
@@ -29,28 +41,23 @@ def opening(results: Results, *, has_speed_up: bool) -> list[Text | Fold]:
     where = f"{once(runs['precision'].tolist())} on {once(runs['hardware'].tolist())}"
     data = " ".join(f"{DATASET_NAMES.get(name, name)}: {images(results.on(name))}." for name in grid.datasets)
     length = f"{train.total_epochs} epochs at batch size {train.batch_size}"
-    faster = "; only [smaller networks](#smaller) are" if has_speed_up else ""
-    return [
+    faster = "; only [smaller networks](#smaller) are" if results.finished("export") else ""
+    blocks: list[Text | Fold] = [
         Text(f"{what} {length}, {seeds}, {where}. {data}", "lead"),
         Text(say("how_to_read", faster=faster), "note"),
-        *_absent(results),
     ]
-
-
-def _absent(results: Results) -> list[Text | Fold]:
-    """A warning where runs of the grid are missing or outdated, with their names."""
-    there = len(results.runs) + len(results.others)
-    wanted = there + len(results.missing) + len(results.outdated)
+    there = len(runs) + len(results.others)
+    if absent := len(results.missing) + len(results.outdated):
+        blocks.append(Text(say("absent", there=there, wanted=there + absent), "warning"))
     reasons = {
         "not run yet": results.missing,
         "left out: made with other parameters than params.yaml holds now": results.outdated,
     }
-    folds = [_names(cells, why) for why, cells in reasons.items() if cells]
-    return [Text(say("absent", there=there, wanted=wanted), "warning"), *folds] if folds else []
-
-
-def _names(cells: list[Cell], why: str) -> Fold:
-    return Fold(f"{len(cells)} {why}", [Text(", ".join(f"`{cell.dvc_stage}`" for cell in cells))])
+    for why, cells in reasons.items():
+        if cells:
+            names = Text(", ".join(f"`{cell.dvc_stage}`" for cell in cells))
+            blocks.append(Fold(f"{len(cells)} {why}", [names]))
+    return blocks
 
 
 def beside_the_paper(results: Results, ours: str = "last epoch") -> Text:
@@ -63,13 +70,11 @@ def beside_the_paper(results: Results, ours: str = "last epoch") -> Text:
     return Text(text, "note")
 
 
-def environment(results: Results) -> Section:
-    """How, on what and from what the runs were made."""
-    return Section("protocol", "Protocol and environment", "Protocol", [Pairs(facts(results))])
-
-
-def list_of_runs(results: Results) -> Section:
-    """Every run, by the mean that it stands behind."""
+def closing(results: Results) -> list[Section]:
+    """How, on what and from what the runs were made; and every run, by the mean that it stands behind."""
     uri = tracking_uri()
     text = say("runs", experiment=results.params.tracking.experiment, how_to_open=how_to_open(uri))
-    return Section("runs", "Runs", "Runs", [Text(text), Runs(run_groups(results, uri))])
+    return [
+        Section("protocol", "Protocol and environment", "Protocol", [dict(facts(results))]),
+        Section("runs", "Runs", "Runs", [Text(text), Runs(run_groups(results, uri))]),
+    ]

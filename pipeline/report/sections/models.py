@@ -1,21 +1,27 @@
-"""What the report shows of each model on each data set: figures and tables, method by method."""
+"""What the report shows of each model on each data set, method by method, and of networks that the study pruned."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from granet.studies.plasticity import OUTCOMES
+from pipeline.report import figures
 from pipeline.report.blocks import Fold, Heading, Picture, Section, Text
-from pipeline.report.figures import runs as figures
 from pipeline.report.paper.numbers import IMAGENET
 from pipeline.report.results import Results, curves, layers
-from pipeline.report.sections import say
-from pipeline.report.sections.frame import beside_the_paper
+from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.budgets import budget_tables
-from pipeline.report.tables.model import Tables, network_accuracies
+from pipeline.report.tables.model import Tables, three_columns
+from pipeline.report.tables.plasticity import Study, caption, departures, findings, phases, points, studies
+from pipeline.report.tables.smaller import smaller
+from pipeline.report.words import counted
 
-MANY_LINES, MANY_MODELS = 30, 2
+MANY_LINES, MANY_MODELS, MANY_STUDIES = 30, 2, 4
 """More than these are folded."""
+FEW_STUDIES = 2
+"""The tables of no more than these are open."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +31,21 @@ class Part:
     tables: Tables
     figures: dict[str, Path]
 
-    @property
-    def title(self) -> str:
-        """The model on the data set."""
-        return self.tables.title
+    def under_title(self, blocks: list[Any], *, is_folded: bool = False) -> list[Any]:
+        """The blocks under the model and data set, or behind them."""
+        title = self.tables.title
+        return [Fold(title, blocks)] if is_folded else [Heading(title), *blocks]
 
     def picture(self, kind: str) -> list[Picture]:
         """The figure of that kind, if there is one."""
         path = self.figures.get(kind)
-        return [Picture(path, say(f"{kind}_caption"), self.title)] if path else []
+        return [Picture(path, say(f"{kind}_caption"), self.tables.title)] if path else []
 
 
 def parts(results: Results, folder: Path) -> list[Part]:
     """All models on all data sets of the grid. Figures are written to ``folder``."""
-    grid = results.params.grid
-    every = [Tables(results, dataset, model) for dataset in grid.datasets for model in grid.models]
+    places = product(results.params.grid.datasets, results.params.grid.models)
+    every = [Tables(results, *place) for place in places]
     return [Part(tables, _draw(tables, folder)) for tables in every]
 
 
@@ -50,8 +56,7 @@ def _draw(tables: Tables, folder: Path) -> dict[str, Path]:
     drawn: dict[str, Path] = {}
 
     def path(kind: str) -> Path:
-        drawn[kind] = folder / f"{kind}-{tables.dataset}-{tables.model}.png"
-        return drawn[kind]
+        return drawn.setdefault(kind, folder / f"{kind}-{tables.dataset}-{tables.model}.png")
 
     if sparse:
         frame = curves(runs)
@@ -66,64 +71,109 @@ def _draw(tables: Tables, folder: Path) -> dict[str, Path]:
     return drawn
 
 
-def reinitialised(every: list[Part]) -> Section:
-    """Figure 4."""
-    blocks: list[Any] = [Text(say("reinit"))]
-    for part in every:
-        blocks += [Heading(part.title), part.tables.reinit(), *part.picture("reinit")]
-    return Section("figure4", "Figure 4: reinitialisation", "Figure 4", blocks)
+def sections(results: Results, parts: list[Part], folder: Path) -> Iterator[Section]:
+    """What is shown beyond the printed tables, as far as the grid has it."""
+    grid, many = results.params.grid, len(parts) > MANY_MODELS
+    if grid.reinit:
+        blocks = _each(parts, lambda part: [part.tables.reinit(), *part.picture("reinit")])
+        yield Section("figure4", "Figure 4: reinitialisation", "Figure 4", [Text(say("reinit")), *blocks])
+    if blocks := _each(parts, lambda part: part.picture("dynamics")):
+        yield Section(
+            "figure15", "Figure 15: FLOPs over training", "Figure 15", [Text(say("dynamics")), *blocks]
+        )
+    if grid.pretrain:
+        yield plasticity(results, folder)
+    if results.finished("export"):
+        yield smaller_networks(results)
+    if blocks := _each(parts, lambda part: part.picture("accuracy")):
+        yield Section("accuracy", "Accuracy at a glance", "Accuracy", blocks)
+        blocks = _each(parts, lambda part: [part.tables.flops()])
+        yield Section("flops", "Training and inference FLOPs", "FLOPs", [Text(say("flops")), *blocks])
+        blocks = _each(parts, lambda part: part.picture("curves"), is_folded=many)
+        yield Section("curves", "Over training", "Training curves", [Text(say("curves")), *blocks])
+        blocks = [
+            block
+            for part in parts
+            if (pictures := part.picture("layers"))
+            for block in (*part.under_title(pictures, is_folded=many), *_numbers_of_layers(part))
+        ]
+        yield Section("layers", "Learnt sparsity by layer", "Layers", [Text(say("layers")), *blocks])
+    yield three_accuracies(results, parts)
 
 
-def dynamics(every: list[Part]) -> Section:
-    """Figure 15."""
-    blocks = [Text(say("dynamics")), *_pictures(every, "dynamics")]
-    return Section("figure15", "Figure 15: FLOPs over training", "Figure 15", blocks)
-
-
-def _pictures(every: list[Part], kind: str, *, foldable: bool = False) -> Iterator[Any]:
-    """The pictures of a kind under their models; those of many models may be folded."""
-    for part in every:
-        if pictures := part.picture(kind):
-            yield from _under_title(part, pictures, is_folded=foldable and len(every) > MANY_MODELS)
-
-
-def _under_title(part: Part, blocks: list[Any], *, is_folded: bool) -> list[Any]:
-    return [Fold(part.title, blocks)] if is_folded else [Heading(part.title), *blocks]
-
-
-def sparse(every: list[Part]) -> Iterator[Section]:
-    """What is shown of sparse runs beyond the printed tables."""
-    yield Section("accuracy", "Accuracy at a glance", "Accuracy", list(_pictures(every, "accuracy")))
-    flops = [block for part in every for block in (Heading(part.title), part.tables.flops())]
-    yield Section("flops", "Training and inference FLOPs", "FLOPs", [Text(say("flops")), *flops])
-    pictures = _pictures(every, "curves", foldable=True)
-    yield Section("curves", "Over training", "Training curves", [Text(say("curves")), *pictures])
-    blocks: list[Any] = [Text(say("layers"))]
-    for part in every:
-        if pictures := part.picture("layers"):
-            blocks += _under_title(part, pictures, is_folded=len(every) > MANY_MODELS)
-            blocks += _numbers_of_layers(part)
-    yield Section("layers", "Learnt sparsity by layer", "Layers", blocks)
+def _each(parts: list[Part], blocks: Callable[[Part], list[Any]], *, is_folded: bool = False) -> list[Any]:
+    """What each part has to show, under its title."""
+    shown = [(part, blocks(part)) for part in parts]
+    return [one for part, own in shown if own for one in part.under_title(own, is_folded=is_folded)]
 
 
 def _numbers_of_layers(part: Part) -> Iterator[Fold]:
     """The picture's numbers, and the budgets (Appendix D)."""
-    if (table := part.tables.layers()).lines:
-        yield Fold(f"{part.title}: the numbers, in percent", [table])
-    for sparsity, budget in budget_tables(part.tables.results, part.tables.series()):
-        summary = f"{part.title}, {sparsity}: the budget of every layer"
+    tables = part.tables
+    if (table := tables.layers()).lines:
+        yield Fold(f"{tables.title}: the numbers, in percent", [table])
+    for sparsity, budget in budget_tables(tables.results, tables.series()):
+        summary = f"{tables.title}, {sparsity}: the budget of every layer"
         yield Fold(summary, [Text(say("budget"), "note"), budget])
 
 
-def three_accuracies(results: Results, every: list[Part]) -> Section:
-    """The last, the best validation and the best test epoch."""
+def three_accuracies(results: Results, parts: list[Part]) -> Section:
+    """The last, the best validation and the best test epoch; without a method all networks in one table."""
+    tables = [part.tables.three_accuracies() for part in parts]
     blocks: list[Any] = [Text(say("three"))]
-    tables = [part.tables.three_accuracies() for part in every]
     if results.params.grid.methods or results.params.grid.after:
-        for part, table in zip(every, tables, strict=True):
-            blocks += _under_title(part, [table], is_folded=len(table.lines) > MANY_LINES)
+        for part, table in zip(parts, tables, strict=True):
+            blocks += part.under_title([table], is_folded=len(table.lines) > MANY_LINES)
     else:
-        blocks.append(network_accuracies(results))
+        lines = [line for part in parts for line in part.tables.network_lines()]
+        blocks.append(three_columns(lines, "network"))
     if any(len(table.heads) > 3 for table in tables):  # the paper's number stands beside one
         blocks.append(beside_the_paper(results, "best test epoch as well, like beside like"))
     return Section("three", "Three test accuracies", "Three accuracies", blocks)
+
+
+def plasticity(results: Results, folder: Path) -> Section:
+    """What was done, and every figure of the study that has a branch, written to ``folder``, with its numbers."""
+    params, grid, every = results.params, results.params.grid, studies(results)
+    outcomes = [f"study_{outcome}" for outcome in OUTCOMES if outcome in params.plasticity.outcomes]
+    epochs = counted(params.plasticity.continued(params.train), "more epoch")
+    has_filters = any(network.startswith("filter") for network in grid.pretrain)
+    spread = ", mean ± standard deviation over the seeds" if len(grid.seeds) > 1 else ""
+    blocks: list[Any] = [
+        Text(say("study", *outcomes, epochs=epochs)),
+        Text(say("study_rate", *(["study_filters"] if has_filters else []))),
+        Text(say("study_note", spread=spread), "note"),
+    ]
+    if not every:
+        blocks.append(Text("No branch has run yet."))
+    for index, one in enumerate(every):
+        path = folder / f"{one.id}.png"
+        figures.plasticity(one, path)
+        shown = [Picture(path, caption(one), one.title), *_numbers_of_study(results, one, len(every))]
+        if len(every) > MANY_STUDIES:
+            blocks.append(Fold(one.title, shown, is_open=index == 0, id=one.id))
+        else:
+            blocks += [Heading(one.title, one.id), *shown]
+    return Section("plasticity", "Pruning plasticity", "Pruning plasticity", blocks)
+
+
+def _numbers_of_study(results: Results, one: Study, num_studies: int) -> list[Any]:
+    phrases = "; ".join(departures(results, one))
+    before = "the unpruned run" if one.outcome == "final" else "before pruning"
+    summary = "Each network and rate: mean over the epochs of pruning, without and with regeneration"
+    return [
+        *([Text(say("study_departs", phrases=phrases), "note")] if phrases else []),
+        Heading("By learning rate and by regeneration", level=4),
+        Text(say("study_means", before=before)),
+        findings(one),
+        Fold(summary, [phases(one)], is_open=num_studies <= FEW_STUDIES),
+        Fold("Every point of the figure", [points(one, len(results.params.grid.seeds))]),
+    ]
+
+
+def smaller_networks(results: Results) -> Section:
+    """Networks whose pruned filters are cut out."""
+    table, facts = smaller(results)
+    note = say("packed", *(["uncut"] if facts["networks"] else []), "outputs", **facts)
+    blocks = [Text(say("smaller", **facts)), Text(note, "note"), table]
+    return Section("smaller", "Smaller networks", "Smaller networks", blocks)

@@ -1,11 +1,5 @@
 """Budgets of finished runs (Appendix D): by layer, mean over the seeds, for the report and its CSV."""
 
-
-# pyright: reportArgumentType=false
-# (pandas' types are wider than the values of a frame whose columns are known)
-
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from statistics import fmean
@@ -42,9 +36,9 @@ def budgets(results: Results, series: Sequence[Series]) -> dict[str, Budget]:
         if runs.empty or not all(runs["layer_sparsity"]):
             continue
         run, layers = runs.iloc[0], runs["layer_sparsity"].tolist()
+        means = {layer: fmean(one[layer] for one in layers) for layer in layers[0]}
         network = outline_of(run["model"], run["num_classes"], run["image_shape"])
-        if set(layers[0]) <= set(network.shapes) and set(runs["inference_dense"]) == {network.dense.total}:
-            means = {layer: fmean(one[layer] for one in layers) for layer in layers[0]}
+        if set(means) <= set(network.shapes) and set(runs["inference_dense"]) == {network.dense.total}:
             by_group[name] = network.at(means)
     return by_group
 
@@ -54,59 +48,41 @@ def budget_tables(results: Results, series: Sequence[Series]) -> Iterator[tuple[
     by_group = budgets(results, series)
     for sparsity in sparsities_of(series):
         shown = [one for one in series if one.sparsity == sparsity and one.group in by_group]
-        if not shown:
-            continue
-        rows = [list(by_group[one.group].rows) for one in shown]
         lines = []
-        for index, layer in enumerate(rows[0]):
+        for parts in zip(*(by_group[one.group].rows for one in shown), strict=True):
+            layer = parts[0]
             numbers = [Number(f"{layer.parameters:,}"), Number(_mflops(layer.dense_flops))]
-            for one, budget in zip(shown, rows, strict=True):
-                part = budget[index]
+            for one, part in zip(shown, parts, strict=True):
                 share = percent(part.sparsity) if part.parameters else ""
                 texts = (f"{part.active:,}", share, _mflops(part.flops))
                 numbers += [Number(text, group=one.group) for text in texts]
-            lines.append(Line(TOTALS.get(layer.name, layer.name), "", numbers))
-        heads = [("Dense", 2), *((one.label, len(SHOWN)) for one in shown)]
-        columns = ["weights", "MFLOPs", *SHOWN * len(shown)]
-        yield f"{short_percent(sparsity)} sparse", Table(heads, columns, lines, "layer")
+            lines.append(Line(TOTALS.get(layer.name) or layer.name, "", numbers))
+        if shown:
+            heads = [("Dense", 2), *((one.label, len(SHOWN)) for one in shown)]
+            columns = ["weights", "MFLOPs", *SHOWN * len(shown)]
+            yield f"{short_percent(sparsity)} sparse", Table(heads, columns, lines, "layer")
 
 
 def _mflops(flops: int) -> str:
-    """
-    >>> _mflops(8_178_569_216), _mflops(51_200)
-    ('8,178.569', '0.051')
-    """
     return f"{flops / 1e6:,.3f}"
 
 
 def budget_rows(results: Results, series: Sequence[Series]) -> Iterator[list[object]]:
     """The rows of reports/budgets.csv: the group, then the fields of `COLUMNS`."""
     for name, budget in budgets(results, series).items():
-        for row in rows_of(budget):
-            yield [name, *row]
+        yield from ([name, *row] for row in rows_of(budget))
 
 
-def rows_of(budget: Budget) -> list[list[object]]:
+def rows_of(budget: Budget) -> Iterator[list[object]]:
     """The fields of `COLUMNS`, a row per layer below the totals."""
-    return [
-        [
-            layer.name,
-            "x".join(map(str, layer.shape)),
-            layer.parameters,
-            layer.active,
-            round(layer.sparsity, 6),
-            layer.dense_flops,
-            layer.flops,
-            round(layer.flops_ratio, 6),
-        ]
-        for layer in budget.rows
-    ]
+    for layer in budget.rows:
+        weights = (layer.parameters, layer.active, round(layer.sparsity, 6))
+        flops = (layer.dense_flops, layer.flops, round(layer.flops_ratio, 6))
+        yield [layer.name, "x".join(map(str, layer.shape)), *weights, *flops]
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """The text of a CSV file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+    from pandas import DataFrame
+
+    return DataFrame(list(rows), columns=list(columns)).to_csv(index=False, lineterminator="\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.launch import job as launch_job
 from pipeline.launch import local
 from pipeline.launch.job import stage_environment
 from pipeline.launch.local import LocalExecutor, visible_devices
@@ -106,7 +107,7 @@ DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {WAITS}"
     ("script", "code"), [(WAITS, -signal.SIGINT), (OUTER, -signal.SIGINT), (DEAF, -signal.SIGKILL)]
 )
 def test_stop_ends_the_whole_group_also_what_does_not_listen(scripts, monkeypatch, script, code):
-    monkeypatch.setattr(local, "GRACE_S", 2.0)
+    monkeypatch.setattr(launch_job, "GRACE_S", 2.0)
     scripts["a"] = script
     executor = LocalExecutor(1, [])
     job = executor.start("a")

@@ -1,9 +1,9 @@
-"""pipeline.launch.main: the command line, and how many stages run at a time."""
+"""pipeline.launch: the command line, and how many stages run at a time."""
 
 import pytest
 
 from granet.types import UserError
-from pipeline.launch import main as launch
+from pipeline.launch import __main__ as launch
 from pipeline.params import files as params
 
 

@@ -14,6 +14,7 @@ from granet.types import UserError
 from pipeline.launch import slurm
 from pipeline.launch.job import RefusedError
 from pipeline.launch.slurm import SlurmExecutor, job_parameters
+from pipeline.params.checks import section_of
 from pipeline.params.schema import LaunchConfig
 from tests.helpers.project import ROOT, SMALL, Project
 from tests.helpers.slurm import slurm as running_slurm
@@ -194,4 +195,4 @@ def test_without_slurm_one_line_says_so(monkeypatch):
 def test_resources_that_cannot_be_are_refused(key):
     name, _, value = key.partition("=")
     with pytest.raises(UserError, match=f"launch.{name}={value} must be at least"):
-        LaunchConfig(**{name: int(value)})
+        section_of("launch", LaunchConfig, {name: int(value)})

@@ -1,11 +1,11 @@
-"""pipeline.launch.stale: the digests of the code come first, since they tell what is out of date."""
+"""pipeline.launch.plan: the digests of the code come first, since they tell what is out of date."""
 
 import sys
 
 import pytest
 
 from granet.types import UserError
-from pipeline.launch import stale
+from pipeline.launch import plan
 from pipeline.launch.job import log_path
 
 
@@ -15,14 +15,14 @@ def code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def set_script(script):
-        monkeypatch.setattr(stale, "stage_command", lambda stage: [sys.executable, "-c", script])
+        monkeypatch.setattr(plan, "stage_command", lambda stage: [sys.executable, "-c", script])
 
     return set_script
 
 
 def test_the_code_stage_runs_here_and_now_and_has_a_log(code, capsys):
     code("print('code: 29 digests in code/')")
-    stale.update_code()
+    plan.update_code()
     assert log_path("code").read_text() == "code: 29 digests in code/\n"
     assert capsys.readouterr().out == "code: brought up to date\n"
 
@@ -37,4 +37,4 @@ def test_the_code_stage_runs_here_and_now_and_has_a_log(code, capsys):
 def test_its_failure_is_one_line(code, script, reason):
     code(script)
     with pytest.raises(UserError, match=f"^the stage code failed: {reason}; see logs/code.log$"):
-        stale.update_code()
+        plan.update_code()

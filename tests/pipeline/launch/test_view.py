@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.launch.job import last_lines
 from pipeline.launch.plan import Schedule
-from pipeline.launch.view import LaunchView, last_lines
+from pipeline.launch.view import LaunchView
 
 
 @dataclass
@@ -20,6 +21,9 @@ class Running:
 
     def poll(self) -> None:
         return None
+
+    def end(self, *, kill: bool) -> None:
+        raise AssertionError("nobody ends it")
 
 
 def test_the_last_lines_of_a_log_are_those_that_say_something(tmp_path):
@@ -49,7 +53,7 @@ def test_the_table_fits_a_hundred_columns(tmp_path):
         log = tmp_path / cell
         log.write_text(f"{cell}: {PROGRESS}  and more\n")
         jobs[stage] = Running(log)
-    view.running(jobs)
+    view.jobs = jobs
     now[0] = 100.0
     console.print(view.table())
     assert [line.rstrip() for line in shown.getvalue().splitlines()] == [

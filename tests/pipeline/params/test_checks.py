@@ -3,8 +3,7 @@
 import pytest
 
 from granet.types import UserError
-from pipeline.params.checks import check_grid, check_run
-from pipeline.params.validation import validate
+from pipeline.params.checks import check_grid, check_run, validate
 from tests.helpers.parameters import checked, quick, raw
 
 CELL = {"dataset": "digits", "model": "resnet20"}

@@ -6,9 +6,8 @@ from hypothesis import HealthCheck, given, settings
 
 from granet.clock import Clock
 from pipeline.params import files
-from pipeline.params.checks import check_grid, steps_per_epoch
+from pipeline.params.checks import check_grid, steps_per_epoch, validate
 from pipeline.params.schema import Params
-from pipeline.params.validation import validate
 from tests.helpers.parameters import any_params
 
 

@@ -12,9 +12,8 @@ import yaml
 
 from pipeline.params import files as params
 from pipeline.report.paper.numbers import IMAGENET as PAPER
-from pipeline.report.paper.numbers import rows
+from pipeline.report.paper.numbers import further, rows
 from pipeline.report.paper.protocol import protocol
-from pipeline.report.tables.choice import further
 from tests.helpers import real_data
 from tests.helpers.cifar_layout import write_cifar10
 from tests.helpers.project import ROOT, Project

@@ -6,9 +6,9 @@ import pytest
 
 from granet.common.keys import keys_of
 from granet.methods import METHODS
+from pipeline.params.checks import validate
 from pipeline.params.files import compose, recipes
 from pipeline.params.schema import SECTIONS, section_schema
-from pipeline.params.validation import validate
 from tests.helpers.parameters import quick, raw
 
 FAMILIES = ("dense", "before_training", "sparse_to_sparse", "dense_to_sparse", "after_training")

@@ -6,10 +6,9 @@ from hypothesis import strategies as st
 
 from granet.training.config import TrainConfig
 from granet.types import UserError
-from pipeline.params.checks import steps_per_epoch
+from pipeline.params.checks import steps_per_epoch, validate
 from pipeline.params.files import compose
 from pipeline.params.sections import interval, method
-from pipeline.params.validation import validate
 from tests.helpers.parameters import raw
 
 

@@ -1,4 +1,4 @@
-"""pipeline.params.validation: bad input of any kind is one clear line that names the key and its value."""
+"""pipeline.params.checks: bad input of any kind is one clear line that names the key and its value."""
 
 import math
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 
 from granet.types import UserError
-from pipeline.params.validation import typed, validate
+from pipeline.params.checks import typed, validate
 from tests.helpers.parameters import quick, raw
 
 SECTIONS = quick().sections()

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from pipeline.drawing import Series
-from pipeline.report.figures.runs import MANY, curves, dynamics, rows_of_curves
+from pipeline.report.figures import MANY, curves, dynamics, rows_of_curves
 from pipeline.report.words import FAMILY_NAMES
-from pipeline.training.curves import run_curves
+from pipeline.training.run import run_curves
 
 
 def test_run_curves_is_a_png_and_the_same_every_time(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report.noise import exceeds, welch
+from pipeline.report.results import exceeds, welch
 
 
 def test_two_seeds_are_too_few():

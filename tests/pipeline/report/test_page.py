@@ -9,6 +9,7 @@ import pytest
 
 from granet.types import UserError
 from pipeline.report import page as report
+from pipeline.report.provenance import how_to_open, mlflow_url
 from pipeline.report.results import read
 from pipeline.training.cell import Cell, cells
 from tests.helpers.page import Page
@@ -159,6 +160,20 @@ def test_every_run_is_named_with_stage_and_mlflow_run(page, params, made):
 def test_mlflow_links_name_experiment_and_run(page, params, made):
     run = read(params, made[0].parent / "runs").runs.iloc[0]
     assert f"http://127.0.0.1:5000/#/experiments/4/runs/{run.run_id}" in page.links
+
+
+def test_an_address_never_shows_its_password():
+    assert (
+        mlflow_url("https://me:secret@host/mlflow/", "7", "a1")
+        == "https://host/mlflow/#/experiments/7/runs/a1"
+    )
+    assert mlflow_url("sqlite:///mlflow.db", "7", "a1") == "http://127.0.0.1:5000/#/experiments/7/runs/a1"
+    assert mlflow_url("sqlite:///mlflow.db", "", "a1") is None
+    assert how_to_open("http://me:secret@host:5000") == "http://host:5000"
+    assert (
+        how_to_open("postgresql://me:secret@host/db")
+        == 'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI"'
+    )
 
 
 def test_html_is_one_file_without_script(page, made):

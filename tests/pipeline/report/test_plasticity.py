@@ -13,10 +13,18 @@ from matplotlib.figure import Figure
 
 from pipeline.drawing import STYLE
 from pipeline.report import page as report
-from pipeline.report.figures.plasticity import DROP, caption, draw, picture
-from pipeline.report.plasticity import RATE_COLORS, departures, rate_colors, studies
+from pipeline.report.figures import DROP, draw_plasticity, plasticity
 from pipeline.report.results import headline, read
-from pipeline.report.tables.plasticity import findings, phases, points
+from pipeline.report.tables.plasticity import (
+    RATE_COLORS,
+    caption,
+    departures,
+    findings,
+    phases,
+    points,
+    rate_colors,
+    studies,
+)
 from pipeline.report.tables.smaller import size_text, smaller
 from pipeline.training.cell import Cell, cells
 from tests.helpers.page import Page
@@ -49,14 +57,14 @@ def made(root, params, change=change, skip=()):
 
 def study(root, recipe, *overrides, change=change):
     """The first study of a recipe."""
-    return next(studies(made(root, study_of(recipe, *FEW, *overrides), change)))
+    return studies(made(root, study_of(recipe, *FEW, *overrides), change))[0]
 
 
 def drawing(found):
     """A study's figure, and its panels row by row."""
     figure = Figure()
-    with matplotlib.rc_context(STYLE):
-        draw(found, figure)
+    with matplotlib.rc_context(fname=STYLE):
+        draw_plasticity(found, figure)
     return figure, figure.axes
 
 
@@ -175,7 +183,7 @@ def test_figures_of_the_paper(tmp_path, number, model, network, scope, outcome):
 
 
 def test_elsewhere_it_is_the_layout_of_a_figure(tmp_path):
-    found = list(studies(made(tmp_path, study_of("plasticity_quick"))))
+    found = studies(made(tmp_path, study_of("plasticity_quick")))
     assert [s.title for s in found if s.granularity == "filter"] == [
         "Pruning plasticity, filters pruned layer by layer, ResNet-20 on digits "
         "(in the layout of Figure 5; no reproduction)",
@@ -185,7 +193,7 @@ def test_elsewhere_it_is_the_layout_of_a_figure(tmp_path):
 
 
 def test_the_papers_figures_come_in_its_order(tmp_path):
-    found = list(studies(made(tmp_path, study_of("plasticity", *FEW))))
+    found = studies(made(tmp_path, study_of("plasticity", *FEW)))
     assert [s.figure for s in found] == [2, 3, *range(5, 15)]
 
 
@@ -194,14 +202,14 @@ def test_departures_are_named_where_the_figure_is_the_papers(tmp_path):
         "figure2", *FEW, "grid.pretrain=[element-0.0,element-0.9]", "plasticity.continued_epochs=5"
     )
     results = made(tmp_path, params)
-    assert departures(results, next(studies(results))) == [
+    assert departures(results, studies(results)[0]) == [
         "5 instead of 30 epochs at the frozen learning rate",
         "pre-trained sparsities 0 and 0.9 instead of 0, 0.5, 0.9 and 0.98",
     ]
     whole = made(tmp_path / "whole", study_of("figure2"))
-    assert departures(whole, next(studies(whole))) == []
+    assert departures(whole, studies(whole)[0]) == []
     digits = made(tmp_path / "digits", study_of("plasticity_quick"))
-    assert departures(digits, next(studies(digits))) == []
+    assert departures(digits, studies(digits)[0]) == []
 
 
 # What is drawn
@@ -271,7 +279,7 @@ def test_a_run_without_drops_has_no_red_line(tmp_path):
 
 def test_a_network_that_has_not_run_has_no_panel(tmp_path):
     gone = replace(PLASTICITY, network="element-0.5")
-    found = next(studies(made(tmp_path, study_of("figure2", *FEW), skip=[gone])))
+    found = studies(made(tmp_path, study_of("figure2", *FEW), skip=[gone]))[0]
     assert [ax.get_title(loc="left")[-3:] for ax in drawing(found)[1][:3]] == ["y 0", "0.9", ".98"]
 
 
@@ -279,7 +287,7 @@ def test_seeds_are_a_mean_with_a_band(tmp_path):
     params = study_of("figure2", *FEW, "grid.pretrain=[element-0.0]", "grid.seeds=[0,1]")
     made(tmp_path, params)
     write_branches(tmp_path, params, replace(PLASTICITY, seed=1), lambda branch: change(branch) + 0.02)
-    found = next(studies(read(params, tmp_path)))
+    found = studies(read(params, tmp_path))[0]
     ax = drawing(found)[1][0]
     assert curves(ax)[RATE_COLORS[0.2]] == pytest.approx([1, -9, -19])
     # std of 0 and 2 is the root of 2
@@ -292,7 +300,7 @@ def test_a_band_is_not_cut_off_where_the_axis_is_logarithmic(tmp_path):
     params = study_of("figure2", *FEW, "grid.pretrain=[element-0.0]", "grid.seeds=[0,1]")
     made(tmp_path, params, lambda branch: 0.0)
     write_branches(tmp_path, params, replace(PLASTICITY, seed=1), lambda branch: -0.8)
-    ax = drawing(next(studies(read(params, tmp_path))))[1][0]
+    ax = drawing(studies(read(params, tmp_path))[0])[1][0]
     # 0 and -80: mean -40, std 40 times the root of 2
     low, high = ax.get_ylim()
     assert low < -40 - 40 * 2**0.5 and high > -40 + 40 * 2**0.5
@@ -320,7 +328,7 @@ def test_diverged_branches_are_gaps_and_counted(tmp_path):
 
 def test_a_figure_is_drawn_where_all_diverged(tmp_path):
     found = study(tmp_path, "figure2", change=lambda branch: None)
-    picture(found, tmp_path / "a.png")
+    plasticity(found, tmp_path / "a.png")
     assert "96 of 96 branches diverged" in caption(found)
 
 
@@ -340,7 +348,7 @@ def test_pictures_are_the_same_every_time(tmp_path):
     found = study(tmp_path, "figure2")
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     for path in (first, second):
-        picture(found, path)
+        plasticity(found, path)
     assert first.read_bytes().startswith(b"\x89PNG")
     assert first.read_bytes() == second.read_bytes()
 
@@ -383,7 +391,7 @@ def test_tables_say_what_diverged_and_which_seeds_are_missing(tmp_path):
     write_branches(
         tmp_path, params, PLASTICITY, lambda branch: None if branch.epoch == 120 else change(branch)
     )
-    found = next(studies(read(params, tmp_path)))
+    found = studies(read(params, tmp_path))[0]
     table = points(found, num_seeds=3)
     assert table.lines[0].heading == "Pre-trained sparsity 0 (n = 2 of 3)"
     pruned = [(number.text, number.note) for number in table.lines[1].numbers]
@@ -560,14 +568,14 @@ def test_where_nothing_is_cut_there_is_no_second_latency(tmp_path):
     params = study_of("figure2", *FEW, "grid.pretrain=[element-0.0]", "grid.export=[element-0.0]")
     made(tmp_path, params)
     write_export(tmp_path, EXPORT, times_smaller=1.0)
-    found = smaller(read(params, tmp_path))
-    assert found is not None
-    assert [number.text for number in found.table.lines[0].numbers[6:12]] == [""] * 6
-    assert found.uncut == ["Sparsity 0"]
+    table, facts = smaller(read(params, tmp_path))
+    assert [number.text for number in table.lines[0].numbers[6:12]] == [""] * 6
+    assert facts["networks"] == "Sparsity 0"
 
 
 def test_nothing_exported_is_no_section(tmp_path):
-    assert smaller(made(tmp_path, study_of("figure2", *FEW))) is None
+    results = made(tmp_path / "runs", study_of("figure2", *FEW))
+    assert 'id="smaller"' not in page(results, tmp_path / "out")
 
 
 def test_sizes_in_bytes():

@@ -4,12 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.report.paper.numbers import CIFAR, layouts
+from pipeline.report.paper.numbers import CIFAR, FURTHER, further, layouts, of_cifar
 from pipeline.report.results import read
-from pipeline.report.tables.choice import FURTHER, further, of_cifar
-from pipeline.report.tables.dense import table1
-from pipeline.report.tables.printed import ModelRows
-from pipeline.report.tables.significance import significance
+from pipeline.report.sections.claims import significance
+from pipeline.report.tables.printed import ModelRows, table1
 from pipeline.training.cell import Cell
 from tests.helpers.runs import params_of, write_run
 
@@ -170,8 +168,9 @@ def test_differences_with_three_seeds_have_a_p_value(params, tmp_path):
     results = read_of(params, tmp_path, [(GRANET, [0.90, 0.92, 0.94]), (gmp, [0.80, 0.82, 0.84])])
     found = significance(ModelRows(results, TABLE2, "vgg19"))
     assert found is not None
-    assert (found.against, found.num_p) == ("GraNet (si = 0)", 1)
-    (line,) = found.table.lines
+    against, table, num_p = found
+    assert (against, num_p) == ("GraNet (si = 0)", 1)
+    (line,) = table.lines
     # means 10 apart, std 2 on both sides: t = -10 / sqrt(8/3) = -6.12 with 4 degrees of freedom, p = 0.0036
     assert (line.label, line.numbers[1].text, line.numbers[1].note) == ("GMP", "−10.00", "p = 0.004")
     assert line.numbers[1].strong
@@ -183,8 +182,9 @@ def test_with_fewer_seeds_there_is_no_p_value(params, tmp_path):
     results = read_of(params, tmp_path, [(GRANET, [0.90, 0.92, 0.94]), (gmp, [0.80, 0.82])])
     found = significance(ModelRows(results, TABLE2, "vgg19"))
     assert found is not None
-    assert found.num_p == 0
-    assert found.table.lines[0].numbers[1].note == "too few seeds"
+    _, table, num_p = found
+    assert num_p == 0
+    assert table.lines[0].numbers[1].note == "too few seeds"
 
 
 def test_without_runs_on_both_sides_there_is_nothing_to_test(params, tmp_path):

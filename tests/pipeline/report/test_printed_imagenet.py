@@ -6,10 +6,18 @@ import pandas as pd
 import pytest
 
 from pipeline.report.names import defaults
-from pipeline.report.paper.numbers import IMAGENET, layouts, published, rows
+from pipeline.report.paper.numbers import (
+    FURTHER,
+    IMAGENET,
+    further,
+    layouts,
+    of_cifar,
+    of_imagenet,
+    published,
+    rows,
+)
 from pipeline.report.paper.protocol import differences, seeds_missing
 from pipeline.report.results import Results, read
-from pipeline.report.tables.choice import FURTHER, further, of_cifar, of_imagenet
 from pipeline.report.tables.model import Tables
 from pipeline.report.tables.printed import ModelRows
 from pipeline.training.cell import Cell

@@ -1,10 +1,10 @@
-"""pipeline.training.arguments: a run is refused before any work, and only for what it reads."""
+"""pipeline.training.cell.run_of: a run is refused before any work, and only for what it reads."""
 
 import pytest
 
 from granet.types import UserError
 from pipeline.params.__main__ import main as write_params
-from pipeline.training.arguments import run_of
+from pipeline.training.cell import run_of
 
 
 @pytest.fixture(autouse=True)

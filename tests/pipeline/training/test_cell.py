@@ -23,7 +23,6 @@ def test_names_are_the_keys_of_the_stage_in_order():
 def test_a_group_is_a_cell_without_its_seed():
     assert GRANET.group == Group("sparse", "digits", "resnet20", method="granet", sparsity=0.98)
     assert GRANET.group.name == "sparse-digits-resnet20-granet-0.98"
-    assert GRANET.group.cell(3) == GRANET
 
 
 def test_a_source_is_the_same_cell_of_the_stage_before():

@@ -1,30 +1,62 @@
-"""Where a run's checkpoints lie: in .checkpoints, in a folder named by all that its result depends on."""
+"""What a run is made from and on: parameters, data, code, hardware; and what its checkpoints are named by."""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+import os
+import platform
+import subprocess
+from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from granet.common.distributed import told, world
+import granet
 from granet.common.keys import keys_of
 from granet.training.run import Run
 from pipeline.params.schema import Params
 from pipeline.training.cell import Cell
 from pipeline.training.folder import CHECKPOINTS, RunFolder
 from pipeline.training.stages import STAGES
-from pipeline.workspace import own_folder
 
 
-@contextmanager
-def shared_folder(parent: Path, key: str) -> Iterator[Path]:
-    """`own_folder`, the same one for all processes of a run."""
-    with own_folder(parent, key) if world().leads else nullcontext() as folder:
-        yield Path(told(str(folder)))
+def git(*arguments: str) -> str:
+    """What git prints; nothing where there is no repository."""
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def provenance(code: str, data_md5: str) -> dict[str, str]:
+    """What a result is made from: git revision, digest of the code, md5 of the data."""
+    return {
+        "git_revision": git("rev-parse", "HEAD") or "none",
+        "git_dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "code": code,
+        "data_md5": data_md5,
+    }
+
+
+def tags_of(dvc_stage: str, made_from: dict[str, str]) -> dict[str, str]:
+    """MLflow's tags of a run, those of DVC's experiment included where it is part of one."""
+    experiment = {"dvc_exp_name": "DVC_EXP_NAME", "dvc_exp_baseline_rev": "DVC_EXP_BASELINE_REV"}
+    named = {tag: os.environ[name] for tag, name in experiment.items() if name in os.environ}
+    return {**made_from, "dvc_stage": dvc_stage, **named}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that compute."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "granet": granet.__version__,
+    }
+
+
+def hardware(device: torch.device) -> str:
+    """What a run was trained or measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def config_of(cell: Cell, params: Params) -> dict[str, Any]:
@@ -52,7 +84,7 @@ def key_of(cell: Cell, params: Params, run: Run, made_from: dict[str, str], keep
     """
     study = {"continued": params.plasticity.continued_epochs} if cell.stage == "plasticity" else {}
     parts = [
-        dataclasses.asdict(cell),
+        vars(cell),
         deciding(params.data),
         deciding(params.train),
         params.methods[cell.method or "dense"],

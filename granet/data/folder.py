@@ -69,10 +69,10 @@ def _listing(root: Path, split: str) -> Listing:
     by_list = list_file.is_file()
     entries = _listed(list_file) if by_list else _in_folders(folder)
     if not entries:
-        found = found_at(folder, ()) if folder.is_dir() else found_at(root, SPLITS)
+        found = f"{folder}: {found_at(folder, ())}" if folder.is_dir() else found_at(root, SPLITS)
         raise UserError(
-            f"data.root={root}: {folder} has no images in class folders, and there is no {list_file.name} with images: "
-            f"{found}; a folder of images is train/<class>/* and val/<class>/*, or lists of them"
+            f"data.root={root}: no images in class folders {split}/<class>, nor in {list_file.name}; {found}; "
+            "a folder of images is train/<class>/* and val/<class>/*, or lists of them"
         )
     return Listing(split, str(list_file if by_list else folder), by_list, entries)
 

@@ -42,9 +42,12 @@ def found_at(root: Path, parts: tuple[str, ...]) -> str:
     """What lies at ``root``, where a folder with one of ``parts`` was looked for, and the fix: the end of a message."""
     if not root.exists():
         if "$" in str(root):
-            return "there is no such folder, and variables are not expanded: write ~ or the whole path"
-        above = next(folder for folder in (*root.parents, Path("/")) if folder.exists())
-        return f"there is no such {'link target' if root.is_symlink() else 'folder'}; {above} {_holds(above)}"
+            return (
+                "there is no such folder, and a shell's variables are not expanded: write ~ or the whole path"
+            )
+        missing = "the link leads nowhere" if root.is_symlink() else "there is no such folder"
+        above = next((folder for folder in root.parents[:-1] if folder.exists()), None)
+        return f"{missing}; {above} {_holds(above)}" if above else missing
     right = None if any((root / part).is_dir() for part in parts) else _around(root, parts)
     if not root.is_dir():
         fix = "unpack it, and name the folder" if root.suffix.lower() in ARCHIVES else "name a folder"

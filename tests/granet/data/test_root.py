@@ -79,10 +79,12 @@ def test_what_is_found_is_named(photos: Path, tmp_path: Path) -> None:
     (photos / "train/dog/0.png").unlink()
     for name in ("cat", "dog"):
         (photos / "train" / name).rmdir()
-    assert (
-        "train has no images in class folders, and there is no train.txt with images: it holds 0.png;"
-        in line(photos)
-    )
+    assert f"nor in train.txt; {photos / 'train'}: it holds 0.png;" in line(photos)
+
+
+def test_a_link_to_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    assert f"the link leads nowhere; {tmp_path} " in line(tmp_path / "link")
 
 
 def test_a_folder_named_test_is_no_sign(tmp_path: Path) -> None:

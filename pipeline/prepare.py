@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from granet.data import DATASETS, prepare
+from granet.data.root import expanded
 from granet.types import UserError
 from pipeline.cli import parse, run_main
 from pipeline.params.files import load
@@ -24,7 +25,7 @@ def main(arguments: list[str]) -> None:
     dataset = values.get("dataset", params.grid.datasets[0])
     if dataset not in DATASETS:
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
-    raw = root() / Path(params.data.root or RAW).expanduser()
+    raw = root() / expanded(params.data.root or RAW)
     out = Path(values.get("out", (Path("scratch/prepared") if overrides else PREPARED) / dataset))
     with own_folder(root() / ".checkpoints", f"prepare-{dataset}") as parts:
         index = prepare(dataset, out, replace(params.data, root=str(raw)), parts=parts)

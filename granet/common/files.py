@@ -5,6 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def one_line(name: object) -> str:
+    """A path, or another name, as a message shows it: whatever it holds, on one line.
+
+    >>> one_line("a/b c.png"), one_line("a\\nb.png")
+    ('a/b c.png', "'a\\\\nb.png'")
+    """
+    text = str(name)
+    return text if text.isprintable() else ascii(text)
+
+
 def atomic(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Write a file whole, or leave the old one untouched; its folder is made where it is missing.
 

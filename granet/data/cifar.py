@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from granet.data.root import found_at
 from granet.data.split import Request, Source, Split
 from granet.types import UserError
 
@@ -28,7 +29,7 @@ def cifar(name: str, request: Request) -> Source[Split]:
             f"data.image_size={request.image_size} but {name} images are {SIZE} x {SIZE}; set data.image_size=null"
         )
     if request.root is None:
-        raise UserError(f"data.root is not set; {_get_archive(official)}")
+        raise UserError(f"data.root is not set; {_get_archive(official, Path('data.root'))}")
     _check_files(official, request.root, request.verify)
     folder = request.root / official.base_folder
     try:
@@ -43,11 +44,13 @@ def cifar(name: str, request: Request) -> Source[Split]:
     ) as error:  # damaged, or something else altogether
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
-            f"data.root={request.root}: {folder} cannot be read ({reason}); {_get_archive(official)}"
+            f"data.root={request.root}: {folder} cannot be read ({reason}); {_get_archive(official, request.root)}"
         ) from error
 
 
-def _get_archive(official: Any) -> str:
+def _get_archive(official: Any, root: Path) -> str:
+    if (root / official.filename).is_file():
+        return f"unpack {official.filename} there"
     return f"download {official.filename} and unpack it under data.root, or set data.root to where it is"
 
 
@@ -58,7 +61,9 @@ def _check_files(official: Any, root: Path, verify: bool) -> None:
     for name, md5 in [*official.train_list, *official.test_list, (meta["filename"], meta["md5"])]:
         path = root / official.base_folder / name
         if not path.is_file():
-            raise UserError(f"data.root={root}: {path} is missing; {_get_archive(official)}")
+            folder, parts = (path.parent, ()) if path.parent.is_dir() else (root, (official.base_folder,))
+            found = f"{folder}: {found_at(folder, parts)}"
+            raise UserError(f"data.root={root}: {path} is missing; {found}; {_get_archive(official, root)}")
         if verify and not check_integrity(path, md5):
             raise UserError(
                 f"data.root={root}: {path} is not the official file (its md5 differs: cut short or changed); unpack "

@@ -5,84 +5,84 @@ from pathlib import Path
 
 import numpy as np
 
+from granet.common.files import one_line
+from granet.data.labels import Entries, Listing, class_names, numbers_of
+from granet.data.root import found_at
 from granet.data.split import ImageFiles, Request, Source
 from granet.types import UserError
 
-Entries = list[tuple[str, str]]
-"""(name of a file relative to its split's folder, label as it is written)."""
+SPLITS = ("train", "val", "test")
+JUNK = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "lost+found")
+"""What operating systems leave in folders, beside hidden files; in small letters."""
 
 
 def image_files(request: Request) -> Source[ImageFiles]:
     """root/train/<class>/* for training; root/val/<class>/*, or root/test where there is no val, for testing.
 
     Where root/train.txt (or val.txt, test.txt) is there, it lists that split instead: a line per image, its path
-    relative to root/train and its class, by name or by number in the order of the classes. Classes are in alphabetical
-    order; numbers without folders are their own order. Hidden files are passed over. Raises UserError for a missing
-    folder or list, a class in only one of the splits, and a line that is not a path and a class.
+    relative to root/train and its class, by name or by number, see `numbers_of`. Classes are in alphabetical order;
+    numbers without folders are their own order. Hidden files and operating systems' own are passed over. Raises
+    UserError for a missing folder or list, with what is there instead, a class in only one of the splits, numbers whose
+    meaning is open, and a line that is not a path and a class.
     """
     if (root := request.root) is None:
         raise UserError(
             "data.root is not set; set it to a folder that holds train/<class>/* and val/<class>/*"
         )
-    test = next((name for name in ("val", "test") if _there(root, name)), "val")
-    train_entries, test_entries = _entries(root, "train"), _entries(root, test)
-    classes = _classes(train_entries, root)
-    number = _numbers(classes, {label for _, label in train_entries + test_entries})
-    for label in sorted({label for _, label in test_entries} - set(number)):
-        raise UserError(
-            f"data.root={root}: class {label} is in {test} but not in train; give both splits the same classes"
-        )
-    tested = {number[label] for _, label in test_entries}
-    for index, name in enumerate(classes):
-        if index not in tested:
-            raise UserError(
-                f"data.root={root}: class {name} is in train but not in {test}; give both splits the same classes"
-            )
-    return Source(
-        train=_files(root / "train", train_entries, number),
-        test=_files(root / test, test_entries, number),
-        classes=tuple(classes),
-    )
+    train = _listing(root, "train")
+    test = _listing(root, next((name for name in SPLITS[1:] if _there(root, name)), "val"))
+    classes = class_names(train, test)
+    trained = numbers_of(train, classes, {})
+    tested = numbers_of(test, classes, trained if train.by_list and train.is_numeric else {})
+    _check(root, classes, test, trained, tested)
+    return Source(train=_files(root, train, trained), test=_files(root, test, tested), classes=tuple(classes))
 
 
-def _files(folder: Path, entries: Entries, number: dict[str, int]) -> ImageFiles:
-    labels = np.array([number[label] for _, label in entries], np.int64)
-    return ImageFiles(folder, [name for name, _ in entries], labels)
+def _check(
+    root: Path, classes: list[str], test: Listing, trained: dict[str, int], tested: dict[str, int]
+) -> None:
+    """Raises UserError where the splits have different classes."""
+    fix = "give both splits the same classes"
+    if unknown := sorted(test.labels - set(tested)):
+        count = f", or count them from 0 to {len(classes) - 1}" if test.by_list and test.is_numeric else ""
+        name = one_line(unknown[0])
+        raise UserError(f"data.root={root}: class {name} is in {test.split} but not in train; {fix}{count}")
+    for place, name in enumerate(map(one_line, classes)):
+        if place not in trained.values():
+            raise UserError(f"data.root={root}: class {name} has no image in train; count without a gap")
+        if place not in tested.values():
+            raise UserError(f"data.root={root}: class {name} is in train but not in {test.split}; {fix}")
 
 
-def _numbers(classes: list[str], labels: set[str]) -> dict[str, int]:
-    """The class that each label means: its name, its number, or its number with zeros before it, as 007.
-
-    >>> _numbers(["cat", "dog"], {"dog", "01"})
-    {'0': 0, '1': 1, 'cat': 0, 'dog': 1, '01': 1}
-    """
-    number = {str(index): index for index in range(len(classes))}
-    number |= {name: index for index, name in enumerate(classes)}
-    padded = {label for label in labels - set(number) if label.isdecimal() and str(int(label)) in number}
-    return number | {label: number[str(int(label))] for label in padded}
+def _files(root: Path, listing: Listing, numbers: dict[str, int]) -> ImageFiles:
+    labels = np.array([numbers[label] for _, label in listing.entries], np.int64)
+    return ImageFiles(root / listing.split, [name for name, _ in listing.entries], labels)
 
 
 def _there(root: Path, split: str) -> bool:
     return (root / split).is_dir() or (root / f"{split}.txt").is_file()
 
 
-def _entries(root: Path, split: str) -> Entries:
+def _listing(root: Path, split: str) -> Listing:
     """Raises UserError where there is neither a list nor a folder with images."""
-    if (list_file := root / f"{split}.txt").is_file():
-        try:
-            lines = enumerate(list_file.read_text("utf-8-sig").splitlines(), start=1)
-        except UnicodeDecodeError as error:
-            raise UserError(f"{list_file} is not UTF-8 text ({error.reason}); convert it") from error
-        entries = [_parse(line, list_file, number) for number, line in lines if line.strip()]
-    else:
-        folders = _visible(root / split)[0] if (root / split).is_dir() else []
-        entries = [(f"{name}/{file}", name) for name in folders for file in _images(root / split / name)]
+    folder, list_file = root / split, root / f"{split}.txt"
+    by_list = list_file.is_file()
+    entries = _listed(list_file) if by_list else _in_folders(folder)
     if not entries:
+        found = f"{folder}: {found_at(folder, ())}" if folder.is_dir() else found_at(root, SPLITS)
         raise UserError(
-            f"data.root={root}: {root / split} has no images in class folders, and there is no {list_file.name}; "
+            f"data.root={root}: no images in class folders {split}/<class>, nor in {list_file.name}; {found}; "
             "a folder of images is train/<class>/* and val/<class>/*, or lists of them"
         )
-    return entries
+    return Listing(split, str(list_file if by_list else folder), by_list, entries)
+
+
+def _listed(list_file: Path) -> Entries:
+    try:
+        lines = enumerate(list_file.read_text("utf-8-sig").splitlines(), start=1)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{list_file} is not UTF-8 text ({error.reason}); convert it") from error
+    return [_parse(line, list_file, number) for number, line in lines if line.strip()]
 
 
 def _parse(line: str, list_file: Path, number: int) -> tuple[str, str]:
@@ -92,10 +92,17 @@ def _parse(line: str, list_file: Path, number: int) -> tuple[str, str]:
     return path, label[0]
 
 
+def _in_folders(folder: Path) -> Entries:
+    names = _visible(folder)[0] if folder.is_dir() else []
+    return [(f"{name}/{file}", name) for name in names for file in _images(folder / name)]
+
+
 def _visible(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the folders and of the files in a folder, in order; hidden ones left out."""
+    """Names of the folders and of the files in a folder, in order; hidden ones and JUNK left out."""
     with os.scandir(folder) as entries:
-        visible = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
+        visible = sorted(
+            (e.name, e.is_dir()) for e in entries if e.name[0] != "." and e.name.lower() not in JUNK
+        )
     return [name for name, is_dir in visible if is_dir], [name for name, is_dir in visible if not is_dir]
 
 
@@ -104,28 +111,8 @@ def _images(folder: Path) -> list[str]:
     folders, files = _visible(folder)
     if folders:
         raise UserError(
-            f"{folder / folders[0]}: a class folder holds images alone; move them up, or write a list"
+            f"{one_line(folder / folders[0])}: a class folder holds images alone; move them up, or write a list"
         )
     if not files:
-        raise UserError(f"{folder} has no images; add some or remove the folder")
+        raise UserError(f"{one_line(folder)} has no images; add some or remove the folder")
     return files
-
-
-def _classes(entries: Entries, root: Path) -> list[str]:
-    """Names in alphabetical order; where all labels are numbers and no folders, all numbers up to the largest.
-
-    >>> _classes([("a/x.jpg", "a"), ("b/y.jpg", "b")], Path()), _classes([("x.jpg", "2"), ("y.jpg", "0")], Path())
-    (['a', 'b'], ['0', '1', '2'])
-    """
-    labels = {label for _, label in entries}
-    folders = {name.removeprefix("./").partition("/")[0] for name, _ in entries if "/" in name}
-    if folders == labels or not all(label.isdecimal() for label in labels):
-        return sorted(labels)
-    numbers = set(map(int, labels))
-    if 0 not in numbers:
-        raise UserError(
-            f"data.root={root}: the classes of train.txt start at {min(numbers)}; count them from 0"
-        )
-    if len(folders) == max(numbers) + 1:
-        return sorted(folders)
-    return [str(index) for index in range(max(numbers) + 1)]

@@ -23,11 +23,14 @@ from granet.common.distributed import own_threads
 from granet.common.files import atomic
 from granet.common.progress import follow
 from granet.data import beton
+from granet.data.pixels import read_picture
 from granet.data.split import ImageFiles
 from granet.types import UserError
 
 PART = 128
 """Images of a part."""
+VERSION = 2
+"""Of what a part holds, so that nothing goes on with parts of an older kind."""
 NAMED = 5
 """Unreadable images that an error names; the others are counted."""
 RAW, JPEG = 1, 0
@@ -47,37 +50,43 @@ class Packing:
 
 
 class Encoded(NamedTuple):
-    """An image as the .beton holds it: ``mode`` RAW or JPEG, height and width in pixels, and its bytes."""
+    """An image as the .beton holds it: ``mode`` RAW or JPEG, height and width in pixels, and its bytes.
+
+    ``turned``: EXIF asks for it to be turned, which it is not.
+    """
 
     mode: int
     height: int
     width: int
     data: np.ndarray
+    turned: bool = False
+
+
+class Packed(NamedTuple):
+    """Files that have served their purpose, and how many of their images EXIF asks to be turned."""
+
+    parts: list[Path]
+    num_turned: int
 
 
 def encode(path: Path, packing: Packing, raw: bool) -> Encoded:
     """Read an image file, scale it down where it is too large (bilinear, antialiased), and encode it.
 
-    Raises UserError, with the file's name, where it is no image, or cut short.
+    Raises UserError as `read_picture` does.
     """
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is not a readable image ({error})") from error
+    image, turned = read_picture(path)
     image.thumbnail((packing.max_side, packing.max_side), Image.Resampling.BILINEAR)
     if raw:
-        return Encoded(RAW, image.height, image.width, np.asarray(image).reshape(-1))
+        return Encoded(RAW, image.height, image.width, np.asarray(image).reshape(-1), turned)
     jpeg = BytesIO()
     image.save(jpeg, "JPEG", quality=packing.quality)
-    return Encoded(JPEG, image.height, image.width, np.frombuffer(jpeg.getvalue(), np.uint8))
+    return Encoded(JPEG, image.height, image.width, np.frombuffer(jpeg.getvalue(), np.uint8), turned)
 
 
-def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, parts: Path) -> list[Path]:
+def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, parts: Path) -> Packed:
     """Write the images of ``files`` at ``indices``, in that order; unfinished work is kept in the folder ``parts``.
 
-    Returns the files in it that have served their purpose. Raises UserError for unreadable images, by name, once all
-    others are encoded, and where the disk refuses.
+    Raises UserError for unreadable images, by name, once all others are encoded, and where the disk refuses.
     """
     chunks = [indices[start : start + PART] for start in range(0, len(indices), PART)]
     pool = ThreadPoolExecutor(own_threads())
@@ -98,7 +107,7 @@ def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, 
     done_parts = [part for part, _ in results]
     with closing(follow(range(len(indices)), f"{path.stem}: writing images", len(indices))) as shown:
         beton.write_rows(path, _Rows(done_parts, files.labels[indices], shown), _as_it_is, page)
-    return done_parts
+    return Packed(done_parts, sum(map(_num_turned, done_parts)))
 
 
 def _pack(files: ImageFiles, chunk: np.ndarray, packing: Packing, parts: Path) -> tuple[Path, list[str]]:
@@ -129,12 +138,18 @@ def _save(images: list[Encoded], path: Path) -> None:
             shapes=np.array([image[:3] for image in images], np.int64),
             ends=np.cumsum([len(image.data) for image in images]),
             data=np.concatenate([image.data for image in images]),
+            num_turned=sum(image.turned for image in images),
         )
+
+
+def _num_turned(part: Path) -> int:
+    with np.load(part) as arrays:
+        return int(arrays["num_turned"])
 
 
 def _key(folder: Path, names: list[str], packing: Packing) -> str:
     """Names a part by all that it depends on, file sizes and times included."""
-    digest = hashlib.blake2b(repr(packing).encode(), digest_size=12)
+    digest = hashlib.blake2b(f"{VERSION} {packing!r}".encode(), digest_size=12)
     for name in names:
         try:
             status = (folder / name).stat()

@@ -11,6 +11,8 @@ from granet.data import beton, jpeg
 from granet.data.config import DataConfig
 from granet.data.datasets import DATASETS, Dataset
 from granet.data.index import FILE, write_index
+from granet.data.pixels import tell_of_turned
+from granet.data.root import expanded
 from granet.data.split import ImageFiles, Request, Source, Split
 from granet.data.subset import balanced, hold_out
 from granet.types import UserError
@@ -34,7 +36,7 @@ def prepare(dataset: str, out: Path, config: DataConfig, *, parts: Path | None =
     if dataset not in DATASETS:
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
     row = DATASETS[dataset]
-    root = None if config.root is None else Path(config.root)
+    root = None if config.root is None else expanded(config.root)
     source = row.load(Request(root, config.image_size, config.verify))
     chosen = _chosen(row, source, config)
 
@@ -42,12 +44,14 @@ def prepare(dataset: str, out: Path, config: DataConfig, *, parts: Path | None =
     (out / "val.beton").unlink(missing_ok=True)
     parts = parts or out.with_name(f".{out.name}-parts")
     packing = jpeg.Packing(config.max_side, config.jpeg_quality, config.raw_share)
-    served = []
+    served, num_turned = [], 0
     for name, (split, indices) in chosen.items():
         if isinstance(split, ImageFiles):
-            served += jpeg.write(out / f"{name}.beton", split, indices, packing, parts)
+            packed = jpeg.write(out / f"{name}.beton", split, indices, packing, parts)
+            served, num_turned = served + packed.parts, num_turned + packed.num_turned
         else:
             beton.write(out / f"{name}.beton", split, indices)
+    tell_of_turned(num_turned, sum(len(indices) for _, indices in chosen.values()))
 
     index = {
         "dataset": dataset,

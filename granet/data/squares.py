@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from granet.data.folder import image_files
+from granet.data.pixels import read_picture, tell_of_turned
 from granet.data.split import ImageFiles, Request, Source, Split
 from granet.types import UserError
 
@@ -18,8 +19,8 @@ CHUNK = 4096
 def image_squares(request: Request) -> Source[Split]:
     """The images that `image_files` lists, every one RGB and a square of ``request.image_size`` pixels.
 
-    Its shorter side is resized to that (bilinear, antialiased), and its centre is cropped. Raises UserError as
-    `image_files` does, for a missing size, and for an unreadable image.
+    Its shorter side is resized to that (bilinear, antialiased), and its centre is cropped. Warns once where EXIF asks
+    for images to be turned. Raises UserError as `image_files` does, for a missing size, and for an unreadable image.
     """
     size = request.image_size
     if size is None:
@@ -27,28 +28,33 @@ def image_squares(request: Request) -> Source[Split]:
             "data.image_size=null but an imagefolder needs a size in pixels, e.g. data.image_size=224"
         )
     source = image_files(request)
-    return Source(_read(source.train, size), _read(source.test, size), source.classes)
+    (train, turned), (test, turned_too) = (_read(files, size) for files in (source.train, source.test))
+    tell_of_turned(turned + turned_too, len(train) + len(test))
+    return Source(train, test, source.classes)
 
 
-def _read(files: ImageFiles, size: int) -> Split:
+def _read(files: ImageFiles, size: int) -> tuple[Split, int]:
+    """The squares, and how many images EXIF asks to be turned."""
     images = _disk_array((len(files), size, size, 3))
+    num_turned = 0
 
-    def place(index: int) -> None:
-        images[index] = _decode(files.folder / files.names[index], size)
+    def place(index: int) -> bool:
+        images[index], turned = _decode(files.folder / files.names[index], size)
+        return turned
 
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(files), CHUNK):  # in chunks, so that a bad file stops the rest
-            list(pool.map(place, range(start, min(start + CHUNK, len(files)))))
-    return Split(images, files.labels)
+            num_turned += sum(pool.map(place, range(start, min(start + CHUNK, len(files)))))
+    return Split(images, files.labels), num_turned
 
 
-def _decode(path: Path, size: int) -> np.ndarray:
+def _decode(path: Path, size: int) -> tuple[np.ndarray, bool]:
     try:
-        with Image.open(path) as image:
-            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is not a readable image ({error}); replace it or remove it") from error
-    return np.asarray(square)
+        picture = read_picture(path)
+    except UserError as error:
+        raise UserError(f"{error}; replace it or remove it") from error
+    square = ImageOps.fit(picture.image, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(square), picture.turned
 
 
 def _disk_array(shape: tuple[int, ...]) -> np.ndarray:

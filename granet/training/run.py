@@ -13,11 +13,10 @@ from granet.flops import Flops, inference_flops, step_flops
 from granet.method import Method
 from granet.schedules import Schedule, piecewise, warmed_up
 from granet.sparsifier import Sparsifier
+from granet.training.batches import NORMS, check_sizes
 from granet.training.config import TrainConfig
 from granet.training.device import check_compiler, pick_precision
 from granet.types import Tensors, UserError
-
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,7 @@ def prepare_run(
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.sync_bn and distributed.world().size > 1 and device.type != "cuda":
         raise UserError(f"train.sync_bn=true needs GPUs, and this run is on {device}; write sync_bn: false")
+    check_sizes(model, data.image_shape, data.train.num_images, config, distributed.world().size)
     if method.init is not None:
         method = replace(method, init=distributed.agreed(method.init))
     epochs = config.total_epochs * method.rounds

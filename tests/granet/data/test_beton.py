@@ -71,6 +71,18 @@ def test_the_same_images_give_the_same_bytes(good: bytes, tmp_path: Path) -> Non
     assert (tmp_path / "again.beton").read_bytes() == good
 
 
+def test_write_shares_no_memory(good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/shm may be small: a write beyond its end kills the process."""
+
+    def shared(*_: object, **__: object) -> None:
+        pytest.fail("memory is shared")
+
+    monkeypatch.setattr("multiprocessing.shared_memory.SharedMemory", shared)
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", shared)
+    beton.write(tmp_path / "x.beton", random_split(700))
+    assert (tmp_path / "x.beton").read_bytes() == good
+
+
 def test_indices_choose_and_order(tmp_path: Path) -> None:
     split, chosen = random_split(20), np.array([7, 3, 3, 19])
     beton.write(tmp_path / "x.beton", split, chosen)

@@ -108,3 +108,36 @@ def test_class_folders_hold_images_alone(small: Path) -> None:
     (small / "train" / "n0001" / "more").rmdir()
     (small / "train" / "n0003").mkdir()
     assert "n0003 has no images" in line(lambda: image_files(Request(small)))
+
+
+def test_what_operating_systems_leave_is_passed_over(small: Path) -> None:
+    for name in ("Thumbs.db", "desktop.ini", "._x.JPEG", ".DS_Store", "Icon\r"):
+        (small / "train/n0001" / name).write_bytes(b"junk")
+    for name in ("__MACOSX/n0000", "@eaDir", "lost+found", ".ipynb_checkpoints"):
+        (small / "train" / name).mkdir(parents=True)
+    source = image_files(Request(small))
+    assert source.classes == ("n0000", "n0001", "n0002") and len(source.train) == 18
+
+
+def test_numbered_folders_and_a_list_from_0_stay_apart(small: Path) -> None:
+    """Folders 1 to 3, listed as 0 to 2 for training: every label of both splits is that of its folder."""
+    for split in ("train", "val"):
+        for number in range(3):
+            (small / split / f"n{number:04}").rename(small / split / str(number + 1))
+    lines = [f"{path.relative_to(small / 'train')}" for path in sorted((small / "train").glob("*/*"))]
+    (small / "train.txt").write_text("".join(f"{line} {int(line[0]) - 1}\n" for line in lines))
+    source = image_files(Request(small))
+    assert source.classes == ("1", "2", "3")
+    for split in (source.train, source.test):
+        assert [source.classes[label] for label in split.labels] == [name[0] for name in split.names]
+
+
+def test_a_gap_in_the_numbers_is_refused(small: Path) -> None:
+    (small / "train.txt").write_text("x.JPEG 0\ny.JPEG 2\n")
+    (small / "val.txt").write_text("x.JPEG 0\ny.JPEG 2\n")
+    assert "class 1 has no image in train; count without a gap" in line(lambda: image_files(Request(small)))
+
+
+def test_any_name_makes_one_line(small: Path) -> None:
+    (small / "val" / "n0002").rename(small / "val" / "a\nb")
+    assert r"class 'a\nb' is in val but not in train" in line(lambda: image_files(Request(small)))

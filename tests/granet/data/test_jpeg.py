@@ -151,3 +151,25 @@ def test_unreadable_images_are_named_and_the_rest_is_kept(small: Path, tmp_path:
     assert "000.JPEG is not a readable image" in message and "and 2 more; replace or remove them" in message
     assert message.count("is not a readable image") == jpeg.NAMED
     assert not (tmp_path / "out" / "index.json").exists()
+
+
+def test_orientation_is_told_once_after_an_interruption_too(small: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("train/n0001/000.JPEG", "train/n0002/003.JPEG", "val/n0000/001.JPEG"):
+        Image.new("RGB", (80, 60)).save(small / name, exif=exif)
+    train = image_files(Request(small)).train
+    parts = tmp_path / "parts"
+    jpeg.write(
+        tmp_path / "before.beton", train, np.arange(18), PACKING, parts
+    )  # and killed before the test images
+    with pytest.warns(UserWarning, match="^3 of 24 images have an EXIF orientation") as told:
+        prepare("imagenet", tmp_path / "out", DataConfig(root=str(small)), parts=parts)
+    assert len(told) == 1
+
+
+def test_a_wide_grey_keeps_its_brightness(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 100).astype(np.uint16).reshape(10, 10)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    pixels = jpeg.encode(tmp_path / "ramp.png", PACKING, True).data.reshape(10, 10, 3)
+    np.testing.assert_array_equal(pixels[..., 0], ramp >> 8)

@@ -63,6 +63,17 @@ def test_image_folder_makes_rgb_of_everything(tmp_path: Path) -> None:
     assert images[3, 8, 8].tolist() == [200, 200, 200] and images[4, 8, 8].tolist() == [10, 20, 30]
 
 
+def test_image_folder_tells_of_orientation_once(tmp_path: Path) -> None:
+    write_images(tmp_path, TWO_CLASSES)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("train/dog/1.jpg", "val/dog/1.jpg"):
+        Image.new("RGB", (40, 40)).save(tmp_path / name, exif=exif)
+    with pytest.warns(UserWarning, match="^2 of 7 images have an EXIF orientation") as told:
+        image_squares(Request(tmp_path, image_size=16))
+    assert len(told) == 1
+
+
 def test_image_folder_takes_test_where_there_is_no_val(tmp_path: Path) -> None:
     write_images(tmp_path, {"train": TWO_CLASSES["train"], "test": TWO_CLASSES["val"]})
     assert len(image_squares(Request(tmp_path, image_size=16)).test) == 2

@@ -122,7 +122,7 @@ def opened(cell: Cell, params: Params, start: StartStage) -> Iterator[Work]:
         setup = start(
             Start(
                 seed=cell.seed,
-                build=builder(cell.model, data.num_classes),
+                build=builder(cell.model, data.num_classes, params.train.init),
                 method=method,
                 source=RunFolder((cell.source or cell).folder),
                 rewind=cell.rewind,

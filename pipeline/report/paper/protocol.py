@@ -22,6 +22,7 @@ NAMES = {
     "nesterov": "Nesterov momentum",
     "weight_decay": "weight decay",
     "decay_norm": "weight decay on BatchNorm",
+    "init": "initialisation",
     "label_smoothing": "label smoothing",
 }
 
@@ -74,7 +75,8 @@ def _of_training(params: Params, printed: Mapping[str, Any]) -> list[str]:
         elif key == "epochs" and ours < value:
             phrases.append(f"{ours} of {value} epochs")
         else:
-            phrases.append(f"{NAMES[key]} {ours} instead of {value}")
+            usual = "the model's own" if value is None else value
+            phrases.append(f"{NAMES[key]} {ours} instead of {usual}")
     return phrases
 
 
@@ -93,10 +95,7 @@ def _of_images(params: Params, runs: "DataFrame", printed: Mapping[str, Any], da
 
 
 def _of_times(params: Params, steps_per_epoch: int, printed: Mapping[str, Any], dataset: str) -> list[str]:
-    """When masks are updated and pruning ends, of the rows that the paper's authors ran and the grid has.
-
-    Epochs are those of a run that is not extended.
-    """
+    """When masks are updated and pruning ends, of the rows that the paper's authors ran and the grid has."""
     intervals, ends, phrases = [], [], []
     for row in rows(family_of(dataset)).values():
         section = None if row.quoted or row.stage == "dense" else row.find(params)
@@ -107,7 +106,7 @@ def _of_times(params: Params, steps_per_epoch: int, printed: Mapping[str, Any], 
         if (phase := method.prune) is not None:
             epochs = params.train_config(section).total_epochs
             tf = phase.auto * epochs * steps_per_epoch if phase.tf is None else phase.tf
-            ends.append(round(tf / steps_per_epoch * params.train.epochs / epochs, 1))
+            ends.append(round(tf / steps_per_epoch, 1))
     intervals, ends = list(dict.fromkeys(intervals)), list(dict.fromkeys(ends))
     if intervals and intervals != [printed["update_interval"]]:
         ours = " or ".join(f"{interval:,}" for interval in intervals)

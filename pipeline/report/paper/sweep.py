@@ -51,7 +51,8 @@ def planned_ratios(
 
     for start in range(0, total_steps, interval):
         end, forward = min(start + interval, total_steps), flops(start)
-        segments += [(end - start - 1, forward, False), (1, forward, clock.reads_gradient_at(end))]
+        reads = clock.reads_gradient_at  # between updates too, where a momentum is dense
+        segments += [(end - start - 1, forward, reads(start + 1)), (1, forward, reads(end))]
     dense_run = training_flops([(total_steps, dense, False)], dense)
     return training_flops(segments, dense) / dense_run, flops(total_steps) / dense
 

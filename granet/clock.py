@@ -25,6 +25,7 @@ class Clock:
         self.target: Schedule = constant(0.0)
         self.fraction: Schedule = constant(0.0)
         self.last_pruning_step = self._first_prune = self._prune_stop = self._regenerate_stop = 0
+        self._doubled: list[int] = []
         if (phase := method.prune) is not None:
             self._first_prune, self.last_pruning_step = phase.span(total_steps, self.interval or 1)
             self.target = phase.curve(phase.si, phase.sf, self._first_prune, self.last_pruning_step)
@@ -33,6 +34,7 @@ class Clock:
             horizon = round(phase.until * total_steps) if not isinstance(phase.until, str) else total_steps
             self.fraction = cosine(phase.initial, phase.final, horizon)
             self._regenerate_stop = self.last_pruning_step if phase.until == "tf" else horizon
+            self._doubled = [round(share * total_steps) for share in phase.doubled_at]
 
     def prunes_at(self, step: int) -> bool:
         """Whether the update after ``step`` prunes, if there is one."""
@@ -40,7 +42,8 @@ class Clock:
 
     def regenerates_at(self, step: int) -> bool:
         """Whether the update after ``step`` regenerates, if there is one."""
-        return step <= self._regenerate_stop
+        interval = (self.interval or 1) * 2 ** sum(step > doubled for doubled in self._doubled)
+        return step <= self._regenerate_stop and step % interval == 0
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change after optimizer step ``step`` (counted from 1)."""

@@ -16,6 +16,8 @@ from granet.types import Counts, Masks, Shapes, Snapshot, Tensors, UserError
 
 LayerSparsity = Callable[[Shapes, float], dict[str, float]]
 Distribution = Callable[[Tensors, Masks, float], Counts]
+CLASSIFIER_CAP = 0.8
+"""The highest sparsity of the classifier where all layers are pruned alike."""
 
 
 def uniform(shapes: Shapes, sparsity: float) -> dict[str, float]:
@@ -84,25 +86,41 @@ def budget(shapes: Shapes, sparsity: float) -> int:
     return round((1 - sparsity) * sum(prod(shape) for shape in shapes.values()))
 
 
-def uniform_capped(shapes: Shapes, sparsity: float) -> dict[str, float]:
-    """The same sparsity everywhere, but the classifier (the last linear layer) never above 0.8 (Gale et al. 2019).
+def classifier(shapes: Shapes) -> set[str]:
+    """The last linear layer; empty where there is none.
 
-    >>> uniform_capped({"conv": (8, 3, 3, 3), "fc": (10, 8)}, 0.9)
-    {'conv': 0.9, 'fc': 0.8}
+    >>> classifier({"conv": (8, 3, 3, 3), "fc": (10, 8)})
+    {'fc'}
     """
-    linear = [name for name, shape in shapes.items() if len(shape) == 2]
-    return {name: min(sparsity, 0.8) if name in linear[-1:] else sparsity for name in shapes}
+    return set([name for name, shape in shapes.items() if len(shape) == 2][-1:])
+
+
+def uniform_capped(shapes: Shapes, sparsity: float) -> dict[str, float]:
+    """The same sparsity everywhere, but the classifier never above 0.8 (Gale et al. 2019).
+
+    The other layers make up for it, so that the whole network is at ``sparsity``, as in GraNet's released code. Where
+    the classifier's 0.2 would be more than half of the weights that stay, all layers are alike: else the others would
+    have next to nothing left.
+
+    >>> uniform_capped({"conv": (8, 3, 5, 5), "fc": (10, 8)}, 0.9)
+    {'conv': 0.9133333333333333, 'fc': 0.8}
+    """
+    size = {name: prod(shape) for name, shape in shapes.items()}
+    last = sum(size[name] for name in classifier(shapes))
+    total, most = (1 - sparsity) * sum(size.values()), (1 - CLASSIFIER_CAP) * last
+    if sparsity <= CLASSIFIER_CAP or 2 * most > total:
+        return uniform(shapes, sparsity)
+    others = 1 - (total - most) / (sum(size.values()) - last)
+    return {name: CLASSIFIER_CAP if name in classifier(shapes) else others for name in shapes}
 
 
 def by_layer(layer_sparsity: LayerSparsity) -> Distribution:
-    """A layer-wise rule as a distribution: round((1 - s_l) n_l) of every tensor, at most what is active."""
+    """A layer-wise rule as a distribution: of each tensor its share, at most what is active, and (1 - s) N in all."""
 
     def distribution(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
-        layers = layer_sparsity({name: tuple(mask.shape) for name, mask in masks.items()}, sparsity)
-        return {
-            name: min(round((1 - layers[name]) * mask.numel()), int(mask.sum()))
-            for name, mask in masks.items()
-        }
+        shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
+        active = {name: int(mask.sum()) for name, mask in masks.items()}
+        return allocate(layer_sparsity(shapes, sparsity), active, shapes, budget(shapes, sparsity))
 
     return distribution
 
@@ -174,9 +192,13 @@ def by_active(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
 
 
 def by_momentum(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
-    """In proportion to the mean |momentum| of the weights that survived (SNFS, Dettmers & Zettlemoyer 2019)."""
-    size = momentum(snapshot)
-    mean = {name: float(size[name][mask].mean()) if mask.any() else 0.0 for name, mask in masks.items()}
+    """In proportion to the mean |momentum| of the weights that were active before the drop.
+
+    SNFS (Dettmers & Zettlemoyer 2019), whose code gathers these statistics before it prunes. A snapshot without masks:
+    of those that survived it.
+    """
+    size, before = momentum(snapshot), snapshot.masks or masks
+    mean = {name: float(size[name][mask].mean()) if mask.any() else 0.0 for name, mask in before.items()}
     return share_out(mean, _room(masks), sum(num_dropped.values()))
 
 

@@ -16,6 +16,8 @@ from granet.update import num_to_drop
 
 Count = Callable[[Tensors, Masks, float, Tensors], tuple[Counts, Tensors]]
 """(scores, masks, drop fraction, memory) -> how many weights each tensor drops, and the memory from now on."""
+RESNET50 = 25_502_912
+"""Weights of the convolutions and the classifier of ImageNet's ResNet-50."""
 
 
 def by_fraction(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
@@ -47,27 +49,33 @@ def below_zero(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) 
     return {name: int((mask & (scores[name] < 0)).sum()) for name, mask in masks.items()}, memory
 
 
-def below_threshold(initial: float, tolerance: float) -> tuple[Callable[[Tensors], Tensors], Count]:
+def below_threshold(
+    initial: float, tolerance: float, num_wanted: int
+) -> tuple[Callable[[Tensors], Tensors], Count]:
     """Every active weight below one adaptive threshold H: how to start its memory, and the count.
 
-    DSR (Mostafa & Wang 2019, Algorithm 1): H starts at ``initial``. The wanted number is the drop fraction of all
-    active weights. H doubles where all tensors together drop fewer than (1 - tolerance) of it, and halves where they
-    drop more than (1 + tolerance).
+    DSR (Mostafa & Wang 2019, Algorithm 1): H starts at ``initial``. ``num_wanted`` weights are wanted of a network of
+    `RESNET50` weights, at any sparsity, as in the released code; in others as many in proportion. H doubles where all
+    tensors together drop fewer than (1 - tolerance) of the wanted number, and halves where they drop more than
+    (1 + tolerance).
     """
 
     def remember(weights: Tensors) -> Tensors:
-        return {"threshold": torch.tensor(initial, device="cpu")}
+        wanted = num_wanted * sum(weight.numel() for weight in weights.values()) / RESNET50
+        return {
+            "threshold": torch.tensor(initial, device="cpu"),
+            "wanted": torch.tensor(round(wanted), device="cpu"),
+        }
 
     def count(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
-        threshold = float(memory["threshold"])
+        threshold, wanted = float(memory["threshold"]), int(memory["wanted"])
         counts = {name: int((mask & (scores[name] < threshold)).sum()) for name, mask in masks.items()}
-        wanted = fraction * sum(int(mask.sum()) for mask in masks.values())
         dropped = sum(counts.values())
         if dropped < (1 - tolerance) * wanted:
             threshold *= 2
         elif dropped > (1 + tolerance) * wanted:
             threshold /= 2
-        return counts, {"threshold": torch.tensor(threshold, device="cpu")}
+        return counts, memory | {"threshold": torch.tensor(threshold, device="cpu")}
 
     return remember, count
 

@@ -60,7 +60,8 @@ class Regenerate:
     """Drop some active weights and grow as many inactive ones; the fraction falls as a cosine.
 
     ``until``: "end" of training, "tf" (with pruning), or a share of the run, over which the cosine falls then.
-    ``reallocate`` says how many of the dropped weights each tensor gets back.
+    ``reallocate`` says how many of the dropped weights each tensor gets back. ``doubled_at``: shares of the run, after
+    each of which regenerations are twice as far apart (DSR).
     """
 
     drop: Drop
@@ -69,6 +70,7 @@ class Regenerate:
     final: float = 1.0
     until: Literal["end", "tf"] | float = "end"
     reallocate: Reallocation = preserve
+    doubled_at: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, share in (("drop_fraction", self.initial), ("drop_fraction_final", self.final)):
@@ -77,6 +79,7 @@ class Regenerate:
             Key("a share of the run; or 'end', 'tf'", above=0, at_most=1).check(
                 "regenerate_until", self.until
             )
+        Key("shares of the run", above=0, below=1).check("doubled_at", self.doubled_at)
 
 
 @dataclass(frozen=True)

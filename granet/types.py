@@ -46,6 +46,8 @@ class Snapshot:
     """The learned soft threshold of every tensor, 0-dim (STR)."""
     memory: Tensors = field(default_factory=dict)
     """What the method remembers from update to update (Deep-R's signs, DSR's threshold)."""
+    masks: Masks = field(default_factory=dict)
+    """What was active when the step was taken: before anything of its update."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from granet.common.files import atomic
-from granet.distributions import global_, preserve
+from granet.distributions import preserve
+from granet.inits.random import Highest
 from granet.maskable import maskable_weights
 from granet.masks import layer_sparsity, num_active
 from granet.method import Method
@@ -114,21 +115,22 @@ def fixed_layers(section: str, method: Method, model: str, num_classes: int) -> 
         "give run=FOLDER of a finished run, or distribution=erk"
     )
     prune, regenerate = method.prune, method.regenerate
-    prunes_anywhere = prune is not None and prune.distribution is global_
     reallocates = regenerate is not None and regenerate.reallocate is not preserve
-    if method.family == "after_training" or prunes_anywhere or reallocates:
+    if method.family == "after_training" or reallocates:
         raise learns
     if method.init is None:
         return {}
     network = build(model, num_classes=num_classes)
     weights = maskable_weights(network)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    if prune is not None:
-        everything = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
-        return layer_sparsity(prune.distribution({}, everything, prune.sf), shapes)
+    everything = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
     try:
+        if prune is not None:
+            return layer_sparsity(prune.distribution({}, everything, prune.sf), shapes)
+        if isinstance(init := method.init, Highest):
+            return layer_sparsity(init.distribution({}, everything, init.sparsity), shapes)
         return layer_sparsity(num_active(method.init(InitContext(network, weights, seed=0))), shapes)
-    except UserError:
+    except (KeyError, UserError):  # where scores or images decide, there are none
         raise learns from None
 
 

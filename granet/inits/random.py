@@ -1,11 +1,12 @@
 """Initial masks that look at no image: everything, at random, a thinner network, or the highest of some scores."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 
 import torch
 
-from granet.distributions import LayerSparsity, allocate, budget, global_
+from granet.distributions import Distribution, LayerSparsity, allocate, budget, global_
 from granet.masks import random_masks
 from granet.types import Init, InitContext, Masks, Shapes, Tensors, UserError
 from granet.update import prune
@@ -28,15 +29,22 @@ def random(layer_sparsity: LayerSparsity, sparsity: float) -> Init:
     return init
 
 
-def highest(scores: Callable[[InitContext], Tensors], sparsity: float) -> Init:
-    """The highest ``scores`` of all tensors together stay active: pruning once, globally, to an exact count."""
+@dataclass(frozen=True)
+class Highest:
+    """Pruning once, to an exact count: an `Init` that keeps the highest ``scores``.
 
-    def init(context: InitContext) -> Masks:
-        ranks = check_scores(scores(context), "init")
+    ``distribution``: of all tensors together, or of every tensor its share. A value, so that others can see which.
+    """
+
+    scores: Callable[[InitContext], Tensors]
+    sparsity: float
+    distribution: Distribution = global_
+
+    def __call__(self, context: InitContext) -> Masks:
+        """The masks of step 0."""
+        ranks = check_scores(self.scores(context), "init")
         masks = {name: torch.ones_like(rank, dtype=torch.bool) for name, rank in ranks.items()}
-        return prune(masks, ranks, global_(ranks, masks, sparsity))
-
-    return init
+        return prune(masks, ranks, self.distribution(ranks, masks, self.sparsity))
 
 
 def check_scores(scores: Tensors, what: str) -> Tensors:

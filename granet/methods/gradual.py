@@ -3,6 +3,7 @@
 from typing import Literal
 
 from granet.criteria import Criterion, magnitude
+from granet.dense_layers import DenseLayers, distribution_sparing
 from granet.method import Prune
 from granet.methods.parameters import PRUNE_DISTRIBUTIONS
 
@@ -21,7 +22,10 @@ def gradual(
     si: float = 0.0,
     criterion: Criterion = magnitude,
     until: Literal["tf", "end"] = "tf",
+    dense_layers: DenseLayers | None = None,
 ) -> Prune:
     """Sparsity ``si`` at optimizer step ``t0`` to ``sf`` at ``tf`` (None: a share of the run)."""
-    auto = AUTO_FROM_SPARSE if si > 0 else AUTO_FROM_DENSE
-    return Prune(si, sf, t0, tf, auto, PRUNE_DISTRIBUTIONS[distribution], criterion, until=until)
+    auto, counts = AUTO_FROM_SPARSE if si > 0 else AUTO_FROM_DENSE, PRUNE_DISTRIBUTIONS[distribution]
+    if dense_layers is not None:
+        counts = distribution_sparing(counts, dense_layers)
+    return Prune(si, sf, t0, tf, auto, counts, criterion, until=until)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from granet.common.keys import Key
 from granet.inits import saliency
-from granet.inits.random import highest
+from granet.inits.random import Highest
 from granet.method import Method
 from granet.methods.parameters import Sparsity, checked
 
@@ -19,4 +19,4 @@ def grasp(
 ) -> Method:
     """GraSP (Wang et al. 2020): the weights that keep the gradient flowing at initialisation."""
     scores = partial(saliency.grasp, images_per_class=images_per_class, temperature=temperature)
-    return Method("before_training", highest(scores, sf))
+    return Method("before_training", Highest(scores, sf))

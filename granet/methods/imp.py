@@ -4,7 +4,7 @@ import math
 from typing import Annotated, Literal
 
 from granet.common.keys import Key
-from granet.inits.random import highest, trained_magnitude
+from granet.inits.random import Highest, trained_magnitude
 from granet.method import Method, Prune
 from granet.methods.parameters import Sparsity, checked
 from granet.schedules import geometric
@@ -27,7 +27,7 @@ def imp(
     first = 1 - (1 - sf) ** (1 / rounds)
     return Method(
         "after_training",
-        highest(trained_magnitude, first),
+        Highest(trained_magnitude, first),
         prune=Prune(first, sf, 0, None, (rounds - 1) / rounds, curve=geometric) if rounds > 1 else None,
         rounds=rounds,
         restart=rewind,

@@ -1,6 +1,6 @@
 """Pruning the trained network once."""
 
-from granet.inits.random import highest, trained_magnitude
+from granet.inits.random import Highest, trained_magnitude
 from granet.method import Method
 from granet.methods.parameters import Sparsity, checked
 
@@ -8,4 +8,4 @@ from granet.methods.parameters import Sparsity, checked
 @checked
 def one_shot(*, sf: Sparsity) -> Method:
     """One-shot: prune the trained dense network by magnitude, globally, and retrain with the full schedule."""
-    return Method("after_training", highest(trained_magnitude, sf))
+    return Method("after_training", Highest(trained_magnitude, sf))

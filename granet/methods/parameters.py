@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Annotated, Literal, TypeVar
 
 from granet.common.keys import Key
+from granet.dense_layers import DENSE_LAYERS
 from granet.distributions import (
     Distribution,
     LayerSparsity,
@@ -73,6 +74,13 @@ PruneDistribution = Annotated[
     Key(
         "global (one threshold) | uniform (every layer alike, the classifier never above 0.8)",
         choices=tuple(PRUNE_DISTRIBUTIONS),
+    ),
+]
+DenseLayersName = Annotated[
+    str,
+    Key(
+        "layers that stay dense: none | first (convolution) | shortcuts (and the first) | classifier",
+        choices=tuple(DENSE_LAYERS),
     ),
 ]
 NumImages = Annotated[int, Key("training images that decide", at_least=1)]

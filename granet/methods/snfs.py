@@ -1,7 +1,10 @@
 """Growth within and among layers by a momentum that stays dense."""
 
+from typing import Annotated
+
+from granet.common.keys import Key
 from granet.criteria import magnitude, momentum
-from granet.distributions import by_momentum
+from granet.distributions import by_momentum, preserve
 from granet.drops import Drop
 from granet.inits.random import random
 from granet.method import Method, Regenerate
@@ -10,11 +13,14 @@ from granet.methods.parameters import (
     DropFraction,
     DropFractionFinal,
     InitDistribution,
+    RegenerateShare,
     Sparsity,
     UpdateInterval,
     checked,
 )
 from granet.projection import WEIGHT
+
+REALLOCATIONS = {"momentum": by_momentum, "preserve": preserve}
 
 
 @checked
@@ -23,7 +29,15 @@ def snfs(
     sf: Sparsity,
     update_interval: UpdateInterval = 352,
     drop_fraction: DropFraction = 0.5,
-    drop_fraction_final: DropFractionFinal = 0.0,
+    drop_fraction_final: DropFractionFinal = 0.005,
+    regenerate_until: RegenerateShare = 1.0,
+    reallocate: Annotated[
+        str,
+        Key(
+            "where growth goes: momentum (layers by its mean) | preserve (layers keep their size)",
+            choices=tuple(REALLOCATIONS),
+        ),
+    ] = "momentum",
     distribution: InitDistribution = "erk",
 ) -> Method:
     """SNFS (Dettmers & Zettlemoyer 2019): growth, within and among layers, by a momentum that stays dense."""
@@ -32,7 +46,12 @@ def snfs(
         random(LAYER_SPARSITIES[distribution], sf),
         update_interval,
         regenerate=Regenerate(
-            Drop(magnitude), momentum, drop_fraction, drop_fraction_final, reallocate=by_momentum
+            Drop(magnitude),
+            momentum,
+            drop_fraction,
+            drop_fraction_final,
+            regenerate_until,
+            REALLOCATIONS[reallocate],
         ),
         projection=WEIGHT,
     )

@@ -4,6 +4,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from granet.models.initial import initialise
+
 # torchvision is imported inside the builders: it takes longer to load than the rest of granet together.
 
 
@@ -49,12 +51,13 @@ def resnet20(num_classes: int, width: int = 16) -> nn.Module:
 def resnet50_cifar(num_classes: int) -> nn.Module:
     """ResNet-50 at full width with a stem for 32x32 images: a 3x3 convolution of stride 1, and no max-pool.
 
-    All else, initialisation included, is torchvision's ResNet-50 (its stride is on the 3x3 convolution).
+    The stride is on the 3x3 convolution, as in torchvision's ResNet-50. The classifier has no bias, and all weights
+    start as torch draws them by default: both as in the released code of GraNet.
     """
     from torchvision.models import resnet50
 
     model = resnet50(num_classes=num_classes)
     model.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     model.maxpool = nn.Identity()  # type: ignore[assignment]
-    return model
+    model.fc = nn.Linear(model.fc.in_features, num_classes, bias=False)
+    return initialise(model, "torch")

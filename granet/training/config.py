@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from granet.common.keys import check_keys, key
+from granet.models import INITS
 from granet.types import UserError
 
 
@@ -26,6 +27,9 @@ class TrainConfig:
     nesterov: bool = key(True, "Nesterov momentum")
     weight_decay: float = key(5e-4, "L2, on every parameter", at_least=0)
     decay_norm: bool = key(True, "false: no weight decay on BatchNorm")
+    init: str | None = key(
+        None, f"of convolutions: {' | '.join(INITS)}; null: the model's own", choices=tuple(INITS)
+    )
     label_smoothing: float = key(0.0, "in [0, 1)", at_least=0, below=1)
     micro_batch: int | None = key(
         None, "images per forward of one process, gradients accumulated; null: its whole share", at_least=1

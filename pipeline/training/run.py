@@ -121,7 +121,10 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             num_workers=params.data.num_workers,
             device=device,
         )
-        build, source = builder(cell.model, data.num_classes), RunFolder((cell.source or cell).folder)
+        build, source = (
+            builder(cell.model, data.num_classes, params.train.init),
+            RunFolder((cell.source or cell).folder),
+        )
         method = partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train))
         setup = start(Start(cell.seed, build, method, source, cell.rewind, cell.network))
         run = prepare_run(

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
 from granet import METHODS, UserError
@@ -41,6 +44,33 @@ def test_the_cosine_falls_over_the_share_that_regenerates():
     assert whole.fraction(40) == pytest.approx((0.5 + 0.005) / 2)
     assert short.fraction(20) == pytest.approx((0.5 + 0.005) / 2)
     assert short.fraction(40) == pytest.approx(0.005)
+
+
+def test_intervals_double_and_end_as_in_the_released_code_of_dsr():
+    """Every 1000 steps of 256 images, doubled at epochs 25, 50 and 75 of 100, to epoch 95; 10,010 steps of 128 each."""
+    total = 1_001_000
+    clock = Clock(METHODS["dsr"](sf=0.9), total)
+    steps = [step for step in range(2000, total + 1, 2000) if clock.updates_at(step)]
+    assert not any(clock.updates_at(step) for step in (1, 1000, 2001))
+    between = {later - earlier for earlier, later in pairwise(steps)}
+    assert between == {2000, 4000, 8000, 16000}
+    first = {
+        interval: next(s for s in steps if s > start)
+        for interval, start in (
+            (4000, 250_250),
+            (8000, 500_500),
+            (16000, 750_750),
+        )
+    }
+    assert first == {4000: 252_000, 8000: 504_000, 16000: 752_000}
+    assert steps[-1] == 944_000  # the last multiple of 16,000 up to 950,950
+
+
+def test_a_share_at_which_intervals_double_lies_within_the_run():
+    regenerate = METHODS["dsr"](sf=0.9).regenerate
+    assert regenerate is not None
+    with pytest.raises(UserError, match=r"doubled_at=\(1\.0,\) must be in \(0, 1\)"):
+        replace(regenerate, doubled_at=(1.0,))
 
 
 def test_methods_that_need_the_dense_gradient_at_every_step_say_so():

@@ -97,11 +97,26 @@ def test_global_counts_are_exact_with_any_ties(values, sparsity):
     assert sum(counts.values()) == round((1 - sparsity) * len(values))
 
 
-def test_uniform_spares_the_classifier_and_nothing_else():
-    assert uniform_capped(SHAPES, 0.98) == {"conv": 0.98, "wide": 0.98, "fc": 0.8}
+def test_uniform_spares_the_classifier_and_the_others_make_up_for_it():
     assert uniform_capped(SHAPES, 0.7) == dict.fromkeys(SHAPES, 0.7)
-    two = {"hidden": (8, 8), "fc": (4, 8)}
-    assert uniform_capped(two, 0.9) == {"hidden": 0.9, "fc": 0.8}
+    layers = uniform_capped(SHAPES, 0.98)  # 758.72 of 37,936 stay; 128 in fc, 630.72 of the other 37,296
+    assert layers["conv"] == layers["wide"] == pytest.approx(1 - 630.72 / 37_296)
+    assert layers["fc"] == 0.8
+    two = {"hidden": (80, 8), "fc": (4, 8)}
+    assert uniform_capped(two, 0.9)["fc"] == 0.8
+    assert overall(uniform_capped(two, 0.9), two) == pytest.approx(0.9)
+
+
+def test_uniform_is_the_same_everywhere_where_the_classifier_would_leave_the_others_nothing():
+    two = {"hidden": (8, 8), "fc": (8, 8)}  # 12.8 weights stay; 0.2 of the classifier are 12.8
+    assert uniform_capped(two, 0.9) == {"hidden": 0.9, "fc": 0.9}
+
+
+@given(st.floats(0, 0.9999))
+def test_uniform_pruning_leaves_exactly_the_whole_networks_number(sparsity):
+    full = {name: torch.ones(shape, dtype=torch.bool) for name, shape in SHAPES.items()}
+    counts = by_layer(uniform_capped)({}, full, sparsity)
+    assert sum(counts.values()) == budget(SHAPES, sparsity)
 
 
 limited = st.lists(st.tuples(st.floats(0, 5), st.integers(0, 50)), min_size=1, max_size=8)
@@ -137,6 +152,15 @@ def test_growth_preserved_by_survivors_or_by_momentum():
     assert by_active(snapshot(), KEPT, dropped) == {"a": 3, "b": 1}  # 6 : 2
     momentum = {"a": torch.full((16,), -1.0), "b": torch.tensor([3.0, 3.0] + [99.0] * 10)}
     assert by_momentum(snapshot(momentum), KEPT, dropped) == {"a": 1, "b": 3}  # mean |m| of survivors 1 : 3
+
+
+def test_growth_by_momentum_goes_by_what_was_active_before_the_drop():
+    """SNFS' code gathers its statistics first: a is 3 on average, not the 1 of its survivor; b is 1."""
+    momentum = {"a": torch.tensor([1.0, 5.0, 0.0, 0.0]), "b": torch.tensor([1.0, -1.0, 0.0])}
+    before = {"a": torch.tensor([True, True, False, False]), "b": torch.tensor([True, True, False])}
+    after = {"a": torch.tensor([True, False, False, False]), "b": torch.tensor([True, True, False])}
+    now = Snapshot({}, {}, step=1, seed=0, momentum=momentum, masks=before)
+    assert by_momentum(now, after, {"a": 4, "b": 0}) == {"a": 3, "b": 1}
 
 
 def test_growth_by_momentum_needs_a_momentum():

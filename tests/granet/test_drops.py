@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from granet.criteria import magnitude, sign_flip
@@ -28,13 +29,22 @@ def test_a_flipped_sign_is_dropped_and_a_new_weight_is_not():
 
 
 def test_the_threshold_doubles_halves_or_stays():
-    remember, count = below_threshold(initial=0.25, tolerance=0.1)
+    _, count = below_threshold(initial=0.25, tolerance=0.1, num_wanted=1)
     sizes = {name: score.abs() for name, score in SCORES.items()}  # active: 0.1 0.2 0.3 0.4 0.5
-    memory = remember({})
-    for fraction, dropped, threshold in (
-        (0.4, {"a": 2, "b": 0}, 0.25),  # wanted 2 of 5, dropped 2
-        (0.8, {"a": 2, "b": 0}, 0.5),  # wanted 4
-        (0.2, {"a": 4, "b": 0}, 0.25),  # wanted 1, dropped 4 (0.5 is not below 0.5)
+    threshold = torch.tensor(0.25)
+    for wanted, dropped, then in (
+        (2, {"a": 2, "b": 0}, 0.25),
+        (4, {"a": 2, "b": 0}, 0.5),
+        (1, {"a": 4, "b": 0}, 0.25),  # 0.5 is not below 0.5
     ):
-        counts, memory = count(sizes, MASKS, fraction, memory)
-        assert (counts, float(memory["threshold"])) == (dropped, threshold)
+        memory = {"threshold": threshold, "wanted": torch.tensor(wanted)}
+        counts, memory = count(sizes, MASKS, 1.0, memory)
+        threshold = memory["threshold"]
+        assert (counts, float(threshold), int(memory["wanted"])) == (dropped, then, wanted)
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(25_502_912, 400_000), (1_450_000, 22_743), (0, 0)])
+def test_the_wanted_number_is_that_of_resnet50_in_proportion(size, wanted):
+    """DSR's code: 400,000 of ResNet-50 at 80 and at 90 %; 20,000 of WRN-28-2, which has 1.45 million weights."""
+    remember, _ = below_threshold(initial=1e-3, tolerance=0.1, num_wanted=400_000)
+    assert int(remember({"w": torch.empty(size, device="meta")})["wanted"]) == wanted

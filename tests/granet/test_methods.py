@@ -14,6 +14,8 @@ from granet.clock import Clock
 from granet.common.keys import Key
 from granet.distributions import budget
 from granet.maskable import maskable_weights
+from granet.methods.dsr import elsewhere
+from granet.types import Snapshot
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*no weight is left in b.weight"
@@ -30,10 +32,14 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "snip": {"num_images": 32},
     "grasp": {"images_per_class": 3},
     "synflow": {"rounds": 5},
+    "snip uniform": {"num_images": 32, "distribution": "uniform"},
     "set": EVERY,
+    "set classifier": EVERY
+    | {"distribution": "uniform", "dense_layers": "classifier", "regenerate_until": 0.5},
     "deep_r": EVERY | {"noise": 0.1},  # signs must flip within 40 steps
     "dsr": EVERY,
     "snfs": EVERY,
+    "snfs preserve": EVERY | {"reallocate": "preserve", "regenerate_until": 0.5},
     "rigl": EVERY,
     "rigl stops": EVERY | {"regenerate_until": 0.5},
     "gmp": EVERY,
@@ -41,6 +47,7 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "gmp_original": EVERY,
     "str": EVERY,
     "dpf": EVERY,
+    "dpf classifier": EVERY | {"dense_layers": "classifier"},
     "granet": EVERY,
     "granet si=0.5": EVERY | {"si": 0.5},
     "granet until tf": EVERY | {"regenerate_until": "tf"},
@@ -52,8 +59,12 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
 }
 SPARSE = [name for name in TABLE if name != "dense"]
 REGENERATING = [name for name in TABLE if name.split()[0] in ("granet", "rigl", "set", "deep_r", "dsr")]
-VALUES_KEPT = ("gmp_original", "str", "dpf")  # masked weights stay in memory; the forward sees zeros
-UNIFORM = ("gmp uniform", "gmp_original", "granet uniform")  # exact by layer, not overall
+VALUES_KEPT = ("gmp_original", "str", "dpf", "dpf classifier")  # masked weights stay in memory
+FIRST_MATTERS = (
+    "small_dense",
+    "gmp_original",
+    "dsr",
+)  # methods that treat the first layer in a way of its own
 
 
 def make_method(name):
@@ -143,7 +154,7 @@ def test_inactive_weights_gradients_and_state_are_exactly_zero_after_every_step(
             weight, off = weights[key], ~mask
             state = [v for v in opt.state[weight].values() if v.shape == weight.shape]
             assert len(state) >= 1 or (name.startswith("imp") and step == 20)  # a round begins
-            if name == "snfs":  # its momentum stays dense
+            if name.startswith("snfs"):  # its momentum stays dense
                 assert state[0][off].abs().sum() > 0
             else:
                 for value in (weight.grad, *state):
@@ -166,21 +177,18 @@ def test_active_weights_are_exactly_the_schedules_after_every_update(name):
         assert all(
             zeros[key] <= count if name == "str" else zeros[key] == count for key, count in active.items()
         )
-        if name in UNIFORM:
-            layers = {key: min(target, 0.8) if key == "fc.weight" else target for key in shapes}
-            assert active == {key: round((1 - layers[key]) * prod(shape)) for key, shape in shapes.items()}
-        elif name == "small_dense":  # 3 and 3 channels; 3 and 4 would make 229 weights, too many for 221
+        if name == "small_dense":  # 3 and 3 channels; 3 and 4 would make 229 weights, too many for 221
             assert active == {"a.weight": 3 * 27, "b.weight": 3 * 3 * 9, "fc.weight": 10 * 3}
         else:
             assert sum(active.values()) == budget(shapes, target)
 
     train(model, opt, sparsifier, range(1, STEPS + 1), check)
-    if name not in (*UNIFORM, "small_dense"):
+    if name != "small_dense":
         assert sum(sparsifier.num_active.values()) == 221  # round(0.1 * 2,212)
         assert sparsifier.sparsity == pytest.approx(0.9, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["rigl", "set", "static", "deep_r"])
+@pytest.mark.parametrize("name", ["rigl", "set", "set classifier", "snfs preserve", "static", "deep_r"])
 def test_sparse_to_sparse_methods_keep_every_tensors_count(name):
     model, opt, sparsifier = make(name)
     before = sparsifier.num_active
@@ -204,7 +212,8 @@ def test_masks_change_on_update_steps_only(name):
     assert all(step % INTERVAL == 0 for step in changed)
     ends = {  # auto tf = 0.6875 * 40 = 27.5, rounded
         **dict.fromkeys(("gmp", "gmp uniform", "gmp_original", "granet until tf"), 28),
-        **{"rigl stops": 20, "imp": 20, "imp lr": 20, "snfs": 36},  # SNFS ends with fraction 0
+        **dict.fromkeys(("rigl stops", "set classifier", "snfs preserve", "imp", "imp lr"), 20),
+        "dsr": 32,  # to 0.95 * 40 = 38, every 4, 8, 16 and 32 steps
     }
     clock = Clock(make_method(name), STEPS)
     assert max(changed, default=0) == ends.get(name, STEPS if clock.interval else 0)
@@ -229,8 +238,7 @@ def test_resuming_equals_the_straight_run_bit_for_bit(name, stop):
     assert all(torch.equal(mask, sparsifier2.masks[key]) for key, mask in sparsifier.masks.items())
 
 
-# Small-Dense must know which layer is the first and which the last one.
-@pytest.mark.parametrize("name", [name for name in TABLE if name != "small_dense"])
+@pytest.mark.parametrize("name", [name for name in TABLE if name not in FIRST_MATTERS])
 def test_the_order_of_layers_changes_nothing(name):
     """The same network with its modules registered the other way round ends with the same weights."""
     model, opt, sparsifier = make(name)
@@ -330,6 +338,14 @@ def test_projecting_gradients_equals_masking_weights_and_momentum_after_every_st
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), usual.parameters(), strict=True)), (
             step
         )
+
+
+def test_dsr_grows_elsewhere_than_where_weights_have_just_been():
+    weights = {"w": torch.ones(1000)}
+    before = torch.arange(1000) < 300
+    scores = elsewhere(Snapshot(weights, {}, step=3, seed=0, masks={"w": before}))["w"]
+    assert scores[before].max() < scores[~before].min()
+    assert len(scores[~before].unique()) > 600
 
 
 def test_gmp_and_granet_from_dense_differ_in_regeneration_only():

@@ -45,9 +45,9 @@ def test_maskable_weights(name, model):
     assert (sum(w.numel() for w in weights(model)), len(weights(model))) == MASKABLE[name]
 
 
-def test_convolutions_have_no_bias_and_the_classifier_has_one(model):
+def test_convolutions_have_no_bias_and_the_classifier_has_one_but_for_resnet50_on_cifar(name, model):
     assert all(m.bias is None for m in model.modules() if isinstance(m, nn.Conv2d))
-    assert isinstance(model.fc, nn.Linear) and model.fc.bias.shape == (10,)
+    assert isinstance(model.fc, nn.Linear) and (model.fc.bias is None) == (name == "resnet50_cifar")
     assert sum(isinstance(m, nn.Linear) for m in model.modules()) == 1
 
 
@@ -116,23 +116,52 @@ def test_vgg19_layers():
     assert kinds.count(nn.MaxPool2d) == 4
 
 
-@pytest.mark.parametrize(
-    "name, layer, std",
-    [
-        ("vgg19", "features.49", (2 / (512 * 9)) ** 0.5),  # the last convolution; kaiming: sqrt(2 / fan)
-        ("vgg19", "features.3", (2 / (64 * 9)) ** 0.5),
-        ("vgg19", "features.7", (2 / (128 * 9)) ** 0.5),  # 64 -> 128: fan-out, not fan-in
-        ("vgg19", "fc", 0.01),
-        ("resnet20", "layer3.0.conv1", (2 / (32 * 9)) ** 0.5),  # 32 -> 64: fan-in
-        ("resnet20", "fc", (2 / 64) ** 0.5),
-        ("resnet50_cifar", "conv1", (2 / (64 * 9)) ** 0.5),  # 3 -> 64: fan-out
-    ],
-)
-def test_initial_spread(name, layer, std):
+INITS = {  # model: (how its convolutions start, standard deviation of its classifier's weights)
+    "vgg19": ("fan_out", 0.01),
+    "resnet20": ("fan_in", (2 / 64) ** 0.5),
+    "resnet50_cifar": ("torch", (1 / 3 / 2048) ** 0.5),
+    "resnet50": ("fan_in", (1 / 3 / 2048) ** 0.5),
+}
+
+
+def spread(weight_OIHW: Tensor, init: str) -> float:
+    """The standard deviation: kaiming sqrt(2 / fan); torch's U(-b, b) with b = 1 / sqrt(fan-in), b / sqrt(3)."""
+    outputs, inputs, height, width = weight_OIHW.shape
+    fan_in, fan_out = inputs * height * width, outputs * height * width
+    return {"fan_in": 2 / fan_in, "fan_out": 2 / fan_out, "torch": 1 / 3 / fan_in}[init] ** 0.5
+
+
+def assert_moments(weight: Tensor, std: float) -> None:
+    """Mean 0 and this standard deviation, up to five of their own standard errors."""
+    error = 5 / weight.numel() ** 0.5
+    assert weight.mean().item() == pytest.approx(0, abs=error * std)
+    assert weight.std().item() == pytest.approx(std, rel=error)
+
+
+@pytest.mark.parametrize("init", [None, "fan_in", "fan_out", "torch"])
+def test_how_every_layer_starts(name, init):
+    """The released runs' for both ResNet-50: fan-in on ImageNet, torch's own on CIFAR (fidelity); or what is asked."""
     torch.manual_seed(0)
-    weight = build(name, num_classes=10).get_submodule(layer).weight
-    assert weight.std().item() == pytest.approx(std, rel=0.1)
-    assert weight.mean().item() == pytest.approx(0, abs=0.2 * std)
+    model = build(name, num_classes=10, init=init)
+    own, std = INITS[name]
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            assert_moments(layer.weight, spread(layer.weight, init or own))
+    assert_moments(model.fc.weight, std)
+
+
+def test_torchs_own_start_is_uniform_and_kaimings_is_normal():
+    torch.manual_seed(0)
+    uniform = build("resnet50_cifar", num_classes=10).layer1[0].conv2.weight.flatten()
+    normal = build("resnet50", num_classes=10).layer1[0].conv2.weight.flatten()
+    kurtosis = [((w / w.std()) ** 4).mean().item() for w in (uniform, normal)]
+    assert kurtosis == pytest.approx([1.8, 3.0], abs=0.2)
+    assert uniform.abs().max() <= (64 * 9) ** -0.5
+
+
+def test_an_unknown_start_is_refused():
+    with pytest.raises(UserError, match=r"init='fan'.*fan_in, fan_out, torch$"):
+        build("resnet20", num_classes=10, init="fan")
 
 
 def test_the_builder_takes_keywords():

@@ -64,10 +64,7 @@ def _phrase(key: str, ours: Any, printed: Any) -> str:
 
 
 def _times(params: Params, steps_per_epoch: int, dataset: str) -> dict[str, str]:
-    """When masks are updated and pruning ends, of the rows that the paper's authors trained and the grid has.
-
-    Epochs are those of a run that is not extended.
-    """
+    """When masks are updated and pruning ends, of the rows that the paper's authors trained and the grid has."""
     intervals, ends = [], []
     for row in rows(family_of(dataset)).values():
         section = None if row.quoted or row.stage in ("dense", "reinit") else row.find(params)
@@ -78,7 +75,7 @@ def _times(params: Params, steps_per_epoch: int, dataset: str) -> dict[str, str]
         if (phase := method.prune) is not None:
             epochs = params.train_config(section).total_epochs
             tf = phase.auto * epochs * steps_per_epoch if phase.tf is None else phase.tf
-            ends.append(f"{round(tf / steps_per_epoch * params.train.epochs / epochs, 1):g}")
+            ends.append(f"{round(tf / steps_per_epoch, 1):g}")
     found = {"update_interval": intervals, "pruning_epochs": ends}
     return {key: " or ".join(dict.fromkeys(texts)) for key, texts in found.items()}
 
@@ -120,7 +117,8 @@ def planned_ratios(
 
     for start in range(0, total_steps, interval):
         end, forward = min(start + interval, total_steps), flops(clock.target(start))
-        segments += [(end - start - 1, forward, False), (1, forward, clock.reads_gradient_at(end))]
+        reads = clock.reads_gradient_at  # between updates too, where a momentum is dense
+        segments += [(end - start - 1, forward, reads(start + 1)), (1, forward, reads(end))]
     dense_run = training_flops([(total_steps, dense, False)], dense)
     return training_flops(segments, dense) / dense_run, flops(clock.target(total_steps)) / dense
 

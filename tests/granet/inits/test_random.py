@@ -5,8 +5,8 @@ from math import prod
 import torch
 from torch import nn
 
-from granet.distributions import erk
-from granet.inits.random import everything, highest, random, thin_masks, trained_magnitude
+from granet.distributions import by_layer, erk, uniform
+from granet.inits.random import Highest, everything, random, thin_masks, trained_magnitude
 from granet.maskable import maskable_weights
 from granet.masks import num_active
 from granet.models import build
@@ -38,9 +38,12 @@ def test_the_highest_scores_of_all_tensors_together_stay():
     with torch.no_grad():
         model.get_parameter("0.weight").copy_(torch.tensor([[6.0, -5.0], [0.1, 0.2]]))
         model.get_parameter("1.weight").copy_(torch.tensor([[0.3, -4.0]]))
-    masks = highest(trained_magnitude, 0.5)(context(model))
+    masks = Highest(trained_magnitude, 0.5)(context(model))
     assert masks["0.weight"].tolist() == [[True, True], [False, False]]
     assert masks["1.weight"].tolist() == [[False, True]]
+    by_tensor = Highest(trained_magnitude, 0.5, by_layer(uniform))(context(model))
+    assert by_tensor["0.weight"].tolist() == [[True, True], [False, False]]
+    assert by_tensor["1.weight"].tolist() == [[False, True]]
 
 
 def test_a_thin_mask_is_a_thinner_network():

@@ -16,6 +16,7 @@ from granet.training.config import TrainConfig
         ({"batch_size": 0}, "train.batch_size=0 must be at least 1"),
         ({"lr": -1.0}, "train.lr=-1.0 must be above 0"),
         ({"lr_drops": [0.5, 80]}, "train.lr_drops=[0.5, 80] must be in [0, 1]"),
+        ({"init": "fan"}, "train.init='fan' must be fan_in, fan_out or torch"),
         ({"precision": "fp16"}, "train.precision='fp16' must be auto, fp32 or bf16"),
         ({"momentum": 0.0}, "train.nesterov=True must be false where momentum is 0"),
         ({"epochs": 3, "warmup_epochs": 4.0}, "train.warmup_epochs=4.0 must be at most train.epochs"),

@@ -64,6 +64,8 @@ def test_names_come_from_the_values():
         ({"method": "granet", "si": 0.5, "distribution": "uniform"}, "GraNet (si = 0.5, uniform)"),
         ({"method": "gmp_original", "distribution": "global"}, "GMP (original, global)"),
         ({"method": "snip", "num_images": 500}, "SNIP (num_images 500)"),
+        ({"method": "snip", "distribution": "uniform"}, "SNIP (uniform)"),
+        ({"method": "snip", "distribution": "uniform", "dense_layers": "first"}, "SNIP (RigL's settings)"),
         ({"method": "granet", "update_interval": "40it"}, "GraNet (si = 0)"),
         ({"method": "granet", "t0": "0ep"}, "GraNet (si = 0)"),  # the default, 0it, in another unit
         ({"method": "granet", "t0": "1ep"}, "GraNet (si = 0, t0 1ep)"),

@@ -115,10 +115,11 @@ def test_table_3_has_three_columns_per_sparsity():
     assert table.heads == [("80 % sparse", 3), ("90 % sparse", 3)]
     assert table.columns == ["top-1, %", "training FLOPs", "test FLOPs"] * 2
     assert [line.label for line in table.lines] == [
-        *("ResNet-50 (Dense)", "Static (ERK)", "Small-Dense", "SNIP", "SET (uniform)", "DSR"),
+        *("ResNet-50 (Dense)", "Static (ERK)", "Small-Dense", "SNIP (RigL's settings)"),
+        *("SET (RigL's settings)", "DSR"),
         *(
             "RigL (own settings)",
-            "SNFS",
+            "SNFS (RigL's settings)",
             "GraNet (si = 0.5)",
             "STR",
             "DPF",
@@ -130,7 +131,7 @@ def test_table_3_has_three_columns_per_sparsity():
     assert [line.label for line in table.lines if line.heading] == ["Static (ERK)", "STR", "Small-Dense 5x"]
     below = {line.label: [number.below for number in line.numbers] for line in table.lines}
     assert below["ResNet-50 (Dense)"][:3] == [("76.80 ± 0.09",), ("3.2e+18",), ("8.2e+09",)]
-    assert below["SNFS"][:3] == [("75.20 ± 0.11 quoted",), ("0.61×",), ("0.42×",)]
+    assert below["SNFS (RigL's settings)"][:3] == [("75.20 ± 0.11 quoted",), ("0.61×",), ("0.42×",)]
     assert below["STR"] == [("76.10 quoted",), (), ("0.17×",), ("74.00 quoted",), (), ("0.08×",)]
     assert below["DPF"][3:] == [(), (), ()]
     assert below["GraNet (si = 0)"][3:] == [("74.20",), ("0.23×",), ("0.16×",)]  # the authors' own, once
@@ -170,7 +171,7 @@ def test_another_model_has_no_paper_beside_it():
     assert not rows.in_paper
     assert [line.label for line in rows.table().lines] == ["VGG-19 (Dense)", "GraNet (si = 0)"]
     assert not any(number.below for line in rows.table().lines for number in line.numbers)
-    assert "SNIP" in rows.left_out()
+    assert "SNIP (RigL's settings)" in rows.left_out()
 
 
 def test_a_row_is_found_whenever_its_masks_are_updated():
@@ -201,6 +202,16 @@ def test_the_paper_itself_departs_from_nothing(tmp_path):
 def test_batch_norm_over_other_numbers_of_images_is_said(tmp_path, train, images):
     found = differences(read_of(imagenet(["granet"], **train), tmp_path, [(DENSE, 0.77)]), "imagenet")
     assert found == ([f"BatchNorm over {images} images instead of 64"] if images else [])
+
+
+def test_another_initialisation_or_end_of_pruning_is_said(tmp_path):
+    params = imagenet(["granet", "granet_s2s_2_5x"], init="fan_out")
+    longer = params.methods["granet_s2s_2_5x"] | {"tf": "30ep"}  # of 250 epochs: times 2.5
+    params = replace(params, methods=params.methods | {"granet_s2s_2_5x": longer})
+    assert differences(read_of(params, tmp_path, [(DENSE, 0.77)]), "imagenet") == [
+        "initialisation fan_out instead of the model's own",
+        "pruning ends at epoch 30 or 75 instead of 30",
+    ]
 
 
 def test_a_small_run_departs_and_says_in_what(tmp_path):

@@ -46,6 +46,14 @@ def test_a_seed_gives_the_same_weights_whatever_was_drawn_before(start):
     assert not same(first, weights(start("dense", seed=6)))
 
 
+@pytest.mark.parametrize("init", ["fan_in", "fan_out", "torch"])
+def test_the_named_initialisation_is_that_of_every_run_and_goes_by_the_seed(init):
+    drawn = [builder("resnet20", 10, init)(seed).get_parameter("layer2.0.conv1.weight") for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    variance = {"fan_in": 2 / (16 * 9), "fan_out": 2 / (32 * 9), "torch": 1 / 3 / (16 * 9)}[init]
+    assert drawn[0].var().item() == pytest.approx(variance, rel=0.1)
+
+
 def test_reinit_draws_other_weights_than_the_run_and_the_same_ones_every_time(start):
     assert same(weights(start("reinit")), weights(start("reinit")))
     assert not same(weights(start("reinit")), weights(start("dense")))

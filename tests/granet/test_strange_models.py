@@ -102,9 +102,9 @@ def test_what_stays_dense_is_said_with_its_share():
 
 
 def test_frozen_layers_are_left_alone_and_named():
-    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
-    model[0].requires_grad_(False)
-    before = model[0].weight.clone()
+    frozen = nn.Linear(16, 32).requires_grad_(False)
+    model = nn.Sequential(frozen, nn.ReLU(), nn.Linear(32, 4))
+    before = frozen.weight.clone()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)  # that the optimizer holds them matters not
     with pytest.warns(UserWarning, match=r"80% of the weights stay dense.*0.weight \(frozen, 512\)"):
         sparsifier = Sparsifier(
@@ -116,7 +116,7 @@ def test_frozen_layers_are_left_alone_and_named():
         optimizer.step()
         sparsifier.after_step()
         optimizer.zero_grad()
-    assert torch.equal(model[0].weight, before)
+    assert torch.equal(frozen.weight, before)
     assert list(sparsifier.masks) == ["2.weight"]
 
 
@@ -205,7 +205,7 @@ def test_a_layer_that_is_emptied_is_named_once_and_a_floor_keeps_it():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
         with torch.no_grad():
-            model[4].weight.mul_(1e-3)
+            model.get_parameter("4.weight").mul_(1e-3)
         optimizer = torch.optim.SGD(model.parameters(), 1e-3)
         sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=12)
         for _ in range(12):

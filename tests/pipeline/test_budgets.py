@@ -12,7 +12,7 @@ from granet.distributions import erk, uniform
 from granet.types import UserError
 from pipeline.budgets import fixed_layers, main
 from pipeline.params.files import compose
-from pipeline.report.paper.sweep import planned_ratios
+from pipeline.report.paper.protocol import planned_ratios
 from pipeline.report.results import read
 from pipeline.report.tables.budgets import COLUMNS, budget_rows, budget_tables, outline_of
 from pipeline.report.tables.model import Tables

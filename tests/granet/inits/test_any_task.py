@@ -83,7 +83,7 @@ def test_a_loss_that_does_not_go_with_the_labels_is_told(name, out, labels, mess
 def test_scores_that_are_not_finite_are_refused():
     model = mlp(4)
     with torch.no_grad():
-        model[0].weight[0, 0] = torch.nan
+        model.get_parameter("0.weight")[0, 0] = torch.nan
     with pytest.raises(UserError, match="a score is NaN or infinite"):
         built("snip", model, [(torch.randn(64, 16), torch.zeros(64, dtype=torch.long))])
 

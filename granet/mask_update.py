@@ -12,12 +12,13 @@ from granet.update import drop, grow, prune
 
 
 class MaskUpdate(NamedTuple):
-    """Masks over the units of a method's granularity: after pruning and dropping, and after growing."""
+    """Masks over the units of a method's granularity, and what the next update remembers."""
 
     kept: Masks
+    """Active units that keep value and momentum; those dropped and grown again only where the method keeps theirs."""
     active: Masks
+    """Units that are active from now on."""
     memory: Tensors
-    """What the next update remembers."""
 
 
 def mask_update(method: Method, clock: Clock, masks: Masks, snapshot: Snapshot) -> MaskUpdate | None:
@@ -42,6 +43,8 @@ def mask_update(method: Method, clock: Clock, masks: Masks, snapshot: Snapshot) 
         counts, memory = phase.drop.count(ranks, kept, clock.fraction(step), memory)
         if phase.grow in READS_GRADIENT:
             counts |= dict.fromkeys(all_zero(scores[phase.grow]), 0)
-        kept = drop(kept, ranks, counts)
-        active = grow(kept, scores[phase.grow], phase.reallocate(snapshot, kept, counts))
+        left = drop(kept, ranks, counts)
+        active = grow(left, scores[phase.grow], phase.reallocate(snapshot, left, counts))
+        goes_on = kept if method.regrown == "kept" else left
+        kept = {name: mask & active[name] for name, mask in goes_on.items()}
     return MaskUpdate(kept, active, memory)

@@ -201,10 +201,8 @@ class Sparsifier:
         for name, module in self._parametrized.items():
             module.refresh(snapshot.weights[name])
         self._restart()
-        # What was dropped and grown again in one update starts from zero like any other grown weight, or goes on.
-        is_kept = self.method.regrown == "kept"
-        regrown = {} if is_kept else unit.expand(update.kept, update.active, snapshot.weights)
-        self._clear(self._held_masks | regrown)
+        # What was pruned or dropped and grown again in one update starts from zero like any other grown weight.
+        self._clear(self._held_masks | unit.expand(update.kept, update.active, snapshot.weights))
         self.method.projection.backward_(self._gradients(), self._held_masks)
 
     def _skip(self) -> None:

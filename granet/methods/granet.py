@@ -14,6 +14,7 @@ from granet.methods.parameters import (
     PruneEnd,
     PruneStart,
     RegenerateUntil,
+    Regrown,
     Sparsity,
     UpdateInterval,
     checked,
@@ -32,6 +33,7 @@ def granet(
     drop_fraction_final: DropFractionFinal = 0.005,
     regenerate_until: RegenerateUntil = "end",
     distribution: PruneDistribution = "global",
+    regrown: Regrown = "zero",
 ) -> Method:
     """GraNet (Liu et al. 2021): GMP plus zero-cost neuroregeneration; si = 0 from dense, si > 0 from ERK."""
     return Method(
@@ -42,4 +44,5 @@ def granet(
         regenerate=Regenerate(
             Drop(magnitude), gradient, drop_fraction, drop_fraction_final, regenerate_until
         ),
+        regrown=regrown,
     )

@@ -66,6 +66,13 @@ RegenerateUntil = Annotated[
 RegenerateShare = Annotated[
     float, Key("share of the run after which nothing is regenerated, in (0, 1]", above=0, at_most=1)
 ]
+Regrown = Annotated[
+    Literal["zero", "kept"],
+    Key(
+        "what a weight that one update drops and grows again starts from: zero | kept (its value and momentum)",
+        choices=("zero", "kept"),
+    ),
+]
 InitDistribution = Annotated[
     str, Key("layer sparsities: uniform | er | erk", choices=tuple(LAYER_SPARSITIES))
 ]

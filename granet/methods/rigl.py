@@ -10,6 +10,7 @@ from granet.methods.parameters import (
     DropFractionFinal,
     InitDistribution,
     RegenerateShare,
+    Regrown,
     Sparsity,
     UpdateInterval,
     checked,
@@ -25,6 +26,7 @@ def rigl(
     drop_fraction_final: DropFractionFinal = 0.005,
     regenerate_until: RegenerateShare = 1.0,
     distribution: InitDistribution = "erk",
+    regrown: Regrown = "zero",
 ) -> Method:
     """RigL (Evci et al. 2020): drop by magnitude, grow by gradient; defaults as in GraNet's runs of it."""
     return Method(
@@ -34,4 +36,5 @@ def rigl(
         regenerate=Regenerate(
             Drop(magnitude), gradient, drop_fraction, drop_fraction_final, regenerate_until
         ),
+        regrown=regrown,
     )

@@ -12,6 +12,7 @@ from granet.methods.parameters import (
     DropFractionFinal,
     InitDistribution,
     RegenerateShare,
+    Regrown,
     Sparsity,
     UpdateInterval,
     checked,
@@ -28,6 +29,7 @@ def set_(
     regenerate_until: RegenerateShare = 1.0,
     distribution: InitDistribution = "er",
     dense_layers: DenseLayersName = "none",
+    regrown: Regrown = "zero",
 ) -> Method:
     """SET (Mocanu et al. 2018): drop by magnitude, grow at random, once an epoch (352 steps on CIFAR-10)."""
     dense = DENSE_LAYERS[dense_layers]
@@ -42,4 +44,5 @@ def set_(
             drop_fraction_final,
             regenerate_until,
         ),
+        regrown=regrown,
     )

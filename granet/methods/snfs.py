@@ -14,6 +14,7 @@ from granet.methods.parameters import (
     DropFractionFinal,
     InitDistribution,
     RegenerateShare,
+    Regrown,
     Sparsity,
     UpdateInterval,
     checked,
@@ -39,6 +40,7 @@ def snfs(
         ),
     ] = "momentum",
     distribution: InitDistribution = "erk",
+    regrown: Regrown = "zero",
 ) -> Method:
     """SNFS (Dettmers & Zettlemoyer 2019): growth, within and among layers, by a momentum that stays dense."""
     return Method(
@@ -54,4 +56,5 @@ def snfs(
             REALLOCATIONS[reallocate],
         ),
         projection=WEIGHT,
+        regrown=regrown,
     )

@@ -413,3 +413,23 @@ def test_a_clock_that_does_not_fit_the_run_is_refused(values, message):
     opt = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(UserError, match=message):
         Sparsifier(model, opt, METHODS["gmp"](sf=0.9, **values), seed=0, total_steps=STEPS)
+
+
+@pytest.mark.parametrize("name", ["granet", "rigl", "set", "snfs"])
+def test_regrown_weights_start_from_zero_or_keep_value_and_momentum(name):
+    """Of weights that stay active through the first update, some are zero under ``zero``, none under ``kept``."""
+    zeros = {}
+    for regrown in ("zero", "kept"):
+        torch.manual_seed(0)
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+        method = METHODS[name](sf=0.5, update_interval=4, drop_fraction=0.5, regrown=regrown)
+        sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=STEPS)
+        train(model, optimizer, sparsifier, range(1, 4))
+        before = copy.deepcopy(sparsifier.masks)
+        train(model, optimizer, sparsifier, range(4, 5))
+        stayed = {key: mask & before[key] for key, mask in sparsifier.masks.items()}
+        zeros[regrown] = sum(int((model.get_parameter(key)[mask] == 0).sum()) for key, mask in stayed.items())
+    assert zeros["zero"] > 0
+    assert zeros["kept"] == 0 or name == "granet"  # whose pruning zeroes before anything is regrown
+    assert zeros["kept"] < zeros["zero"]

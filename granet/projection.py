@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
+from granet.common.optimizers import States
 from granet.masks import apply_
-from granet.optimizers import States
 from granet.types import Masks, Tensors, UserError
 
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from granet import criteria
 from granet.common.keys import Key
-from granet.dense_layers import DENSE_LAYERS, count_sparing, rule_sparing
 from granet.distributions import by_active
 from granet.drops import Drop, below_threshold
 from granet.inits.random import random
 from granet.method import Method, Regenerate
+from granet.methods.dense_layers import DENSE_LAYERS, count_sparing, rule_sparing
 from granet.methods.parameters import (
     LAYER_SPARSITIES,
     DenseLayersName,

@@ -1,8 +1,8 @@
 """Gradual magnitude pruning whose masked weights keep their values."""
 
-from granet.dense_layers import DENSE_LAYERS
 from granet.inits.random import everything
 from granet.method import Method
+from granet.methods.dense_layers import DENSE_LAYERS
 from granet.methods.gradual import gradual
 from granet.methods.parameters import (
     DenseLayersName,

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from granet.criteria import Criterion, magnitude
-from granet.dense_layers import DenseLayers, distribution_sparing
 from granet.method import Prune
+from granet.methods.dense_layers import DenseLayers, distribution_sparing
 from granet.methods.parameters import PRUNE_DISTRIBUTIONS
 
 AUTO_FROM_DENSE = 0.6875

@@ -11,7 +11,6 @@ from functools import wraps
 from typing import Annotated, Literal, TypeVar
 
 from granet.common.keys import Key
-from granet.dense_layers import DENSE_LAYERS
 from granet.distributions import (
     Distribution,
     LayerSparsity,
@@ -22,6 +21,7 @@ from granet.distributions import (
     uniform,
     uniform_capped,
 )
+from granet.methods.dense_layers import DENSE_LAYERS
 
 TIME = "point in time"
 INTERVAL = "interval"

@@ -1,10 +1,10 @@
 """Drop by magnitude, grow at random."""
 
 from granet import criteria
-from granet.dense_layers import DENSE_LAYERS, count_sparing, rule_sparing
 from granet.drops import Drop, by_fraction
 from granet.inits.random import random
 from granet.method import Method, Regenerate
+from granet.methods.dense_layers import DENSE_LAYERS, count_sparing, rule_sparing
 from granet.methods.parameters import (
     LAYER_SPARSITIES,
     DenseLayersName,

@@ -4,11 +4,11 @@ from functools import partial
 from typing import Annotated
 
 from granet.common.keys import Key
-from granet.dense_layers import DENSE_LAYERS, distribution_sparing
 from granet.distributions import by_layer, global_, uniform
 from granet.inits import saliency
 from granet.inits.random import Highest
 from granet.method import Method
+from granet.methods.dense_layers import DENSE_LAYERS, distribution_sparing
 from granet.methods.parameters import DenseLayersName, NumImages, Sparsity, checked
 
 DISTRIBUTIONS = {"global": global_, "uniform": by_layer(uniform)}

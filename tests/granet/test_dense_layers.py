@@ -7,7 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from granet.dense_layers import (
+from granet.distributions import budget, by_layer, er, erk, global_, uniform, uniform_capped
+from granet.drops import by_fraction
+from granet.maskable import maskable_weights
+from granet.methods.dense_layers import (
     DENSE_LAYERS,
     classifier,
     count_sparing,
@@ -18,9 +21,6 @@ from granet.dense_layers import (
     rule_sparing,
     shortcuts,
 )
-from granet.distributions import budget, by_layer, er, erk, global_, uniform, uniform_capped
-from granet.drops import by_fraction
-from granet.maskable import maskable_weights
 from granet.models import build
 from granet.types import Shapes
 

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
+from granet.common.optimizers import same_shaped
 from granet.maskable import maskable_weights
-from granet.optimizers import same_shaped
 from granet.projection import (
     GRADIENT,
     WEIGHT,

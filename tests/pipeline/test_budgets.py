@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from granet.clock import Clock
-from granet.dense_layers import first, rule_sparing
 from granet.distributions import erk, uniform
+from granet.methods.dense_layers import first, rule_sparing
 from granet.types import UserError
 from pipeline.budgets import fixed_layers, main
 from pipeline.params.files import compose

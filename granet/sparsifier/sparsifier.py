@@ -10,16 +10,16 @@ from torch.optim import Optimizer
 
 from granet import masks as masks_
 from granet.clock import Clock
-from granet.dense_gradients import DenseGradients
-from granet.loop_order import LoopOrder
-from granet.mask_update import mask_update
+from granet.common.optimizers import check_optimizer, learning_rates, running_means, same_shaped
 from granet.maskable import check_model, maskable_weights
 from granet.method import Method
-from granet.optimizers import check_optimizer, learning_rates, running_means, same_shaped
 from granet.projection import SoftThreshold, bake, learns_threshold
-from granet.tally import Tally
+from granet.sparsifier.dense_gradients import DenseGradients
+from granet.sparsifier.loop_order import LoopOrder
+from granet.sparsifier.mask_update import mask_update
+from granet.sparsifier.tally import Tally
+from granet.sparsifier.undo import Undo, rewind
 from granet.types import Batches, Counts, InitContext, Loss, Masks, Shapes, Snapshot, Tensors, UserError
-from granet.undo import Undo, rewind
 
 
 class Sparsifier:

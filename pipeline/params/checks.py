@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from granet.clock import Clock
 from granet.common.keys import check_keys, keys_of
 from granet.common.steps import parse_time
+from granet.criteria import momentum
 from granet.data import DATASETS
 from granet.methods import INTERVAL, METHODS, TIME
 from granet.models import MODELS
@@ -166,6 +167,8 @@ def _check_method(params: Params, stage: str, section: str, sparsity: float, ste
             )
         return
     method = params.method(section, sparsity, steps)
+    if momentum in method.criteria and params.train.momentum == 0:
+        raise UserError(f"train.momentum=0.0: {section} grows by the optimizer's momentum; set it above 0")
     total = params.train_config(section).total_epochs * steps * method.rounds
     try:
         clock = Clock(method, total)

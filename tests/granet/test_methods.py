@@ -17,10 +17,6 @@ from granet.maskable import maskable_weights
 from granet.methods.dsr import elsewhere
 from granet.types import Snapshot
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*no weight is left in b.weight"
-)  # one_shot, of the small Net
-
 STEPS, INTERVAL = 40, 4
 EVERY = {"update_interval": INTERVAL}
 TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sparsity 0.9 within 40 steps

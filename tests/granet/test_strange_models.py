@@ -60,7 +60,6 @@ def image_model() -> nn.Module:
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*no weight is left")
 @pytest.mark.parametrize("name", METHODS_OF_ALL_KINDS)
 @pytest.mark.parametrize(("make", "shape"), [(Tokens, (8, 5, 32)), (image_model, (8, 3, 8, 8))])
 def test_the_sparsity_is_that_of_all_matrices(make, shape, name):
@@ -225,7 +224,6 @@ def test_a_layer_that_is_emptied_is_named_once_and_a_floor_keeps_it():
     assert emptied.sparsity == floored.sparsity
 
 
-@pytest.mark.filterwarnings("ignore:.*no weight is left")
 @pytest.mark.parametrize("name", METHODS_OF_ALL_KINDS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_precisions_have_exact_counts_and_zeros(name, dtype):

@@ -51,6 +51,10 @@ def test_lists_that_may_be_empty(name):
             STUDY | {"plasticity__epochs": [20]},
             r"plasticity\.epochs=\[20\]: 20 is not before the end of training",
         ),
+        (
+            {"grid__methods": ["gmp", "granet", "snfs"], "train__momentum": 0.0, "train__nesterov": False},
+            r"train\.momentum=0\.0: snfs grows by the optimizer's momentum; set it above 0",
+        ),
         (STUDY | {"train__num_processes": 2}, r"train\.num_processes=2: the plasticity stage is one process"),
     ],
 )

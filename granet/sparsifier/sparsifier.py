@@ -185,6 +185,7 @@ class Sparsifier:
             running_means(self._optimizer, self._weights),
             {name: m.threshold for name, m in self._parametrized.items() if isinstance(m, SoftThreshold)},
             self._memory,
+            self.masks,
         )
 
     def _update(self) -> None:

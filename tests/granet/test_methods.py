@@ -336,6 +336,20 @@ def test_projecting_gradients_equals_masking_weights_and_momentum_after_every_st
         )
 
 
+def test_what_dsr_has_just_dropped_does_not_come_back():
+    """A weight that does is active before and after its update, and starts from zero. A third is dropped."""
+    model, method = Net(), METHODS["dsr"](sf=0.5, update_interval=1, threshold=0.03)
+    opt = torch.optim.SGD(model.parameters(), 0.05)
+    sparsifier = Sparsifier(model, opt, method, seed=0, total_steps=STEPS)
+    before = copy.deepcopy(sparsifier.masks)
+    train(model, opt, sparsifier, [1])
+    assert sparsifier.masks["a.weight"].all()  # the first convolution
+    for key in ("b.weight", "fc.weight"):
+        grown = sparsifier.masks[key] & (maskable_weights(model)[key] == 0)
+        assert grown.any()
+        assert not (grown & before[key]).any(), key
+
+
 def test_dsr_grows_elsewhere_than_where_weights_have_just_been():
     weights = {"w": torch.ones(1000)}
     before = torch.arange(1000) < 300

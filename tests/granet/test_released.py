@@ -20,6 +20,7 @@ from granet.inits.random import everything
 from granet.method import Method, Prune, Regenerate
 from granet.schedules import cubic
 from granet.types import Counts, Masks, Schedule, Tensors
+from tests.helpers.loops import turn
 
 STEPS, EVERY, PRUNED_AT = 80, 8, 64
 RELEASED = [  # active weights of the three layers after every update, and the digest of all masks
@@ -77,11 +78,7 @@ def masks_of(regrown) -> list[tuple[list[int], str]]:
     seen = []
     for step in range(1, STEPS + 1):
         inputs, labels = batch(step)
-        cross_entropy(model(inputs), labels).backward()
-        sparsifier.after_backward()
-        optimizer.step()
-        sparsifier.after_step()
-        optimizer.zero_grad()
+        turn(cross_entropy(model(inputs), labels), optimizer, sparsifier)
         if step % EVERY == 0:
             masks = b"".join(mask.numpy().tobytes() for mask in sparsifier.masks.values())
             seen.append((list(sparsifier.num_active.values()), hashlib.sha256(masks).hexdigest()[:12]))

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, Mult
 from torch.optim.swa_utils import AveragedModel
 
 from granet import METHODS, Sparsifier, UserError
+from tests.helpers.loops import turn
 
 STEPS = 24
 EVERY = {"update_interval": 4}
@@ -50,11 +51,7 @@ def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
 def train(model, optimizer, sparsifier, start: int = 0, stop: int = STEPS) -> None:
     for step in range(start, stop):
         inputs, labels = batch(step)
-        cross_entropy(model(inputs), labels).backward()
-        sparsifier.after_backward()
-        optimizer.step()
-        sparsifier.after_step()
-        optimizer.zero_grad()
+        turn(cross_entropy(model(inputs), labels), optimizer, sparsifier)
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from granet.distributions import at_least, global_
 from granet.flops import layer_flops
 from granet.maskable import maskable_weights
 from granet.methods import fixed
+from tests.helpers.loops import turn
 
 EVERY = {"update_interval": 2}
 METHODS_OF_ALL_KINDS = {
@@ -70,11 +71,7 @@ def test_the_sparsity_is_that_of_all_matrices(make, shape, name):
         model, optimizer, METHODS[name](**METHODS_OF_ALL_KINDS[name]), seed=0, total_steps=8
     )
     for _ in range(8):
-        model(torch.randn(shape)).square().mean().backward()
-        sparsifier.after_backward()
-        optimizer.step()
-        sparsifier.after_step()
-        optimizer.zero_grad()
+        turn(model(torch.randn(shape)).square().mean(), optimizer, sparsifier)
     matrices = [p for p in model.parameters() if p.dim() > 1]
     zeros = sum(int((p == 0).sum()) for p in matrices)
     assert zeros >= round(0.9 * sum(p.numel() for p in matrices))
@@ -110,11 +107,7 @@ def test_frozen_layers_are_left_alone_and_named():
             model, optimizer, METHODS["rigl"](sf=0.5, update_interval=2), seed=0, total_steps=10
         )
     for _ in range(4):
-        cross_entropy(model(torch.randn(8, 16)), torch.randint(4, (8,))).backward()
-        sparsifier.after_backward()
-        optimizer.step()
-        sparsifier.after_step()
-        optimizer.zero_grad()
+        turn(cross_entropy(model(torch.randn(8, 16)), torch.randint(4, (8,))), optimizer, sparsifier)
     assert torch.equal(frozen.weight, before)
     assert list(sparsifier.masks) == ["2.weight"]
 
@@ -208,11 +201,7 @@ def test_a_layer_that_is_emptied_is_named_once_and_a_floor_keeps_it():
         optimizer = torch.optim.SGD(model.parameters(), 1e-3)
         sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=12)
         for _ in range(12):
-            cross_entropy(model(torch.randn(8, 8)), torch.randint(2, (8,))).backward()
-            sparsifier.after_backward()
-            optimizer.step()
-            sparsifier.after_step()
-            optimizer.zero_grad()
+            turn(cross_entropy(model(torch.randn(8, 8)), torch.randint(2, (8,))), optimizer, sparsifier)
         return sparsifier
 
     method = METHODS["gmp"](sf=0.9, update_interval=2)
@@ -234,11 +223,7 @@ def test_other_precisions_have_exact_counts_and_zeros(name, dtype):
         model, optimizer, METHODS[name](**METHODS_OF_ALL_KINDS[name]), seed=0, total_steps=8
     )
     for _ in range(8):
-        model(torch.randn(8, 16, dtype=dtype)).square().sum().backward()
-        sparsifier.after_backward()
-        optimizer.step()
-        sparsifier.after_step()
-        optimizer.zero_grad()
+        turn(model(torch.randn(8, 16, dtype=dtype)).square().sum(), optimizer, sparsifier)
     assert sum(sparsifier.num_active.values()) == 64
     for key, mask in sparsifier.masks.items():
         assert not model.get_parameter(key)[~mask].any()
@@ -259,11 +244,7 @@ def test_a_default_device_decides_nothing(name):
                 model, optimizer, METHODS[name](**values), seed=0, total_steps=8, batches=[(inputs, labels)]
             )
             for _ in range(8):
-                cross_entropy(model(inputs), labels).backward()
-                sparsifier.after_backward()
-                optimizer.step()
-                sparsifier.after_step()
-                optimizer.zero_grad()
+                turn(cross_entropy(model(inputs), labels), optimizer, sparsifier)
             other = (
                 Sparsifier(model, sgd(model), METHODS["static"](sf=0.5), seed=0, total_steps=8)
                 if name != "str"

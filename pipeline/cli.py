@@ -9,7 +9,7 @@ from granet.types import UserError
 def parse(
     arguments: Sequence[str], keys: Collection[str], command: str, *, overrides: bool = False
 ) -> tuple[dict[str, str], list[str]]:
-    """Arguments key=value as a dict, and the ``overrides`` section.key=value as they are written.
+    """Arguments key=value as a dict, and the ``overrides`` section.key=value or section={...} as they are written.
 
     Raises UserError for a key that the ``command`` does not have, one that comes twice or without a value, and for
     overrides where it takes none.
@@ -18,7 +18,7 @@ def parse(
     others: list[str] = []
     for text in arguments:
         key, equals, value = text.partition("=")
-        if overrides and "." in key:
+        if overrides and ("." in key or value.startswith("{")):
             others.append(text)
         elif not equals or key not in keys:
             takes = ", ".join(keys) + (" and section.key=value" if overrides else "")

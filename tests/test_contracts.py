@@ -6,7 +6,6 @@ import subprocess
 
 import pytest
 import torch
-import yaml
 from torch import nn
 
 import granet.methods
@@ -16,6 +15,7 @@ from granet.flops import Flops, inference_flops
 from granet.models import build
 from granet.schedules import cubic
 from granet.update import prune, regenerate
+from pipeline.params.files import read_yaml
 from pipeline.training.folder import RESULTS
 from pipeline.training.stages import STAGES
 from tests.helpers.project import ROOT
@@ -90,7 +90,7 @@ def test_a_run_folder_has_its_five_files():
 
 
 def test_dvc_has_its_stages_and_the_report_its_files():
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]
     names = [
         "prepare",
         "code",
@@ -114,7 +114,7 @@ def test_dvc_has_its_stages_and_the_report_its_files():
 
 
 def test_the_committed_params_are_plain_and_complete():
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = read_yaml(ROOT / "params.yaml")
     assert {"grid", "data", "train", "plasticity", "tracking", "launch", "dense"} <= set(params)
     assert (params["granet"]["si"], params["granet_s2s"]["si"]) == (0.0, 0.5)
     assert params["granet"]["method"] == params["granet_s2s"]["method"] == "granet"

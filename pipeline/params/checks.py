@@ -31,6 +31,8 @@ REQUIRED = {"grid": "grid: {seeds: [0]}", "train": "train: {epochs: 160}", "dens
 """Sections without which nothing can run, and how the shortest of their kind looks."""
 MANY_STEPS = 1_000_000
 """Of an epoch: an interval that is none even there is none in any run."""
+LONGEST = 60
+"""Characters of a section's name: a run's name holds it, and must be a folder's."""
 MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds", "pretrain", "export")
 """Lists of the grid without which there is still a dense run; their stages are then none."""
 MAKES_MASKS = {"reinit": "methods", "retrain": "methods", "export": "pretrain"}
@@ -59,11 +61,22 @@ def validate(raw: dict[str, Any]) -> Params:
                 f"params.yaml has no section {name}; add it, as {example}, or start from a recipe: "
                 "python -m pipeline.params recipe=quick"
             )
+    for name in raw:
+        check_name(name)
     fixed = {name: section_of(name, schema, raw.get(name, {})) for name, schema in SECTIONS.items()}
     methods = {name: _method_section(name, raw) for name in raw if name not in SECTIONS}
     if (method := methods["dense"]["method"]) != "dense":
         raise UserError(f"dense.method={method!r} must be dense: other runs start from the dense network")
     return Params(**fixed, methods=methods)
+
+
+def check_name(name: Any) -> None:
+    """Raises UserError for a section's name that folders, dvc.yaml's command lines or YAML would take otherwise."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name) or len(name) > LONGEST:
+        raise UserError(
+            f"section {name!r} gives its name to folders and commands; write a letter, then letters, digits, _ and "
+            f"- alone, {LONGEST} characters at most"
+        )
 
 
 def _method_section(name: str, raw: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +87,6 @@ def _method_section(name: str, raw: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"{name} names no method; write method: {name} below it")
         known = suggest(name, [*SECTIONS, *named])
         raise UserError(f"{name} is an unknown section; {known} (a method section has a method key)")
-    if not re.fullmatch(r"\w[\w-]*", str(name)):
-        raise UserError(f"{name!r} names a section and folders; write letters, digits, _ and - alone")
     choose(f"{name}.method", raw[name]["method"], METHODS)
     row = METHODS[raw[name]["method"]]
     section = dataclasses.asdict(section_of(name, section_schema(raw[name]["method"]), raw[name]))

@@ -1,14 +1,18 @@
-"""params.yaml and the recipes: the only module that reads or writes YAML."""
+"""params.yaml and the recipes: the only module that reads or writes YAML.
+
+It reads as DVC does, by ruamel.yaml and so by YAML 1.2: what a stage makes of ``[010]`` or ``on`` must be what the
+matrix of dvc.yaml makes of it.
+"""
 
 import inspect
+import io
+import typing
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from ruamel.yaml import YAML, YAMLError
 
 from granet.common.files import atomic
 from granet.common.keys import keys_of
@@ -25,16 +29,28 @@ WIDTH = 44  # of a line up to its comment
 def read_yaml(path: Path) -> Any:
     """A YAML file as plain data. Raises UserError where it is missing or not YAML."""
     try:
-        return OmegaConf.to_container(OmegaConf.load(path))
+        return parse_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; write it with: python -m pipeline.params recipe=quick") from None
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+    except (YAMLError, OSError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def parse_yaml(text: str) -> Any:
     """A YAML text as plain data: 1e-3 is a number, and a key that comes twice is an error."""
-    return OmegaConf.to_container(OmegaConf.create(text))
+    return YAML(typ="safe").load(text)
+
+
+def dump_yaml(value: Any) -> str:
+    """A value on one line of YAML, which `parse_yaml` reads as the same value.
+
+    >>> dump_yaml([0.9, "on", "1e3", None])
+    "[0.9, 'on', '1e3', null]"
+    """
+    writer, text = YAML(typ="safe", pure=True), io.StringIO()
+    writer.default_flow_style, writer.width = True, 1_000_000
+    writer.dump(value, text)
+    return text.getvalue().removesuffix("...\n").strip()  # the end mark behind a scalar
 
 
 @cache
@@ -64,10 +80,12 @@ def compose(overrides: Sequence[str]) -> Params:
     """``recipe=NAME``, composed by Hydra from pipeline/conf, with ``section.key=value`` overrides on top; checked."""
     import hydra
     from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    groups = [text for text in overrides if "." not in text.partition("=")[0]]
+    groups = [text for text in overrides if text.startswith("recipe=")]
     for text in groups:
-        choose(text.partition("=")[0], text.partition("=")[2], recipes())
+        choose("recipe", text.partition("=")[2], recipes())
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             raw = OmegaConf.to_container(hydra.compose("config", overrides=groups))
@@ -79,26 +97,48 @@ def compose(overrides: Sequence[str]) -> Params:
 
 
 def override(raw: Any, overrides: Sequence[str]) -> dict[Any, Any]:
-    """``raw`` with ``section.key=value`` texts applied; a list replaces a list. Raises UserError for any other text."""
+    """``raw`` with overrides applied: ``section.key=value``, or ``section={key: value}`` for several keys.
+
+    A list replaces a list. Where the key is a text, the value is one, as it is written (`_value`). Raises UserError for
+    any other text.
+    """
     if not isinstance(raw, dict):
         raise UserError(f"{FILE} holds no sections; write one: python -m pipeline.params recipe=quick")
     changed = dict(raw)
     for text in overrides:
         key, equals, value = text.partition("=")
         section, dot, name = key.partition(".")
-        if not equals or not dot:
+        if not equals:
             raise UserError(f"{text!r} is not an override; write section.key=value, e.g. train.epochs=20")
         if section not in changed:
             raise UserError(f"{section} is an unknown section; {suggest(section, changed)}")
         if not isinstance(values := changed[section] or {}, dict):
             raise UserError(f"{section}={values!r} must be a section of keys, not a value")
         try:
-            changed[section] = {**values, name: parse_yaml(f"value: {value}")["value"]}
-        except (yaml.YAMLError, OmegaConfBaseException):
+            new = {name: _value(section, values, name, value)} if dot else parse_yaml(value)
+        except (YAMLError, ValueError):
             raise UserError(
                 f"{text!r}: {value!r} is not a YAML value; quote it or close its brackets"
             ) from None
+        if not isinstance(new, dict):
+            raise UserError(f"{text!r} is not an override; write section.key=value, e.g. train.epochs=20")
+        changed[section] = {**values, **new}
     return changed
+
+
+def _value(section: str, values: dict[str, Any], name: str, text: str) -> Any:
+    """What ``text`` means as a value of a key: YAML, but for a key whose values are texts, where it means itself.
+
+    So `/data/my #1 set`, `007` and `on` arrive as they are written. Quotes around all of it are YAML's, and null is
+    none where the key may have none.
+    """
+    schema = SECTIONS.get(section)
+    if schema is None and values.get("method") in METHODS:
+        schema = section_schema(values["method"])
+    kind = typing.get_type_hints(schema).get(name) if schema else None
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    is_text = kind is str or (kind == str | None and text != "null")
+    return text if is_text and not is_quoted else parse_yaml(text)
 
 
 def write(params: Params) -> None:
@@ -119,7 +159,6 @@ def to_yaml(params: Params) -> str:
         lines.append(f"{name}:")
         keys = keys_of(schema)
         for key, value in values.items():
-            dumped = yaml.safe_dump(value, default_flow_style=True, width=1000)
-            text = f"  {key}: " + dumped.removesuffix("...\n").strip()  # PyYAML's end mark behind a scalar
+            text = f"  {key}: {dump_yaml(value)}"
             lines.append(f"{text:<{WIDTH}}  # {keys[key].text}" if key in keys and keys[key].text else text)
     return "\n".join(lines) + "\n"

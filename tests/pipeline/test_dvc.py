@@ -5,11 +5,11 @@ import re
 import time
 
 import pytest
-import yaml
 
 from granet.common.keys import keys_of
 from granet.data.config import DataConfig
 from granet.training.config import TrainConfig
+from pipeline.params.files import read_yaml
 from pipeline.training.stages import STAGES as TABLE
 from tests.helpers.project import ROOT, SMALL, Project
 
@@ -293,7 +293,7 @@ def logs(project, status):
 
 
 def declared():
-    return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return read_yaml(ROOT / "dvc.yaml")["stages"]
 
 
 def test_dvc_yaml_has_a_stage_per_row_with_its_keys_and_lists():

@@ -8,7 +8,6 @@ import re
 from math import prod
 
 import pytest
-import yaml
 
 from granet.clock import Clock
 from pipeline.params import files as params
@@ -33,7 +32,7 @@ TABLE2 = ("snip", "grasp", "synflow", "deep_r", "set", "rigl", "granet_s2s", "st
 def num_runs(recipe):
     """Stages of dvc.yaml by name, as many as the recipe's grid makes of their matrix."""
     grid = vars(params.compose([f"recipe={recipe}"]).grid)
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = params.read_yaml(ROOT / "dvc.yaml")["stages"]
     matrices = {name: stage["matrix"] for name, stage in stages.items() if "matrix" in stage}
     keys = {
         name: [re.fullmatch(r"\$\{grid\.(\w+)\}", v)[1] for v in m.values()] for name, m in matrices.items()

@@ -23,7 +23,8 @@ repro: setup  ## run the stages that are out of date, then say where the report 
 	@$(IN_VENV) dvc repro
 	@echo
 	@echo "Report   reports/report.html"
-	@echo "Runs     .venv/bin/mlflow ui, then http://127.0.0.1:5000"
+	@experiment=$$(sed -n 's/.*"experiment_id": "\(.*\)".*/\1/p' runs/dense/*/summary.json | head -n 1); \
+	echo "Runs     .venv/bin/mlflow ui, then http://127.0.0.1:5000/#/experiments/$$experiment/runs"
 
 test: setup  ## the whole test suite on two processes, one thread each
 	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
+LOCAL_DATABASE = "sqlite:///mlflow.db"
 
 
 def root() -> Path:
@@ -17,8 +18,8 @@ def root() -> Path:
 
 
 def tracking_uri() -> str:
-    """$MLFLOW_TRACKING_URI where set, else the workspace's own SQLite database."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+    """$MLFLOW_TRACKING_URI where set, else the workspace's own SQLite database. A relative path counts from `root`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or LOCAL_DATABASE
 
 
 @contextmanager

@@ -71,9 +71,29 @@ def world() -> World:
     return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
 
+LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells each of its processes."""
+
+
 def num_started() -> int:
-    """The processes that torchrun has started for this run, this one among them; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """The processes that torchrun has started for this run, this one among them; 1 without torchrun.
+
+    Raises UserError where its variables are set in part, as a shell may have kept them, and where Slurm has started
+    several processes without it: each would train the whole run.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if text == "1":
+        if int(tasks := os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+            raise UserError(
+                f"SLURM_STEP_NUM_TASKS={tasks}: Slurm has started {tasks} processes, and each would train the "
+                "same run; start one (srun -n 1)"
+            )
+        return 1
+    missing = [name for name in LAUNCHED if name not in os.environ]
+    if missing or not text.isdecimal():
+        wrong = f"without {', '.join(missing)}" if missing else "is no number"
+        raise UserError(f"WORLD_SIZE={text} {wrong}: start with torchrun, or unset WORLD_SIZE")
+    return int(text)
 
 
 def own_threads() -> int:

@@ -15,7 +15,7 @@ def imp(
     *,
     sf: Sparsity,
     prune_fraction: Annotated[
-        float, Key("share of the active weights pruned per round, in (0, 1)", above=0, below=1)
+        float, Key("share of the active weights pruned per round, in [0.01, 1)", at_least=0.01, below=1)
     ] = 0.2,
     rewind: Annotated[
         Literal["weights", "lr"],

@@ -16,6 +16,7 @@ class HistoryFile:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # where DVC has linked it, writing into it would change DVC's cache
         self._file = path.open("w", newline="")
         self._writer: csv.DictWriter | None = None
 

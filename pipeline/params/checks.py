@@ -33,6 +33,8 @@ MANY_STEPS = 1_000_000
 """Of an epoch: an interval that is none even there is none in any run."""
 LONGEST = 60
 """Characters of a section's name: a run's name holds it, and must be a folder's."""
+LONGEST_EXPERIMENT = 500
+"""Characters that MLflow takes."""
 MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds", "pretrain", "export")
 """Lists of the grid without which there is still a dense run; their stages are then none."""
 MAKES_MASKS = {"reinit": "methods", "retrain": "methods", "export": "pretrain"}
@@ -67,6 +69,11 @@ def validate(raw: dict[str, Any]) -> Params:
     methods = {name: _method_section(name, raw) for name in raw if name not in SECTIONS}
     if (method := methods["dense"]["method"]) != "dense":
         raise UserError(f"dense.method={method!r} must be dense: other runs start from the dense network")
+    name = fixed["tracking"].experiment
+    if not name.strip() or len(name) > LONGEST_EXPERIMENT or not name.isprintable():
+        raise UserError(
+            f"tracking.experiment={name!r} is no name for MLflow; write 1 to {LONGEST_EXPERIMENT} printable characters"
+        )
     return Params(**fixed, methods=methods)
 
 

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from granet.common.files import atomic
 from granet.types import UserError
 from pipeline.params.files import load
 from pipeline.report.blocks import Section, render
@@ -38,13 +39,13 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
         "sections": list(sections(results, parts, figures)),
     }
     for name in ("report.html", "report.md"):
-        (out / name).write_text(render(name, **values), encoding="utf-8")
+        atomic(out / name, render(name, **values).encode())
     columns = ["run", "epoch", "test_accuracy", "sparsity"]
-    histories(results.runs)[columns].to_csv(out / "curves.csv", index=False)
+    atomic(out / "curves.csv", histories(results.runs)[columns].to_csv(index=False).encode())
     rows = (row for part in parts for row in budget_rows(results, part.tables.series()))
-    (out / "budgets.csv").write_text(csv_text(("group", *COLUMNS), rows))
+    atomic(out / "budgets.csv", csv_text(("group", *COLUMNS), rows).encode())
     metrics = headline(results)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    atomic(out / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     return metrics
 
 

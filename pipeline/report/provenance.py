@@ -14,10 +14,9 @@ from pipeline.report.paper.protocol import differences, protocol, seeds_missing
 from pipeline.report.results import Results, once
 from pipeline.report.words import DATASET_NAMES, counted, duration, percent, setting, short_percent
 from pipeline.training.cell import Group
-from pipeline.workspace import root
+from pipeline.workspace import LOCAL_DATABASE
 
 LOCAL_UI = "http://127.0.0.1:5000"
-LOCAL_DATABASE = "sqlite:///mlflow.db"
 
 
 def facts(results: Results) -> list[tuple[str, str]]:
@@ -116,8 +115,7 @@ def how_to_open(uri: str) -> str:
     """
     if server := _server(uri):
         return server
-    is_local = uri in (LOCAL_DATABASE, f"sqlite:///{root() / 'mlflow.db'}")
-    database = LOCAL_DATABASE if is_local else '"$MLFLOW_TRACKING_URI"'
+    database = uri if uri == LOCAL_DATABASE else '"$MLFLOW_TRACKING_URI"'
     return f"mlflow ui --backend-store-uri {database}"
 
 

@@ -58,7 +58,7 @@ class Tracker:
 
     def artifacts(self, *paths: Path) -> None:
         """Attach files to the run."""
-        self._send("artifacts", paths=paths)
+        self._send("artifacts", paths=[path.absolute() for path in paths])
 
     def wait(self) -> dict[str, str | None]:
         """Experiment and ids of the run, once all so far is logged; the ids are None where tracking failed."""

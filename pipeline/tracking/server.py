@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.workspace import root, tracking_uri
+from pipeline.tracking import artifacts
+from pipeline.workspace import LOCAL_DATABASE, root, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,23 +37,36 @@ def connect() -> "MlflowClient":
     from mlflow import MlflowClient
 
     uri = tracking_uri()
+    os.chdir(
+        root()
+    )  # what a relative address counts from; a folder's name may have characters that no address can
     if not uri.startswith("sqlite:"):
         return MlflowClient(uri)
     # Several processes that open a new SQLite database at once kill each other's migration.
-    with FileLock(root() / "mlflow.db.lock"):
+    with FileLock("mlflow.db.lock"):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
+        if uri == LOCAL_DATABASE:
+            artifacts.follow(Path("mlflow.db").absolute())
     return client
 
 
 def _experiment_id(client: "MlflowClient", name: str) -> str:
-    """The experiment of that name, made where missing; artifacts of a local database lie beside it."""
+    """The experiment of that name, made where missing; artifacts of a local database lie in the workspace.
+
+    Raises UserError where the user has deleted it: MLflow keeps its name.
+    """
     from mlflow.exceptions import MlflowException
 
     if experiment := client.get_experiment_by_name(name):
+        if experiment.lifecycle_stage == "deleted":
+            raise UserError(
+                f"experiment {name!r} was deleted; mlflow experiments restore -x {experiment.experiment_id} brings it "
+                "back, and another tracking.experiment in params.yaml goes round it"
+            )
         return experiment.experiment_id
     local = tracking_uri().startswith("sqlite:")
-    location = (root() / "mlartifacts" / name).as_uri() if local else None
+    location = artifacts.location(root(), name) if local else None
     kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on the runs, not on GenAI traces
     try:
         return client.create_experiment(name, artifact_location=location, tags=kind)

@@ -59,7 +59,15 @@ def test_masks_are_those_of_one_process(project):
 
 
 def test_torchrun_with_another_number_is_refused(project, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    variables = {
+        "WORLD_SIZE": "4",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     done = project.run(*COMMAND, "out=four", check=False)
     assert done.returncode == 2
     assert done.stderr == (

@@ -120,6 +120,57 @@ def test_an_image_that_does_not_count_has_no_gradient(digits, monkeypatch):
     assert linear.weight.grad is not None and not linear.weight.grad.any()
 
 
+def started(monkeypatch, **variables):
+    """The environment of a process that torchrun has started."""
+    usual = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in (usual | variables).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"WORLD_SIZE": "2"},
+            "WORLD_SIZE=2 without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT: start with torchrun",
+        ),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"},
+            "WORLD_SIZE=2 without MASTER_ADDR, MASTER_PORT",
+        ),
+        (
+            {"SLURM_STEP_NUM_TASKS": "4"},
+            "SLURM_STEP_NUM_TASKS=4: Slurm has started 4 processes, and each would",
+        ),
+    ],
+)
+def test_variables_that_are_set_in_part(monkeypatch, variables, message):
+    for name in distributed.LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=re.escape(message)), distributed.joined():
+        pass
+
+
+@pytest.mark.parametrize(
+    "variables", [{"RANK": "3"}, {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, {"WORLD_SIZE": "1"}]
+)
+def test_variables_that_say_nothing_of_several_processes_change_nothing(monkeypatch, variables):
+    for name in distributed.LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with distributed.joined() as world:
+        assert world == distributed.ALONE
+
+
+def test_a_world_size_that_is_no_number(monkeypatch):
+    started(monkeypatch, WORLD_SIZE="two")
+    with pytest.raises(UserError, match="WORLD_SIZE=two is no number"), distributed.joined():
+        pass
+
+
 @pytest.mark.parametrize(
     ("device", "processes", "message"),
     [
@@ -128,8 +179,7 @@ def test_an_image_that_does_not_count_has_no_gradient(digits, monkeypatch):
     ],
 )
 def test_processes_that_cannot_have_a_gpu_each(monkeypatch, device, processes, message):
-    monkeypatch.setenv("WORLD_SIZE", processes)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    started(monkeypatch, WORLD_SIZE=processes, LOCAL_WORLD_SIZE=processes)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match=re.escape(message)), distributed.joined(device):
@@ -139,8 +189,7 @@ def test_processes_that_cannot_have_a_gpu_each(monkeypatch, device, processes, m
 @pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("auto", "nccl"), ("cuda", "nccl")])
 def test_processes_on_the_cpu_do_not_meet_by_nccl(monkeypatch, device, backend):
     calls = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    started(monkeypatch, WORLD_SIZE="2", LOCAL_RANK="1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda index: calls.append(index))

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from mlflow import MlflowClient
 
 from pipeline.tracking.client import Tracker, flatten
-from pipeline.tracking.server import connect
 from pipeline.workspace import tracking_uri
 from tests.helpers.project import ROOT
 
@@ -23,6 +23,11 @@ def workspace(tmp_path, monkeypatch):
     for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
+
+
+def database(workspace):
+    """A client of the workspace's database."""
+    return MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
 
 
 @contextmanager
@@ -40,7 +45,7 @@ def test_a_run_with_params_tags_metrics_and_artifacts(workspace):
         tracker.metrics({"test_accuracy": 0.75}, step=2)
         tracker.artifacts(file)
         where = tracker.wait()
-    client = connect()
+    client = database(workspace)
     run = client.get_run(where["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params == {"train.lr": "0.1"}
@@ -55,7 +60,10 @@ def test_a_queued_experiment_writes_to_the_parents_database(workspace, monkeypat
     parent = workspace / "parent"
     parent.mkdir()
     monkeypatch.setenv("DVC_ROOT", str(parent))
-    assert tracking_uri() == f"sqlite:///{parent / 'mlflow.db'}"
+    with track() as tracker:
+        assert tracker.wait()["run_id"] is not None
+    assert [path.name for path in workspace.iterdir()] == ["parent"]
+    assert (parent / "mlflow.db").is_file()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert tracking_uri() == "http://127.0.0.1:9"
 
@@ -65,24 +73,24 @@ def test_an_interrupted_run_goes_on_in_the_same_mlflow_run(workspace):
     with pytest.raises(KeyboardInterrupt), track(resume_file=resume) as tracker:
         tracker.metrics({"train_loss": 2.0}, step=1)
         first = tracker.wait()
-        assert connect().get_run(first["run_id"]).info.status == "RUNNING"
+        assert database(workspace).get_run(first["run_id"]).info.status == "RUNNING"
         raise KeyboardInterrupt
-    assert connect().get_run(first["run_id"]).info.status == "KILLED"
+    assert database(workspace).get_run(first["run_id"]).info.status == "KILLED"
     with track(resume_file=resume) as tracker:
         tracker.metrics({"train_loss": 2.0}, step=1)  # seen again after the resumption
         tracker.metrics({"train_loss": 1.0}, step=2)
         second = tracker.wait()
     assert second == first
-    history = connect().get_metric_history(first["run_id"], "train_loss")
+    history = database(workspace).get_metric_history(first["run_id"], "train_loss")
     assert [(m.step, m.value) for m in history] == [(1, 2.0), (2, 1.0)]
-    assert connect().get_run(first["run_id"]).info.status == "FINISHED"
+    assert database(workspace).get_run(first["run_id"]).info.status == "FINISHED"
 
 
 def test_a_failed_run_is_marked(workspace):
     with pytest.raises(ValueError, match="boom"), track() as tracker:
         where = tracker.wait()
         raise ValueError("boom")
-    assert connect().get_run(where["run_id"]).info.status == "FAILED"
+    assert database(workspace).get_run(where["run_id"]).info.status == "FAILED"
 
 
 def test_six_processes_open_a_new_database_at_once(workspace):
@@ -153,7 +161,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
     for _ in range(100):
-        if (status := connect().get_run(done.stdout.strip()).info.status) == "KILLED":
+        if (status := database(workspace).get_run(done.stdout.strip()).info.status) == "KILLED":
             break
         time.sleep(0.1)
     assert status == "KILLED"

@@ -118,8 +118,8 @@ def test_a_text_arrives_as_it_was_written(text):
     files.write(files.compose(["recipe=quick", f"data.root={text}"]))
     assert files.load().data.root == text
     assert load_yaml("params.yaml")["data"]["root"] == text  # so DVC reads it, too
-    files.write(files.load([f"tracking.experiment={text}"]))
-    assert files.load().tracking.experiment == text
+    files.write(files.load([f"launch.partition={text}"]))
+    assert files.load().launch.partition == text
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ setup:  ## system libraries, .venv, FFCV, MLflow database; returns at once when 
 	@setup/setup.sh
 
 repro: setup  ## run the stages that are out of date, then say where the report is
+	@[[ -e .git ]] || { $(IN_VENV) dvc config --local core.no_scm true && echo "No .git here: DVC runs without experiments."; }
 	@$(IN_VENV) dvc repro
 	@echo
 	@echo "Report   reports/report.html"

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
+
+from pipeline.params import files
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -71,6 +75,15 @@ class Project:
     def python(self, module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """``python -m module arguments``."""
         return self.run("python", "-m", module, *arguments, check=check)
+
+    def params(self, *overrides: str) -> None:
+        """Write params.yaml, as ``python -m pipeline.params overrides`` does, without its slow start."""
+        (self.folder / files.FILE).write_text(files.to_yaml(files.compose(overrides)))
+
+    def stale(self) -> set[str]:
+        """The stages that ``dvc status`` names: each is out of date by itself."""
+        with Repo(str(self.folder)) as repo:
+            return set(repo.status())
 
     def json(self, *command: str) -> Any:
         """Standard output of a command, parsed."""

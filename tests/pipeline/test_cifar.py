@@ -20,8 +20,7 @@ def project(tmp_path_factory):
     if not real:
         write_cifar10(root)
     project = Project(tmp_path_factory.mktemp("cifar"))
-    project.python(
-        "pipeline.params",
+    project.params(
         "recipe=ci",
         f"data.root={root}",
         f"data.verify={str(real).lower()}",

@@ -39,7 +39,7 @@ FOLLOWS_GRANET = {
 def project(tmp_path_factory):
     """The small recipe, reproduced once."""
     project = Project(tmp_path_factory.mktemp("dvc"))
-    project.python("pipeline.params", *RECIPE)
+    project.params(*RECIPE)
     project.commit("small recipe")
     project.run("dvc", "repro")
     return project
@@ -103,7 +103,7 @@ def test_changing_granets_si_touches_granet_and_what_follows_from_it_only(projec
     assert changed != text
     try:
         (project.folder / "params.yaml").write_text(changed)
-        stale = set(project.json("dvc", "status", "--json"))
+        stale = project.stale()
     finally:
         (project.folder / "params.yaml").write_text(text)
     # dvc status names what is stale by itself; reinit and retrain follow from sparse@granet's new outputs
@@ -128,8 +128,8 @@ def test_changing_granets_si_touches_granet_and_what_follows_from_it_only(projec
 def test_a_stage_is_stale_for_the_parameters_it_reads_and_no_others(project, key, stale):
     before = (project.folder / "params.yaml").read_text()
     try:
-        project.python("pipeline.params", *RECIPE, key)
-        assert set(project.json("dvc", "status", "--json")) == stale
+        project.params(*RECIPE, key)
+        assert project.stale() == stale
     finally:
         (project.folder / "params.yaml").write_text(before)
 
@@ -138,7 +138,7 @@ def test_lists_of_the_grid_that_are_empty_make_no_stages(project):
     before = (project.folder / "params.yaml").read_text()
     try:
         empty = ("grid.methods=[]", "grid.after=[]", "grid.reinit=[]", "grid.retrain=[]", "grid.rewinds=[]")
-        project.python("pipeline.params", *SMALL, *empty)
+        project.params(*SMALL, *empty)
         listed = project.run("dvc", "stage", "list", "--name-only").stdout.split()
     finally:
         (project.folder / "params.yaml").write_text(before)
@@ -235,10 +235,6 @@ def edited(project):
     project.run("dvc", "repro", "-s", "code")
 
 
-def stale(project):
-    return set(project.json("dvc", "status", "--json"))
-
-
 def test_what_decides_no_result_makes_no_training_stale(project, edited):
     """A comment, a new method, the report and the launcher: only the digests are made anew, and come out the same."""
     edited("granet/update.py", lambda text: f"# a comment\n{text}")
@@ -246,16 +242,16 @@ def test_what_decides_no_result_makes_no_training_stale(project, edited):
     edited("granet/methods/__init__.py", lambda text: f"{text}\nfrom granet.methods import another\n")
     edited("pipeline/report/page.py", lambda text: f"{text}\nVALUE = 1\n")
     edited("pipeline/launch/plan.py", lambda text: f"{text}\nVALUE = 1\n")
-    assert stale(project) == {"code", "report"}
+    assert project.stale() == {"code", "report"}
     project.run("dvc", "repro", "-s", "code")
-    assert stale(project) == {"report"}
+    assert project.stale() == {"report"}
 
 
 def test_a_changed_line_of_the_update_makes_all_training_stale(project, edited):
     edited("granet/update.py", lambda text: text.replace("1e-9", "1e-8"))
     project.run("dvc", "repro", "-s", "code")
     trained = {name for name in STAGES if name not in ("code", "prepare@digits", "report")}
-    assert stale(project) == trained
+    assert project.stale() == trained
 
 
 def test_an_experiment_reruns_only_what_depends_on_it(project):

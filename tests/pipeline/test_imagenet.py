@@ -1,4 +1,4 @@
-"""Table 4 at a small size, on real photographs where they are at hand, by dvc repro and by the launcher."""
+"""Table 4 at a small size, on real photographs where they are at hand."""
 
 import csv
 import json
@@ -23,37 +23,18 @@ DENSE = "imagenet-resnet50-0"
 
 
 @pytest.fixture(scope="module")
-def projects(tmp_path_factory):
-    """The same recipe, run by dvc repro and by the launcher."""
+def project(tmp_path_factory):
+    """The recipe, run once."""
+    project = Project(tmp_path_factory.mktemp("imagenet"))
     root = photographs(tmp_path_factory.mktemp("photographs"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # another number of threads may change the last bits
-        plain, launched = (Project(tmp_path_factory.mktemp(name)) for name in ("plain", "launched"))
-        for project in (plain, launched):
-            project.python("pipeline.params", *RECIPE, f"data.root={root}")
-        plain.run("dvc", "repro")
-        launched.python("pipeline.launch", "-j", "2")
-    return plain, launched
+    project.params(*RECIPE, f"data.root={root}")
+    project.run("dvc", "repro")
+    return project
 
 
-def files(project, pattern):
-    folder = project.folder / "runs"
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob(pattern))}
-
-
-def test_both_ways_give_the_same_results(projects):
-    plain, launched = projects
-    for pattern in ("metrics.json", "masks.safetensors", "model.safetensors"):
-        assert files(plain, pattern) == files(launched, pattern)
-        assert len(files(plain, pattern)) == 1 + len(SECTIONS)
-    for name in ("train.beton", "test.beton", "index.json"):
-        path = f"data/prepared/imagenet/{name}"
-        assert (plain.folder / path).read_bytes() == (launched.folder / path).read_bytes()
-
-
-def test_the_runs_are_what_the_recipe_asks_for(projects):
+def test_the_runs_are_what_the_recipe_asks_for(project):
     for section in SECTIONS:
-        folder = projects[0].folder / f"runs/sparse/imagenet-resnet50-{section}-0.9-0"
+        folder = project.folder / f"runs/sparse/imagenet-resnet50-{section}-0.9-0"
         summary = json.loads((folder / "summary.json").read_text())
         assert summary["sparsity"] == pytest.approx(0.9, abs=1e-4)
         assert summary["config"]["train"]["label_smoothing"] == 0.1
@@ -61,9 +42,9 @@ def test_the_runs_are_what_the_recipe_asks_for(projects):
         assert len((folder / "history.csv").read_text().splitlines()) == 3
 
 
-def test_the_report_has_table_4_and_every_layer(projects):
-    report = (projects[0].folder / "reports/report.md").read_text()
+def test_the_report_has_table_4_and_every_layer(project):
+    report = (project.folder / "reports/report.md").read_text()
     assert "Table 4" in report
-    budgets = (projects[0].folder / "reports/budgets.csv").read_text()
+    budgets = (project.folder / "reports/budgets.csv").read_text()
     layers = {row["layer"] for row in csv.DictReader(budgets.splitlines())}
     assert {"layer1.0.conv1.weight", "fc.weight"} <= layers

@@ -29,7 +29,7 @@ ELEMENT, FILTER = (f"digits-resnet20-{network}-0" for network in ("element-0.5",
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("plasticity"))
-    project.python("pipeline.params", *TINY)
+    project.params(*TINY)
     project.commit("tiny study")
     project.run("dvc", "repro")
     return project

@@ -25,7 +25,7 @@ COMMAND = [
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("processes"))
-    project.python("pipeline.params", *SMALL)
+    project.params(*SMALL)
     project.python("pipeline.prepare")
     return project
 

@@ -25,24 +25,26 @@ def project(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # another number of threads may change the last bits
         project = Project(tmp_path_factory.mktemp("launch"))
-        project.python("pipeline.params", *RECIPE)
+        project.params(*RECIPE)
         project.commit("small recipe")
         done = project.python("pipeline.launch", "-j", "2")
         (project.folder / "logs/launched").write_text(done.stdout)
         yield project
 
 
-def metrics(project):
+def results(project):
+    """Metrics, weights and masks of all runs, as bytes."""
     folder = project.folder / "runs"
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("metrics.json")}
+    files = [*folder.rglob("metrics.json"), *folder.rglob("*.safetensors")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_launch_gives_the_same_results_as_dvc_repro(project, tmp_path):
     plain = Project(tmp_path)
-    plain.python("pipeline.params", *RECIPE)
+    plain.params(*RECIPE)
     plain.run("dvc", "repro", f"dense@{CELL}-0", GRANET, REINIT)
-    assert metrics(project) == metrics(plain)
-    assert len(metrics(plain)) == 4
+    assert results(project) == results(plain)
+    assert len(results(plain)) == 3 * 4
     printed = (project.folder / "logs/launched").read_text()
     assert printed.startswith("code: brought up to date\n6 of 7 stages to run, 2 at a time\n")
     assert printed.count("\ndone ") == 6
@@ -91,7 +93,7 @@ def test_a_failing_stage_stops_only_what_depends_on_it(project):
     before = pipeline.read_text()
     broken = before.replace("pipeline.train reinit", "pipeline.train reinit width=2")
     assert broken != before
-    project.python("pipeline.params", *RECIPE, "granet.drop_fraction=0.3")
+    project.params(*RECIPE, "granet.drop_fraction=0.3")
     try:
         pipeline.write_text(broken)
         done = project.python("pipeline.launch", "-j", "2", check=False)
@@ -116,7 +118,7 @@ def stages_of(printed, event):
 
 def test_ctrl_c_ends_the_runs_and_the_same_command_goes_on(project):
     """One target of a longer recipe, interrupted after its first checkpoint."""
-    project.python("pipeline.params", *RECIPE, "train.epochs=12")
+    project.params(*RECIPE, "train.epochs=12")
     command = ["python", "-m", "pipeline.launch", "-j", "2", GMP]
     started = project.start(*command)
     until(lambda: list((project.folder / ".checkpoints").glob("*/last.pt")), seconds=60)

@@ -204,7 +204,7 @@ def tiny(tmp_path_factory):
 def project(tmp_path_factory, tiny):
     """Table 2 on ResNet-20, run once."""
     project = Project(tmp_path_factory.mktemp("recipes"))
-    project.python("pipeline.params", "recipe=table2", *tiny)
+    project.params("recipe=table2", *tiny)
     project.commit("table 2")
     project.run("dvc", "repro")
     return project
@@ -237,9 +237,9 @@ def test_work_that_tables_share_is_done_once(project, tiny, recipe, new):
     """After Table 2, other tables need what is theirs alone: the dense run and GraNet's are there."""
     before = (project.folder / "params.yaml").read_text()
     try:
-        project.python("pipeline.params", f"recipe={recipe}", *tiny)
+        project.params(f"recipe={recipe}", *tiny)
         project.run("dvc", "repro", "-s", "code")  # another grid has other sections
-        stale = set(project.json("dvc", "status", "--json"))
+        stale = project.stale()
         dry = project.run("dvc", "repro", "--dry").stdout
     finally:
         (project.folder / "params.yaml").write_text(before)

@@ -80,7 +80,10 @@ def test_other_sections_may_be_missing(section):
         ({"granet__sii": 0.5}, r"granet\.sii is an unknown key; did you mean si\?"),
         ({"grnet": {"si": 0.5}}, "grnet is an unknown section; did you mean granet"),
         ({"granet": {"si": 0.5}}, "granet names no method; write method: granet below it"),
-        ({"my/own": {"method": "gmp"}}, "section 'my/own' gives its name to folders and commands; write a letter"),
+        (
+            {"my/own": {"method": "gmp"}},
+            "section 'my/own' gives its name to folders and commands; write a letter",
+        ),
         ({"tracking__experiment": " "}, r"tracking\.experiment=' ' is no name for MLflow"),
         ({"tracking__experiment": "a\nb"}, r"tracking\.experiment='a\\nb' is no name for MLflow"),
         ({"tracking__experiment": "x" * 501}, "is no name for MLflow; write 1 to 500 printable characters"),

@@ -16,7 +16,7 @@ from tests.helpers.project import SMALL, Project
 def project(tmp_path_factory):
     """A clone with the small recipe and its digits prepared."""
     project = Project(tmp_path_factory.mktemp("stages"))
-    project.python("pipeline.params", *SMALL)
+    project.params(*SMALL)
     project.python("pipeline.prepare")
     return project
 

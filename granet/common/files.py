@@ -1,7 +1,8 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, whatever happens: an error, a kill, a power cut."""
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -19,7 +20,7 @@ def atomic(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Write a file whole, or leave the old one untouched; its folder is made where it is missing.
 
     ``content`` is what the file holds, or a function that writes it to the path that it is called with: a temporary
-    file beside ``path``, which is gone afterwards, whatever happens.
+    file beside ``path``, which is gone afterwards, whatever happens. The file is on the disk before it has its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -28,6 +29,18 @@ def atomic(path: Path, content: bytes | Callable[[Path], object]) -> None:
             temporary.write_bytes(content)
         else:
             content(temporary)
+        to_disk(temporary)
         temporary.replace(path)
+        with suppress(OSError):  # some file systems do not do this for folders
+            to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would outlast a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

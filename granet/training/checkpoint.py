@@ -1,6 +1,8 @@
-"""Checkpoints: all that changes in a run. Written atomically, so a file that exists is whole."""
+"""Checkpoints: all that changes in a run. A file that is there is whole, and the one before it is kept beside it."""
 
-from functools import partial
+import io
+import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -8,16 +10,60 @@ import torch
 from granet.common.files import atomic
 from granet.training.history import Row
 from granet.training.run import Run
+from granet.types import UserError
 
 
-def save(path: Path, state: dict) -> None:
-    """Write ``state`` (tensors, numbers, strings, dicts and lists of them) or leave the old file untouched."""
-    atomic(path, partial(torch.save, state))
+def save(path: Path, state: dict, *, keep: bool = False) -> None:
+    """Write ``state`` (tensors, numbers, strings, dicts and lists of them) or leave the old file untouched.
+
+    ``keep``: what was there becomes the one before (`before`).
+    """
+    content = io.BytesIO()
+    torch.save(state, content)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content.getbuffer())
+        if keep and path.exists():
+            path.replace(before(path))
+
+    atomic(path, write)
+
+
+def before(path: Path) -> Path:
+    """Where the checkpoint before the last one lies.
+
+    >>> before(Path("run/last.pt")).as_posix()
+    'run/before-last.pt'
+    """
+    return path.with_name(f"before-{path.name}")
 
 
 def load(path: Path) -> dict | None:
-    """The state, on the CPU; None where there is no checkpoint."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    """The state, on the CPU; None where there is no checkpoint. Raises UserError where it is damaged.
+
+    The file is a zip archive, which holds a CRC-32 of every tensor.
+    """
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (part := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{part} has another checksum")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def newest(path: Path) -> tuple[dict | None, list[str]]:
+    """The newest state that is whole, at ``path`` or before; and what is wrong with those that are not."""
+    faults = []
+    for candidate in (path, before(path)):
+        try:
+            if (state := load(candidate)) is not None:
+                return state, faults
+        except UserError as error:
+            faults.append(str(error))
+    return None, faults
 
 
 def state_of(run: Run, history: list[Row]) -> dict:

@@ -70,13 +70,14 @@ def fit(
 ) -> list[Row]:
     """Train ``run.model`` in place, to plain weights, and return a row per epoch, which also goes to ``history_csv``.
 
-    Goes on from the checkpoint where there is one, to a bit-identical end (on the CPU). ``on_epoch`` sees every row,
+    Goes on from the checkpoint where there is one, or from the one before where it is damaged, to a bit-identical end
+    (on the CPU). ``on_epoch`` sees every row,
     those from before a resumption included. After each epoch of ``keep`` the state stays as epoch-N.pt beside the
     checkpoint; where there is no checkpoint, the run goes on from ``start``, such a state, which it takes over.
     Raises UserError where the processes of a run read different states, and DivergedError where a loss is not finite.
     """
     leads = distributed.world().leads  # one process writes and speaks; all of them read
-    interrupted = checkpoint.load(checkpoint_path)
+    interrupted, faults = checkpoint.newest(checkpoint_path)
     history = checkpoint.restore(run, interrupted or start)
     if not distributed.same(len(history), run.device):
         raise UserError(
@@ -87,6 +88,10 @@ def fit(
         TrainingProgress(run.title, steps, run.sparsifier.step, silent=not leads) as progress,
         HistoryFile(history_csv if leads else Path(os.devnull)) as file,
     ):
+        for fault in faults:
+            progress.line(
+                f"{run.title}: {fault}; {'the one before is used' if interrupted else 'it is not used'}"
+            )
         if interrupted:
             progress.line(f"{run.title}: goes on after epoch {len(history)} of {run.epochs}")
         for row in history:
@@ -102,7 +107,7 @@ def fit(
                 state = checkpoint.state_of(run, history)
                 if epoch + 1 in keep:
                     checkpoint.save(checkpoint_path.with_name(f"epoch-{epoch + 1}.pt"), state)
-                checkpoint.save(checkpoint_path, state)
+                checkpoint.save(checkpoint_path, state, keep=True)
             file.write(row)
             on_epoch(row)
             if run.is_evaluated_after(epoch + 1):

@@ -90,6 +90,30 @@ def test_an_interrupted_run_goes_on_to_a_bit_identical_end(digits, tmp_path, epo
     assert same_weights(resumed, whole)
 
 
+@pytest.mark.parametrize(("damaged", "first"), [(["last.pt"], 2), (["last.pt", "before-last.pt"], 1)])
+def test_a_damaged_checkpoint_costs_the_epochs_since_the_one_before(digits, tmp_path, capsys, damaged, first):
+    whole = make_run(digits)
+    fit(whole, history_csv=tmp_path / "whole.csv", checkpoint_path=tmp_path / "whole.pt")
+
+    def interrupt(row):
+        if row["epoch"] == 2:
+            raise StopError
+
+    paths = {"history_csv": tmp_path / "history.csv", "checkpoint_path": tmp_path / "last.pt"}
+    with pytest.raises(StopError):
+        fit(make_run(digits), on_epoch=interrupt, **paths)
+    for name in damaged:
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:5000])
+    capsys.readouterr()
+    resumed = make_run(digits)
+    fit(resumed, **paths)
+    assert rows(tmp_path / "history.csv") == rows(tmp_path / "whole.csv")
+    assert same_weights(resumed, whole)
+    said = capsys.readouterr().out
+    assert said.count(" is damaged: ") == len(damaged)
+    assert ("goes on after epoch 1 of" in said) == (first == 2)
+
+
 def test_extended_training_stretches_all_but_the_update_interval(digits, tmp_path):
     run = make_run(digits, epochs=2, extend=1.5)  # 3 epochs of 4 steps
     history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")

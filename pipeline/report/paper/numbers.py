@@ -158,9 +158,13 @@ def models(family: str = CIFAR) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def columns() -> dict[str, list[float]]:
-    """The columns of the CIFAR tables: data set -> sparsities."""
-    return dict(layouts(CIFAR)[0].columns)
+def columns(family: str = CIFAR) -> dict[str, list[float]]:
+    """The columns of a family's tables: data set -> sparsities."""
+    found: dict[str, list[float]] = {}
+    for layout in layouts(family):
+        for dataset, sparsities in layout.columns.items():
+            found[dataset] = sorted({*found.get(dataset, []), *sparsities})
+    return found
 
 
 FURTHER = Layout("further", CIFAR, "Methods and settings outside the paper's tables", {}, {})

@@ -1,28 +1,18 @@
 """Budgets of finished runs (Appendix D): by layer, mean over the seeds, for the report and its CSV."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from statistics import fmean
 
-import torch
-
-from granet.models import build
-from granet.studies.budget import Budget, Outline, outline
+from granet.studies.budget import Budget
 from pipeline.drawing import Series, sparsities_of
 from pipeline.report.blocks import Line, Number, Table
+from pipeline.report.paper.costs import outline_of
 from pipeline.report.results import Results
 from pipeline.report.words import percent, short_percent
 
 COLUMNS = ("layer", "shape", "parameters", "active", "sparsity", "dense_flops", "flops", "flops_ratio")
 TOTALS = {"overall": "Overall", "backbone": "Backbone (all convolutions)"}
 SHOWN = ("weights kept", "sparsity, %", "MFLOPs")
-
-
-@cache
-def outline_of(model: str, num_classes: int, image_shape: tuple[int, int, int]) -> Outline:
-    """The outline of a model by name, given images of (C, H, W). Nothing is allocated: shapes decide."""
-    with torch.device("meta"):
-        return outline(build(model, num_classes=num_classes), image_shape)
 
 
 def budgets(results: Results, series: Sequence[Series]) -> dict[str, Budget]:

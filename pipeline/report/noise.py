@@ -9,10 +9,10 @@ from math import inf, sqrt
 from statistics import fmean, stdev
 
 MIN_SEEDS, LEVEL = 3, 0.05
-"""Fewer seeds on either side say too little about the spread; a p-value below the level speaks of more than noise."""
+"""Fewer seeds on either side say too little about the spread; a p-value below the level is more than noise."""
 MARGIN = 0.005
-"""A gain of less is none. The paper's accuracies have deviations of about 0.2 points: where there is no gain, three seeds
-then rule one of 0.5 points out in 7 of 10 settings (Welch), and one of 0.3 points in 4 of 10."""
+"""A gain of less is none. The paper's accuracies have deviations of about 0.2 points: where there is no gain, three
+seeds then rule one of 0.5 points out in 7 of 10 settings (Welch), and one of 0.3 points in 4 of 10."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ FLOPs have none, but ranges: of two decimals in print, and of what layers are no
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Literal
 
 from pipeline.params.files import read_yaml
-from pipeline.report.noise import LEVEL, MARGIN, Difference, Stat, exceeds, holm, welch
+from pipeline.report.noise import MARGIN, Difference, Stat, exceeds, holm, welch
 from pipeline.report.paper.costs import HALF, counted
 from pipeline.report.paper.numbers import ACCURACY, CIFAR, IMAGENET, TRAINING, columns, models, records
 from pipeline.report.paper.protocol import protocol
@@ -95,7 +95,7 @@ def firm(claim: Claim, differences: Sequence[Difference]) -> set[str]:
 
 
 def verdict(outcomes: Sequence[str], firm: set[str], *, as_a_rule: bool = False) -> str:
-    """Supported: at least half of the places speak for the claim, and none firmly against it; contradicted: the reverse.
+    """Supported: at least half of the places speak for the claim, none firmly against it; contradicted: the reverse.
 
     Places speak where there is a test. Of a claim made "as a rule", some may speak against the others.
     """
@@ -108,7 +108,7 @@ def verdict(outcomes: Sequence[str], firm: set[str], *, as_a_rule: bool = False)
     return "undecided" if outcomes else "not tested"
 
 
-def judged(claim: Claim, differences: Sequence[Difference]) -> str:
+def conclusion(claim: Claim, differences: Sequence[Difference]) -> str:
     """The verdict on a claim from its differences, each in a place of its own."""
     outcomes = [outcome(claim, one) for one in differences]
     return verdict(outcomes, firm(claim, differences), as_a_rule=claim.as_a_rule)
@@ -121,39 +121,33 @@ def apart(first: Range, second: Range, times: float) -> Difference:
 
 
 def in_print(claim: Claim, place: Place) -> Difference | None:
-    """The difference of the paper's own numbers; None where a side has none. Its deviations are of three seeds."""
-    pair, *where = place
-    sides = [printed(claim, ids, *where) for ids in pair]
+    """The difference of the paper's own numbers; None where a side has none. Their deviations are of three seeds."""
+    sides = [_printed(claim, ids, place) for ids in place[0]]
     if None in sides:
         return None
     first, second = (side for side in sides if side is not None)
     if claim.metric == ACCURACY:
         return welch(first, second)
-    ranges = [(side.mean - HALF, side.mean + HALF) for side in (first, second)]
-    return apart(*ranges, claim.times)
+    a, b = ((side.mean - HALF, side.mean + HALF) for side in (first, second))
+    return apart(a, b, claim.times)
 
 
-def printed(claim: Claim, ids: Sequence[str], model: str, dataset: str, sparsity: float) -> Stat | None:
-    """One side in print: a row, the mean of several, or the best of them; None where one has no number."""
+def _printed(claim: Claim, ids: Sequence[str], place: Place) -> Stat | None:
+    """One side in print: a row, the best of several, or their mean, which has no deviation; None without a number."""
+    _, model, dataset, sparsity = place
     found = [records().get((name, dataset, model, sparsity, claim.metric)) for name in ids]
-    if None in found:
-        return None
     stats = [Stat(one.mean, one.std, protocol(dataset)["seeds"]) for one in found if one is not None]
-    return combined(stats, best=claim.best)
-
-
-def combined(stats: Sequence[Stat], *, best: bool) -> Stat:
-    """Rows as one side: their mean, which has no deviation in print, or the best of them."""
-    if best or len(stats) == 1:
+    if len(stats) < len(found):
+        return None
+    if claim.best or len(stats) == 1:
         return max(stats, key=lambda stat: stat.mean)
     return Stat(fmean(stat.mean for stat in stats), None, stats[0].n)
 
 
-def counted_flops(claim: Claim, place: Place) -> Difference | None:
-    """The difference of training FLOPs counted step by step; what is not countable stays as it is in print."""
-    pair, model, dataset, sparsity = place
-    ranges = []
-    for (name,) in pair:
-        mean = records()[name, dataset, model, sparsity, claim.metric].mean
-        ranges.append(counted(name, sparsity) or (mean - HALF, mean + HALF))
-    return apart(*ranges, claim.times) if claim.metric == TRAINING else None
+def on_schedule(name: str, place: Place) -> Range:
+    """A row's training FLOPs in a place, counted step by step; where they are not countable, as in print."""
+    _, model, dataset, sparsity = place
+    if (ratio := counted(name, sparsity)) is not None:
+        return ratio
+    mean = records()[name, dataset, model, sparsity, TRAINING].mean
+    return mean - HALF, mean + HALF

@@ -1,4 +1,4 @@
-"""What the paper's schedule on ImageNet costs: FLOPs of a run that nobody has trained, as ratios to the dense network's.
+"""What the paper's schedule on ImageNet costs, nothing trained: FLOPs as ratios to the dense network's.
 
 The schedule says how sparse a network is at every step, but not which layers are: global pruning learns that. So every
 step is counted twice, under two assumptions: layer sparsities as ERK has them, or the same one in all layers.

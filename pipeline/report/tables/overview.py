@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from pipeline.report.blocks import Fold, Judgement, Line, Number, Table, Text, by_heading
-from pipeline.report.noise import MIN_SEEDS, exceeds
+from pipeline.report.noise import MIN_SEEDS, Difference, exceeds
 from pipeline.report.paper.claims import Claim, conclusion, in_print, outcome
 from pipeline.report.paper.judge import Judged, Setting, judge
 from pipeline.report.paper.numbers import ACCURACY, columns, family_of, models
@@ -16,7 +16,7 @@ from pipeline.report.words import counted, p_value, setting, short_percent, sign
 
 VERDICTS = {"supported": "in line with it", "contradicted": "against it", "undecided": "undecided"}
 """How a verdict reads that is not about the paper's settings."""
-OUTCOMES = {"for": "in favour", "noise": "within the noise", "against": "against", "few": "too few seeds"}
+OUTCOMES = {"for": "in favour", "noise": "within the noise", "against": "against", "few": "no test"}
 GAINS = OUTCOMES | {"for": "no gain", "noise": "no gain shown, none ruled out", "against": "gain"}
 COSTS = OUTCOMES | {"noise": "no difference known"}
 
@@ -141,29 +141,27 @@ def _sides(settings: Sequence[Setting]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((place.sides[0].name, place.sides[1].name) for place in settings))
 
 
-def _p(p: float | None) -> Number:
-    return Number("" if p is None else p_value(p).removeprefix("p ").removeprefix("= "), strong=exceeds(p))
+def _difference(place: Setting, difference: Difference | None) -> Number:
+    if difference is None:
+        return Number()
+    p = place.p(difference)
+    return Number(_amount(place.claim, difference.mean), "" if p is None else p_value(p), strong=exceeds(p))
 
 
 def _table(judged: Judged) -> Table:
-    """Every setting: both sides, their difference and its p-value, the same of the paper, and what ours says."""
-    names, words = _sides([*judged.in_paper, *judged.elsewhere]), _words(judged.claim)
+    """Every setting: both sides, their difference with its p-value, the paper's with its own, and what ours says."""
+    claim, names = judged.claim, _sides([*judged.in_paper, *judged.elsewhere])
     lines = []
     for place in (*judged.in_paper, *judged.elsewhere):
-        printed = place.printed and place.printed.mean
         numbers = [
             *(Number(side.text, side.note, side.group) for side in place.sides),
-            Number(_amount(judged.claim, place.difference.mean)),
-            _p(place.p(place.difference)),
-            Number("" if printed is None else _amount(judged.claim, printed)),
-            _p(place.p(place.printed)),
-            Number(words[place.outcome], strong=place.outcome in ("for", "against")),
+            *(_difference(place, one) for one in (place.difference, place.printed)),
+            Number(_words(claim)[place.outcome], strong=place.outcome in ("for", "against")),
         ]
         sides = "" if len(names) == 1 else f": {' against '.join(side.name for side in place.sides)}"
         heading = "The paper's settings" if place.in_paper else "Other settings"
         lines.append(Line(place.place + sides, "", numbers, heading))
     first, second = names[0] if len(names) == 1 else ("first", "second")
-    if judged.claim.times != 1:
-        second = f"{second}, of which × {judged.claim.times:g}"
-    heads = (first, second, "difference", "p-value", "in print", "its p-value", "finding")
+    times = "" if claim.times == 1 else f", of which × {claim.times:g}"
+    heads = (first, second + times, "difference", "in print", "finding")
     return Table([(head, 1) for head in heads], [], by_heading(lines), "setting")

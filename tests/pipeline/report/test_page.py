@@ -110,7 +110,13 @@ def test_the_claims_come_first_with_a_verdict_each(page, made):
     # the first claim at 95 % on CIFAR-10: no gain on GMP. Pairs 0, 1, 2: error 1 / sqrt(3) with 2 degrees of freedom,
     # against 0.5: t = 0.87; in print 93.72 - 93.58
     gain = "no gain shown, none ruled out"
-    assert place[1:] == ["92.00 ± 2.00 n = 3", "91.00 ± 1.00 n = 3", "+1.00", "0.761", "+0.14", "0.008", gain]
+    assert place[1:] == [
+        "92.00 ± 2.00 n = 3",
+        "91.00 ± 1.00 n = 3",
+        "+1.00 p = 0.761",
+        "+0.14 p = 0.007",
+        gain,
+    ]
 
 
 def test_differences_are_tested_where_there_are_three_seeds(page):

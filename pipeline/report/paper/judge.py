@@ -111,35 +111,34 @@ def _settings(claim: Claim, results: Results, same_protocol: list[str]) -> Itera
     ran: list[Place] = []
     for place in product(claim.compare, grid.models, datasets, grid.sparsities):
         pair, model, dataset, sparsity = place
-        found = [_runs(claim, results, ids, place) for ids in pair]
-        if None in found or not claim.covers(model, sparsity):
+        sides = [side for ids in pair if (side := _runs(claim, results, ids, place)) is not None]
+        if len(sides) < 2 or not claim.covers(model, sparsity):
             continue
         ran.append(place)
-        (first, a), (second, b) = (one for one in found if one is not None)
-        printable = place in printed or (
-            not printed and model in models() and sparsity in known.get(dataset, ())
-        )
-        exact = apart(_range(a), _range(b), claim.times)
-        difference = compared(a, b) if claim.metric == ACCURACY else exact
-        yield _setting(claim, place, (first, second), difference, dataset in same_protocol and printable)
+        (first, a, names), (second, b, others) = sides
+        difference = compared(a, b) if claim.metric == ACCURACY else apart(_range(a), _range(b), claim.times)
+        shown = model in models() and sparsity in known.get(dataset, ())  # in a figure
+        in_paper = dataset in same_protocol and (place in printed if printed else shown)
+        own = in_print(claim, ([names, others], model, dataset, sparsity))
+        yield Setting(claim, _name(place), (first, second), difference, own, in_paper)
     if claim.metric == TRAINING and datasets:
-        for place in (place for place in printed if place not in ran):
-            names = [name for (name,) in place[0]]
-            first, second = (on_schedule(name, place) for name in names)
-            texts = (" to ".join(dict.fromkeys(f"{ratio:.3f}×" for ratio in one)) for one in (first, second))
-            sides = [
-                Side(title(rows(IMAGENET)[name].section), text, "counted")
-                for name, text in zip(names, texts, strict=True)
-            ]
-            yield _setting(claim, place, (sides[0], sides[1]), apart(first, second, claim.times), True)
+        for place in [place for place in printed if place not in ran]:
+            (name,), (other,) = place[0]
+            a, b = on_schedule(name, place), on_schedule(other, place)
+            difference = apart(a, b, claim.times)
+            sides = _counted(name, a), _counted(other, b)
+            yield Setting(claim, _name(place), sides, difference, in_print(claim, place), in_paper=True)
 
 
-def _setting(
-    claim: Claim, place: Place, sides: tuple[Side, Side], difference: Difference, in_paper: bool
-) -> Setting:
+def _name(place: Place) -> str:
     _, model, dataset, sparsity = place
-    name = f"{setting(dataset, model)}, {short_percent(sparsity)}"
-    return Setting(claim, name, sides, difference, in_print(claim, place), in_paper)
+    return f"{setting(dataset, model)}, {short_percent(sparsity)}"
+
+
+def _counted(name: str, ratios: tuple[float, float]) -> Side:
+    """Training FLOPs of a row on ImageNet that nothing has run for."""
+    text = " to ".join(dict.fromkeys(f"{ratio:.3f}×" for ratio in ratios))
+    return Side(title(rows(IMAGENET)[name].section), text, "counted")
 
 
 def _range(values: Mapping[int, float]) -> tuple[float, float]:
@@ -148,22 +147,25 @@ def _range(values: Mapping[int, float]) -> tuple[float, float]:
 
 def _runs(
     claim: Claim, results: Results, ids: Sequence[str], place: Place
-) -> tuple[Side, dict[int, float]] | None:
-    """The runs of a row by seed, or of those of several rows that have runs: their mean, or those of the best one."""
-    params, (_, model, dataset, sparsity) = results.params, place
-    found = []
+) -> tuple[Side, dict[int, float], list[str]] | None:
+    """The runs of a row by seed, or of those of several rows that have runs: their mean, or those of the best one.
+
+    With the rows that have runs: what is in print for the same ones stands beside them.
+    """
+    params, (_, model, dataset, sparsity), found = results.params, place, []
     for row in (rows(claim.family)[name] for name in ids):
         group = row.group(row.find(params), dataset, model, sparsity)
         if group.method and (values := results.by_seed(group, claim.metric)):
-            found.append((group, values))
+            found.append((group, values, row.id))
+    names = [name for _, _, name in found]
     if claim.best and found:
         found = [max(found, key=lambda one: fmean(one[1].values()))]
-    seeds = [seed for seed in params.grid.seeds if found and all(seed in values for _, values in found)]
+    seeds = [seed for seed in params.grid.seeds if found and all(seed in values for _, values, _ in found)]
     if not seeds:
         return None
-    by_seed = {seed: fmean(values[seed] for _, values in found) for seed in seeds}
-    stat, names = Stat.of([*by_seed.values()]), [run_name(params, group) for group, _ in found]
+    by_seed = {seed: fmean(values[seed] for _, values, _ in found) for seed in seeds}
+    stat, labels = Stat.of([*by_seed.values()]), [run_name(params, group) for group, *_ in found]
     text = spread(stat.mean, stat.std) if claim.metric == ACCURACY else f"{stat.mean:.3f}×"
     several = "" if len(ids) == 1 else "best of them: " if claim.best else "mean of "
     group = found[0][0].name if len(found) == 1 else None
-    return Side(several + ", ".join(names), text, f"n = {stat.n}", group), by_seed
+    return Side(several + ", ".join(labels), text, f"n = {stat.n}", group), by_seed, names

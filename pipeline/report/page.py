@@ -49,10 +49,9 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
 
 def sections(results: Results, parts: list[models.Part], folder: Path) -> Iterator[Section]:
     """The report from top to bottom, without the sections that have nothing to show."""
-    if not frame.is_study(results):
-        yield claims.claims(results)
-        if (dense := claims.dense(results)) is not None:
-            yield dense
+    yield claims.claims(results)
+    if not frame.is_study(results) and (dense := claims.dense(results)) is not None:
+        yield dense
     yield from claims.tables(results)
     yield from models.sections(results, parts, folder)
     yield from frame.closing(results)

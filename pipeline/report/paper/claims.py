@@ -32,6 +32,7 @@ class Claim:
     text: str
     where: str
     compare: list[list[list[str]]] = field(default_factory=list)
+    study: tuple[str, str] | None = None
     claim: Literal["above", "no_gain"] = "above"
     metric: str = ACCURACY
     times: float = 1.0

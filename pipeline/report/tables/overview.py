@@ -12,6 +12,7 @@ from pipeline.report.paper.judge import Judged, Setting, judge
 from pipeline.report.paper.numbers import ACCURACY, columns, family_of, models
 from pipeline.report.paper.protocol import differences
 from pipeline.report.results import Results
+from pipeline.report.tables.contrasts import of_study
 from pipeline.report.words import counted, p_value, setting, short_percent, signed
 
 VERDICTS = {"supported": "in line with it", "contradicted": "against it", "undecided": "undecided"}
@@ -33,7 +34,7 @@ class Overview(NamedTuple):
 
 def overview(results: Results) -> Overview:
     """Every claim judged by the runs that are there."""
-    judged = judge(results)
+    judged = [of_study(one.claim, results) if one.claim.study else one for one in judge(results)]
     return Overview(
         claims=[_verdict(one) for one in judged if one.in_paper or one.elsewhere],
         untested=[one.claim for one in judged if not (one.in_paper or one.elsewhere)],

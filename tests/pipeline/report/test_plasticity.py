@@ -451,6 +451,7 @@ def test_a_study_alone_reads_as_one(full):
         == ["claims", "plasticity", "smaller", "three", "protocol", "runs"]
     )
     assert re.findall(r"^## (.*)", markdown, re.MULTILINE) == [
+        "The paper's claims",
         "Pruning plasticity",
         "Smaller networks",
         "Three test accuracies",

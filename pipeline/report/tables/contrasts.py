@@ -15,10 +15,10 @@ from pipeline.report.paper.claims import Claim
 from pipeline.report.paper.judge import Judged, Setting, Side
 from pipeline.report.results import Results
 from pipeline.report.tables.plasticity import WAYS, Study, by_phase, departures, studies
-from pipeline.report.words import signed_spread
+from pipeline.report.words import setting, signed_spread
 
 BySeed = dict[int, float]
-NAMES = {"phase": ("at the first learning rate", "at the last"), "regenerated": ("regenerated", "not")}
+NAMES = {"phase": ("first rate", "last rate"), "regenerated": ("regenerated", "not regenerated")}
 
 
 def of_study(claim: Claim, results: Results) -> Judged:
@@ -30,7 +30,7 @@ def of_study(claim: Claim, results: Results) -> Judged:
         for place, *changes in _changes(study, contrast) if study.outcome == outcome else ():
             if all(changes):
                 sides = [_side(name, one) for name, one in zip(NAMES[contrast], changes, strict=True)]
-                title = f"{study.title}, {place[0].lower()}{place[1:]}"
+                title = f"{setting(study.dataset, study.model)}, as Figure {study.figure}, {place}"
                 settings.append(
                     Setting(claim, title, (sides[0], sides[1]), compared(*changes), None, in_paper)
                 )
@@ -43,12 +43,12 @@ def _changes(study: Study, contrast: str) -> Iterator[tuple[str, BySeed, BySeed]
     if contrast == "regenerated" and "difference" in frame:
         for (sparsity, rate), rows in frame.dropna(subset="difference").groupby(["pretrained", "rate"]):
             means = rows.groupby("seed")[[WAYS[True], WAYS[False]]].mean()
-            yield f"{study.network(sparsity)}, rate {rate:g}", *(means[way].to_dict() for way in means)
+            yield f"{sparsity:g} sparse, rate {rate:g}", *(means[way].to_dict() for way in means)
     if contrast == "phase" and WAYS[False] in frame and frame["phase"].nunique() > 1:
         for sparsity, rows in frame.groupby("pretrained"):
             means = rows.groupby(["seed", "phase"])[WAYS[False]].mean().unstack().sort_index(axis=1)
             yield (
-                study.network(sparsity),
+                f"{sparsity:g} sparse",
                 *(means[end].dropna().to_dict() for end in (means.columns[0], means.columns[-1])),
             )
 

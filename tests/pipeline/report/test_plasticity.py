@@ -610,6 +610,7 @@ def test_one_seed_points_the_claims_way_and_decides_nothing(tmp_path):
     assert falls.in_paper[0].difference.mean == pytest.approx(0.2)  # two drops
     assert helps.in_paper[0].difference.mean == pytest.approx(0.05)
     assert [side.text for side in helps.in_paper[0].sides] == ["−5.00", "−10.00"]
+    assert helps.in_paper[0].place == "ResNet-20 on CIFAR-10, as Figure 2, 0 sparse, rate 0.2"
     assert found["final_gap_grows"].verdict == "not tested"  # Figure 3
 
 

@@ -29,8 +29,8 @@ from granet.types import InitContext, UserError
 from pipeline.cli import parse, run_main
 from pipeline.params.checks import choose
 from pipeline.params.files import load
-from pipeline.report.paper.protocol import sweep
-from pipeline.report.tables.budgets import COLUMNS, csv_text, outline_of, rows_of
+from pipeline.report.paper.costs import outline_of, sweep
+from pipeline.report.tables.budgets import COLUMNS, csv_text, rows_of
 from pipeline.training.folder import RunFolder
 
 DEFAULTS = {"model": "resnet50", "image_size": "224", "num_classes": "1000", "sparsity": "0.9"}

@@ -16,7 +16,6 @@ from granet.common.files import atomic
 from granet.types import UserError
 from pipeline.params.files import load
 from pipeline.report.blocks import Section, render
-from pipeline.report.paper.numbers import IMAGENET
 from pipeline.report.provenance import how_to_open
 from pipeline.report.results import Results, headline, histories, read
 from pipeline.report.sections import claims, frame, models
@@ -51,11 +50,9 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
 
 def sections(results: Results, parts: list[models.Part], folder: Path) -> Iterator[Section]:
     """The report from top to bottom, without the sections that have nothing to show."""
-    if not frame.is_study(results):
-        if results.params.grid.datasets != [IMAGENET]:
-            yield claims.claims(results)
-        if (dense := claims.dense(results)) is not None:
-            yield dense
+    yield claims.claims(results)
+    if not frame.is_study(results) and (dense := claims.dense(results)) is not None:
+        yield dense
     yield from claims.tables(results)
     yield from models.sections(results, parts, folder)
     yield from frame.closing(results)

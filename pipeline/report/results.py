@@ -1,4 +1,4 @@
-"""Run folders as frames: what of the grid of params.yaml is there, means over seeds, and whether these differ.
+"""Run folders as frames: what of the grid of params.yaml is there, and means over seeds.
 
 A group is a cell of the grid without its seed: the runs behind one mean. In frames it stands by its name, e.g.
 ``sparse-digits-resnet20-granet-0.98``. Fractions lie in [0, 1].
@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from pandas import DataFrame, concat
@@ -19,27 +19,12 @@ from pandas import DataFrame, concat
 from granet.common.keys import keys_of
 from granet.types import UserError
 from pipeline.params.schema import Params
+from pipeline.report.noise import Stat
 from pipeline.training.cell import RUNS, Cell, Group, cells
 from pipeline.training.folder import METRICS, RunFolder, Summary
 
-MIN_SEEDS, LEVEL = 3, 0.05
-"""Fewer seeds on either side say too little about the spread; a p-value below the level speaks of more than noise."""
 OTHERS = ("plasticity", "export")
 """Stages that train no network of their own, so that they have no accuracy to compare."""
-
-
-@dataclass(frozen=True)
-class Stat:
-    """Mean and sample standard deviation (n - 1) over n seeds; one seed has no spread."""
-
-    mean: float
-    std: float | None
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Stat":
-        """Those of one value or more."""
-        return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
 @dataclass(frozen=True)
@@ -146,28 +131,6 @@ def _row(cell: Cell, summary: Summary, folder: RunFolder) -> dict[str, Any]:
         "experiment_id": tracking.get("experiment_id") or "",  # pandas would make NaN of a None
         "run_id": tracking["run_id"] or "",
     }
-
-
-def welch(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Two-sided p-value of Welch's t-test: how likely so large a difference is where both means are the same.
-
-    Welch 1947: the variances may differ, t = (mean a - mean b) / sqrt(var a / n_a + var b / n_b). None where a side has
-    fewer than MIN_SEEDS values. Where neither side varies, the limit: 1 for equal means, 0 for different ones.
-    """
-    if min(len(a), len(b)) < MIN_SEEDS:
-        return None
-    if (stds := (stdev(a), stdev(b))) == (0, 0):
-        return 1.0 if a[0] == b[0] else 0.0
-    from scipy.stats import ttest_ind_from_stats
-
-    # from means and deviations: scipy warns of a sample without any spread
-    test = ttest_ind_from_stats(fmean(a), stds[0], len(a), fmean(b), stds[1], len(b), equal_var=False)
-    return float(test.pvalue)
-
-
-def exceeds(p: float | None) -> bool:
-    """Whether a p-value speaks of more than noise."""
-    return p is not None and p < LEVEL
 
 
 def histories(runs: DataFrame) -> DataFrame:

@@ -12,9 +12,9 @@ from granet.methods.dense_layers import first, rule_sparing
 from granet.types import UserError
 from pipeline.budgets import fixed_layers, main
 from pipeline.params.files import compose
-from pipeline.report.paper.protocol import planned_ratios
+from pipeline.report.paper.costs import outline_of, planned_ratios
 from pipeline.report.results import read
-from pipeline.report.tables.budgets import COLUMNS, budget_rows, budget_tables, outline_of
+from pipeline.report.tables.budgets import COLUMNS, budget_rows, budget_tables
 from pipeline.report.tables.model import Tables
 from pipeline.training.cell import Cell
 from tests.helpers.runs import params_of, write_run

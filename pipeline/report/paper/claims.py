@@ -1,7 +1,7 @@
-"""What the paper claims (claims.yaml), and what our runs say of it: supported, contradicted, undecided, not tested.
+"""What the paper claims (claims.yaml), the rule that judges it, and what the paper's own numbers say by that rule.
 
-A setting is one model, data set and sparsity. It is the paper's where the protocol is, too; what was run elsewhere
-(another model or data set, fewer epochs or images) is judged apart, and never counts for or against the paper.
+A place is one comparison of two sides on one model, data set and sparsity. Accuracies are compared with their noise;
+FLOPs have none, but ranges: of two decimals in print, and of what layers are not known before they are learnt.
 """
 
 from collections import Counter
@@ -14,90 +14,54 @@ from statistics import fmean
 from typing import Literal
 
 from pipeline.params.files import read_yaml
-from pipeline.report.names import run_name
-from pipeline.report.paper.numbers import CIFAR, columns, models, printed, rows
-from pipeline.report.paper.protocol import differences
-from pipeline.report.results import Results, Stat, exceeds, welch
-from pipeline.report.words import setting, short_percent
+from pipeline.report.noise import MARGIN, Difference, Stat, exceeds, holm, welch
+from pipeline.report.paper.costs import HALF, counted
+from pipeline.report.paper.numbers import ACCURACY, CIFAR, IMAGENET, TRAINING, columns, models, records
+from pipeline.report.paper.protocol import protocol
+
+Place = tuple[list[list[str]], str, str, float]
+"""The rows of both sides, the model, the data set and the sparsity."""
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: for each pair in ``compare``, the first is more accurate than the second (or brings no gain on it)."""
+    """One claim, see claims.yaml; it compares nothing where it is ``not_tested``, for that reason."""
 
     id: str
     text: str
     where: str
-    compare: list[list[list[str]]]
+    compare: list[list[list[str]]] = field(default_factory=list)
+    study: tuple[str, str] | None = None
     claim: Literal["above", "no_gain"] = "above"
+    metric: str = ACCURACY
+    times: float = 1.0
+    best: bool = False
     datasets: list[str] = field(default_factory=lambda: list(columns()))
+    models: list[str] | None = None
     sparsities: list[float] | None = None
     as_a_rule: bool = False
+    part_of: list[str] = field(default_factory=list)
+    not_tested: str = ""
 
     @property
-    def num_settings(self) -> int:
-        """Comparisons that the paper's tables hold for it: two models, VGG-19 and ResNet-50."""
-        sparsities = [s for name in self.datasets for s in columns()[name] if self.covers(s)]
-        return len(self.compare) * len(models()) * len(sparsities)
+    def family(self) -> str:
+        """The tables that it is about."""
+        return IMAGENET if self.datasets == [IMAGENET] else CIFAR
 
-    def covers(self, sparsity: float) -> bool:
-        """Whether the claim is made at a sparsity."""
-        return self.sparsities is None or sparsity in self.sparsities
+    def covers(self, model: str, sparsity: float) -> bool:
+        """Whether the claim is made of a model at a sparsity."""
+        of_model = self.models is None or model in self.models
+        return of_model and (self.sparsities is None or sparsity in self.sparsities)
 
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a comparison: a row, or the mean over several rows, seed by seed; ``group`` links to a row's runs."""
-
-    name: str
-    values: list[float]
-    stat: Stat
-    printed: float | None
-    group: str | None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A claim looked at in one place; differences are fractions, ``printed`` is None where a side is in no table.
-
-    ``outcome``: for, against, noise (within it), few (seeds: no ``p``). ``leans``: the difference points the claim's
-    way, whatever the noise. ``in_paper``: its model, data set, sparsity and protocol are the paper's.
-    """
-
-    place: str
-    better: Side
-    than: Side
-    difference: float
-    printed: float | None
-    p: float | None
-    outcome: str
-    leans: bool
-    in_paper: bool
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A claim with what the runs say of it, in the paper's settings and in all others."""
-
-    claim: Claim
-    in_paper: list[Setting]
-    elsewhere: list[Setting]
-    verdict: str
-    verdict_elsewhere: str
-
-
-def verdict(claim: Claim, settings: Sequence[Setting]) -> str:
-    """Supported: at least half of the settings speak for the claim and none against it; contradicted: the reverse.
-
-    Settings speak where they have a p-value. Of a claim made "as a rule", some may speak against the others.
-    """
-    counts = Counter(setting.outcome for setting in settings)
-    tested = counts.total() - counts["few"]
-    for name, side, other in (("supported", "for", "against"), ("contradicted", "against", "for")):
-        mine, others = counts[side], counts[other]
-        if tested and 2 * mine >= tested and (not others or (claim.as_a_rule and mine > others)):
-            return name
-    return "undecided" if settings else "not tested"
+    def places(self) -> Iterator[Place]:
+        """Where the paper has numbers for both sides."""
+        every = product(self.compare, models(self.family), self.datasets)
+        for pair, model, dataset in every:
+            for sparsity in columns(self.family)[dataset]:
+                place = pair, model, dataset, sparsity
+                if self.covers(model, sparsity) and in_print(self, place) is not None:
+                    yield place
 
 
 @cache
@@ -106,57 +70,85 @@ def claims() -> list[Claim]:
     return [Claim(**values) for values in read_yaml(Path(__file__).with_name("claims.yaml"))]
 
 
-def judge(results: Results) -> list[Judged]:
-    """Every claim in the light of the runs."""
-    judged, same_protocol = [], [name for name in columns() if not differences(results, name)]
-    for claim in claims():
-        settings = list(_settings(claim, results, same_protocol))
-        in_paper = [setting for setting in settings if setting.in_paper]
-        elsewhere = [setting for setting in settings if not setting.in_paper]
-        judged.append(Judged(claim, in_paper, elsewhere, verdict(claim, in_paper), verdict(claim, elsewhere)))
-    return judged
+def outcome(claim: Claim, difference: Difference) -> str:
+    """What one place says: for, against, noise (nothing that exceeds it), few (seeds, so without a test).
 
-
-def _settings(claim: Claim, results: Results, same_protocol: list[str]) -> Iterator[Setting]:
-    """The claim in every place where both sides have runs; ``same_protocol``: data sets that are trained as in print.
-
-    Only for a claim about both of the paper's data sets can another one stand in.
+    That something brings no gain is supported where a gain of `MARGIN` or more is ruled out, by the half of an
+    equivalence test that concerns gains; a gain that exceeds the noise speaks against it. Noise supports nothing.
     """
-    grid, known = results.params.grid, columns()
-    stand_in = set(grid.datasets) - set(known) if claim.datasets == list(known) else set()
-    datasets = [name for name in grid.datasets if name in {*claim.datasets, *stand_in}]
-    sparsities = [sparsity for sparsity in grid.sparsities if claim.covers(sparsity)]
-    for pair, model, dataset, sparsity in product(claim.compare, grid.models, datasets, sparsities):
-        better, than = (_side(results, ids, dataset, model, sparsity) for ids in pair)
-        if better is None or than is None:
-            continue
-        place = f"{setting(dataset, model)}, {short_percent(sparsity)}"
-        in_print = None
-        if better.printed is not None and than.printed is not None:
-            in_print = better.printed - than.printed
-        difference, p = better.stat.mean - than.stat.mean, welch(better.values, than.values)
-        leans = (difference > 0) == (claim.claim == "above")
-        outcome = "for" if leans else "against"
-        if not exceeds(p):
-            outcome = "few" if p is None else "for" if claim.claim == "no_gain" else "noise"
-        in_paper = dataset in same_protocol and model in models() and sparsity in known[dataset]
-        yield Setting(place, better, than, difference, in_print, p, outcome, leans, in_paper)
+    p, is_above = difference.p, difference.mean > 0
+    if p is None:
+        return "few"
+    if claim.claim == "no_gain" and not (is_above and exceeds(p)):
+        return "for" if exceeds(difference.p_below(MARGIN)) else "noise"
+    if not exceeds(p):
+        return "noise"
+    return "for" if is_above == (claim.claim == "above") else "against"
 
 
-def _side(results: Results, ids: list[str], dataset: str, model: str, sparsity: float) -> Side | None:
-    """The runs of a row, or of those of several rows that have runs; None where there are none."""
-    params, groups, by_seed, means = results.params, [], [], []
-    for row in (rows(CIFAR)[name] for name in ids):
-        group = row.group(row.find(params), dataset, model, sparsity)
-        if group.method and (values := results.by_seed(group, "last")):
-            groups.append(group)
-            by_seed.append(values)
-            means.append(record.mean if (record := printed(row, group)) else None)
-    seeds = [seed for seed in params.grid.seeds if by_seed and all(seed in values for values in by_seed)]
-    if not seeds:
+def firm(claim: Claim, differences: Sequence[Difference]) -> set[str]:
+    """The outcomes, for and against, that some place has after correction for the number of places (Holm)."""
+    ordinary = holm([one.p for one in differences])
+    margin = holm([one.p_below(MARGIN) for one in differences]) if claim.claim == "no_gain" else ordinary
+    outcomes = [outcome(claim, one) for one in differences]
+    tests = zip(outcomes, margin, ordinary, strict=True)
+    return {name for name, p_for, p_against in tests if exceeds(p_for if name == "for" else p_against)}
+
+
+def verdict(outcomes: Sequence[str], firm: set[str], *, as_a_rule: bool = False) -> str:
+    """Supported: at least half of the places speak for the claim, none firmly against it; contradicted: the reverse.
+
+    Places speak where there is a test. Of a claim made "as a rule", some may speak against the others.
+    """
+    counts = Counter(outcomes)
+    tested = counts.total() - counts["few"]
+    for name, side, other in (("supported", "for", "against"), ("contradicted", "against", "for")):
+        mine, others = counts[side], counts[other]
+        if tested and 2 * mine >= tested and (other not in firm or (as_a_rule and mine > others)):
+            return name
+    return "undecided" if outcomes else "not tested"
+
+
+def conclusion(claim: Claim, differences: Sequence[Difference]) -> str:
+    """The verdict on a claim from its differences, each in a place of its own."""
+    outcomes = [outcome(claim, one) for one in differences]
+    return verdict(outcomes, firm(claim, differences), as_a_rule=claim.as_a_rule)
+
+
+def apart(first: Range, second: Range, times: float) -> Difference:
+    """A difference of FLOPs, first - times x second: the least that the ranges allow, 0 where they overlap."""
+    low, high = first[0] - times * second[1], first[1] - times * second[0]
+    return Difference(max(low, 0.0) + min(high, 0.0), 0.0)
+
+
+def in_print(claim: Claim, place: Place) -> Difference | None:
+    """The difference of the paper's own numbers; None where a side has none. Their deviations are of three seeds."""
+    sides = [_printed(claim, ids, place) for ids in place[0]]
+    if None in sides:
         return None
-    names, is_row = ", ".join(run_name(params, group) for group in groups), len(ids) == 1
-    values = [fmean(values[seed] for values in by_seed) for seed in seeds]
-    in_print = None if None in means else fmean(means)
-    name, group = (names, groups[0].name) if is_row else (f"mean of {names}", None)
-    return Side(name, values, Stat.of(values), in_print, group)
+    first, second = (side for side in sides if side is not None)
+    if claim.metric == ACCURACY:
+        return welch(first, second)
+    a, b = ((side.mean - HALF, side.mean + HALF) for side in (first, second))
+    return apart(a, b, claim.times)
+
+
+def _printed(claim: Claim, ids: Sequence[str], place: Place) -> Stat | None:
+    """One side in print: a row, the best of several, or their mean, which has no deviation; None without a number."""
+    _, model, dataset, sparsity = place
+    found = [records().get((name, dataset, model, sparsity, claim.metric)) for name in ids]
+    stats = [Stat(one.mean, one.std, protocol(dataset)["seeds"]) for one in found if one is not None]
+    if len(stats) < len(found):
+        return None
+    if claim.best or len(stats) == 1:
+        return max(stats, key=lambda stat: stat.mean)
+    return Stat(fmean(stat.mean for stat in stats), None, stats[0].n)
+
+
+def on_schedule(name: str, place: Place) -> Range:
+    """A row's training FLOPs in a place, counted step by step; where they are not countable, as in print."""
+    _, model, dataset, sparsity = place
+    if (ratio := counted(name, sparsity)) is not None:
+        return ratio
+    mean = records()[name, dataset, model, sparsity, TRAINING].mean
+    return mean - HALF, mean + HALF

@@ -131,6 +131,16 @@ def records() -> dict[tuple[str, str, str, float | None, str], Record]:
     return found
 
 
+@cache
+def table10(column: str) -> dict[str, float]:
+    """The layer sparsities of one of Table 10's quoted columns: ResNet-50 on ImageNet at 90 %, rounded as published.
+
+    str, erk, snfs, vd or gs, as published with STR (Kusupati et al. 2020). GraNet's own two columns are not here.
+    """
+    with Path(__file__).with_name("table10.csv").open(newline="") as file:
+        return {line["layer"]: float(line[column]) / 100 for line in csv.DictReader(file)}
+
+
 def printed(row: PrintedRow, group: Group, metric: str = ACCURACY) -> Record | None:
     """What the paper has in a row for a group's data set, model and sparsity; None where nothing."""
     if row.family != family_of(group.dataset):
@@ -158,9 +168,13 @@ def models(family: str = CIFAR) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def columns() -> dict[str, list[float]]:
-    """The columns of the CIFAR tables: data set -> sparsities."""
-    return dict(layouts(CIFAR)[0].columns)
+def columns(family: str = CIFAR) -> dict[str, list[float]]:
+    """The columns of a family's tables: data set -> sparsities."""
+    found: dict[str, list[float]] = {}
+    for layout in layouts(family):
+        for dataset, sparsities in layout.columns.items():
+            found[dataset] = sorted({*found.get(dataset, []), *sparsities})
+    return found
 
 
 FURTHER = Layout("further", CIFAR, "Methods and settings outside the paper's tables", {}, {})

@@ -1,27 +1,9 @@
-"""The paper's protocol: how ours departs from it, and what its schedule on ImageNet costs."""
+"""The paper's protocol, and how ours departs from it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import product
 from typing import Any
 
-from granet.clock import Clock
-from granet.distributions import LayerSparsity, erk, uniform
-from granet.flops import training_flops
-from granet.methods import METHODS
-from granet.studies.budget import Outline
 from pipeline.params.schema import Params
-from pipeline.report.paper.numbers import (
-    IMAGENET,
-    INFERENCE,
-    TRAINING,
-    family_of,
-    in_print,
-    models,
-    records,
-    rows,
-)
+from pipeline.report.paper.numbers import IMAGENET, family_of, in_print, records, rows
 from pipeline.report.results import Results, once
 
 
@@ -85,62 +67,3 @@ def seeds_missing(params: Params) -> list[str]:
     num_seeds = len(params.grid.seeds)
     printed = protocol(IMAGENET if params.grid.datasets == [IMAGENET] else "cifar10")["seeds"]
     return [f"{num_seeds} of {printed} seeds"] if num_seeds < printed else []
-
-
-@dataclass(frozen=True)
-class Planned:
-    """FLOPs of GraNet as ratios to the dense network's, under an assumption on the layers; in print: learnt ones."""
-
-    si: float
-    sf: float
-    assumed: str
-    training: float
-    inference: float
-    training_in_print: float | None
-    inference_in_print: float | None
-
-
-def planned_ratios(
-    outline: Outline, clock: Clock, layer_sparsity: LayerSparsity, total_steps: int
-) -> tuple[float, float]:
-    """Training and inference FLOPs of a gradual pruning, as ratios to a dense run of as many steps.
-
-    After the update at step t the layers have ``layer_sparsity(shapes, clock.target(t))``; before the first one, that
-    of step 0. Every step has as many images. Training FLOPs are those of `granet.flops.training_flops`.
-    """
-    interval, dense = clock.interval or total_steps, outline.dense.total
-    segments: list[tuple[int, int, bool]] = []
-
-    @cache
-    def flops(sparsity: float) -> int:
-        return outline.dense.at(layer_sparsity(outline.shapes, sparsity)).total
-
-    for start in range(0, total_steps, interval):
-        end, forward = min(start + interval, total_steps), flops(clock.target(start))
-        reads = clock.reads_gradient_at  # between updates too, where a momentum is dense
-        segments += [(end - start - 1, forward, reads(start + 1)), (1, forward, reads(end))]
-    dense_run = training_flops([(total_steps, dense, False)], dense)
-    return training_flops(segments, dense) / dense_run, flops(clock.target(total_steps)) / dense
-
-
-def sweep(outline: Outline, initial: Sequence[float], sf: float) -> list[Planned]:
-    """FLOPs of GraNet by initial sparsity, up to ``sf`` (Table 4), from its schedule on ImageNet: nothing is trained.
-
-    The schedule says how sparse the network is at every step, but not which layers are: global pruning learns that. So
-    every step is counted twice, under two assumptions: layer sparsities as ERK has them, or the same one in all layers.
-    Raises UserError for sparsities that GraNet cannot have.
-    """
-    schedule, planned = protocol(IMAGENET), []
-    steps_per_epoch = -(-schedule["num_train"] // schedule["train"]["batch_size"])
-    total, tf = schedule["train"]["epochs"] * steps_per_epoch, schedule["pruning_epochs"] * steps_per_epoch
-    assumed: dict[str, LayerSparsity] = {"erk": erk, "uniform": uniform}
-    for (name, layer_sparsity), si in product(assumed.items(), initial):
-        method = METHODS["granet"](sf=sf, si=si, tf=tf, update_interval=schedule["update_interval"])
-        ratios = planned_ratios(outline, Clock(method, total), layer_sparsity, total)
-        granet = {"method": "granet", "si": si}
-        row = next((name for name, row in rows(IMAGENET).items() if row.is_section(granet)), "")
-        keys = [(row, IMAGENET, models(IMAGENET)[0], sf, metric) for metric in (TRAINING, INFERENCE)]
-        planned.append(
-            Planned(si, sf, name, *ratios, *(record and record.mean for record in map(records().get, keys)))
-        )
-    return planned

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 from pipeline.report.blocks import Fold, Heading, Number, Section, Table, Text
+from pipeline.report.noise import LEVEL, MARGIN, MIN_SEEDS, compared, exceeds
 from pipeline.report.paper.numbers import FURTHER, further, of_cifar, of_imagenet
 from pipeline.report.paper.numbers import rows as rows_of
-from pipeline.report.results import LEVEL, MIN_SEEDS, Results, exceeds, welch
+from pipeline.report.results import Results
 from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.overview import overview
 from pipeline.report.tables.printed import ModelRows, line, row_label, table1
@@ -16,16 +16,22 @@ from pipeline.report.words import counted, p_value, signed
 
 
 def claims(results: Results) -> Section:
-    """A verdict on each claim about the CIFAR experiments."""
+    """A verdict on each claim; those that these runs, or no runs here, can judge stand behind one line each."""
     front = overview(results)
-    rule = say("verdicts", min_seeds=MIN_SEEDS, level=LEVEL)
+    rule = say("verdicts", min_seeds=MIN_SEEDS, level=LEVEL, margin=100 * MARGIN)
     blocks: list[Any] = [Text(front.summary), Text(rule, "note")]
     if front.elsewhere:
         blocks.append(Text(say("elsewhere", places="; ".join(front.elsewhere)), "warning"))
     blocks += front.claims
-    if front.untested:
-        items = [f"{claim.text} *{claim.where}*" for claim in front.untested]
-        blocks.append(Fold(f"{counted(len(front.untested), 'claim')} without runs in this grid", [items]))
+    without, never = (
+        [claim for claim in front.untested if bool(claim.not_tested) == is_never]
+        for is_never in (False, True)
+    )
+    for several, what in ((without, "without runs in this grid"), (never, "not tested by this pipeline")):
+        if several:
+            reasons = [f": {claim.not_tested}" if claim.not_tested else "" for claim in several]
+            items = [f"{one.text} *{one.where}*{why}" for one, why in zip(several, reasons, strict=True)]
+            blocks.append(Fold(f"{counted(len(several), 'claim')} {what}", [items]))
     return Section("claims", "The paper's claims", "Claims", blocks)
 
 
@@ -81,18 +87,18 @@ def significance(shown: ModelRows) -> tuple[str, Table, int] | None:
     reference = rows_of(layout.family).get(layout.against)
     if reference is None or (base := reference.find(params)) is None:
         return None
-    bases = [results.values(group, "last") for group in shown.groups(reference.stage, base)]
+    bases = [results.by_seed(group, "last") for group in shown.groups(reference.stage, base)]
     lines, num_p, any_text = [], 0, False
     for row in layout.rows:
         if row is reference or (section := row.find(params)) is None:
             continue
         numbers = []
         for group, others in zip(shown.groups(row.stage, section, row.rewind), bases, strict=True):
-            values, number = results.values(group, "last"), Number()
+            values, number = results.by_seed(group, "last"), Number()
             if values and others:
-                p, difference = welch(values, others), signed(fmean(values) - fmean(others))
-                note = "too few seeds" if p is None else p_value(p)
-                number = Number(difference, note, group.name, strong=exceeds(p))
+                difference = compared(values, others)
+                note = "too few seeds" if (p := difference.p) is None else p_value(p)
+                number = Number(signed(difference.mean), note, group.name, strong=exceeds(p))
                 num_p, any_text = num_p + (p is not None), True
             numbers.append(number)
         lines.append(replace(line(results, section, numbers), label=row_label(params, row)))

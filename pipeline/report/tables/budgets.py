@@ -1,28 +1,21 @@
 """Budgets of finished runs (Appendix D): by layer, mean over the seeds, for the report and its CSV."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from statistics import fmean
 
-import torch
-
-from granet.models import build
-from granet.studies.budget import Budget, Outline, outline
+from granet.studies.budget import Budget
 from pipeline.drawing import Series, sparsities_of
 from pipeline.report.blocks import Line, Number, Table
+from pipeline.report.paper.costs import outline_of
+from pipeline.report.paper.numbers import IMAGENET, table10
 from pipeline.report.results import Results
 from pipeline.report.words import percent, short_percent
 
 COLUMNS = ("layer", "shape", "parameters", "active", "sparsity", "dense_flops", "flops", "flops_ratio")
 TOTALS = {"overall": "Overall", "backbone": "Backbone (all convolutions)"}
+TABLE10 = {"str": "str", "snfs": "snfs", "rigl": "erk", "static": "erk"}
+"""Methods that have a column there; SNFS that preserves its layers has ERK's, as RigL."""
 SHOWN = ("weights kept", "sparsity, %", "MFLOPs")
-
-
-@cache
-def outline_of(model: str, num_classes: int, image_shape: tuple[int, int, int]) -> Outline:
-    """The outline of a model by name, given images of (C, H, W). Nothing is allocated: shapes decide."""
-    with torch.device("meta"):
-        return outline(build(model, num_classes=num_classes), image_shape)
 
 
 def budgets(results: Results, series: Sequence[Series]) -> dict[str, Budget]:
@@ -44,7 +37,10 @@ def budgets(results: Results, series: Sequence[Series]) -> dict[str, Budget]:
 
 
 def budget_tables(results: Results, series: Sequence[Series]) -> Iterator[tuple[str, Table]]:
-    """A title and a table per final sparsity: a row per layer below the totals, three columns per method."""
+    """A title and a table per final sparsity: a row per layer below the totals, three columns per method.
+
+    Below a sparsity stands that of Table 10, where it has one.
+    """
     by_group = budgets(results, series)
     for sparsity in sparsities_of(series):
         shown = [one for one in series if one.sparsity == sparsity and one.group in by_group]
@@ -53,14 +49,27 @@ def budget_tables(results: Results, series: Sequence[Series]) -> Iterator[tuple[
             layer = parts[0]
             numbers = [Number(f"{layer.parameters:,}"), Number(_mflops(layer.dense_flops))]
             for one, part in zip(shown, parts, strict=True):
-                share = percent(part.sparsity) if part.parameters else ""
-                texts = (f"{part.active:,}", share, _mflops(part.flops))
-                numbers += [Number(text, group=one.group) for text in texts]
+                share, in_print = (
+                    percent(part.sparsity) if part.parameters else "",
+                    in_table10(results, one.group),
+                )
+                below = (percent(in_print[part.name]),) if part.name in in_print else ()
+                texts = ((f"{part.active:,}", ()), (share, below), (_mflops(part.flops), ()))
+                numbers += [Number(text, group=one.group, below=under) for text, under in texts]
             lines.append(Line(TOTALS.get(layer.name) or layer.name, "", numbers))
         if shown:
             heads = [("Dense", 2), *((one.label, len(SHOWN)) for one in shown)]
             columns = ["weights", "MFLOPs", *SHOWN * len(shown)]
             yield f"{short_percent(sparsity)} sparse", Table(heads, columns, lines, "layer")
+
+
+def in_table10(results: Results, group: str) -> dict[str, float]:
+    """The layer sparsities in print for a group of runs; empty where Table 10 has none."""
+    cell = results.runs[results.runs["group"] == group].iloc[0]["cell"]
+    values = results.params.methods.get(cell.method or "", {})
+    column = "erk" if values.get("reallocate") == "preserve" else TABLE10.get(values.get("method", ""))
+    there = (cell.dataset, cell.model, cell.sparsity) == (IMAGENET, "resnet50", 0.9)
+    return table10(column) if there and column else {}
 
 
 def _mflops(flops: int) -> str:

@@ -6,16 +6,20 @@ from statistics import fmean
 from typing import NamedTuple
 
 from pipeline.report.blocks import Fold, Judgement, Line, Number, Table, Text, by_heading
-from pipeline.report.paper.claims import Claim, Judged, Setting, judge
-from pipeline.report.paper.numbers import columns, models
+from pipeline.report.noise import MIN_SEEDS, Difference, exceeds
+from pipeline.report.paper.claims import Claim, conclusion, in_print, outcome
+from pipeline.report.paper.judge import Judged, Setting, judge
+from pipeline.report.paper.numbers import ACCURACY, columns, family_of, models
 from pipeline.report.paper.protocol import differences
-from pipeline.report.results import MIN_SEEDS, Results
-from pipeline.report.words import counted, p_value, setting, short_percent, signed, spread
+from pipeline.report.results import Results
+from pipeline.report.tables.contrasts import of_study
+from pipeline.report.words import counted, p_value, setting, short_percent, signed
 
 VERDICTS = {"supported": "in line with it", "contradicted": "against it", "undecided": "undecided"}
 """How a verdict reads that is not about the paper's settings."""
-OUTCOMES = {"for": "in favour", "noise": "within the noise", "against": "against", "few": "too few seeds"}
-GAINS = OUTCOMES | {"for": "no gain", "noise": "no gain", "against": "gain"}
+OUTCOMES = {"for": "in favour", "noise": "within the noise", "against": "against", "few": "no test"}
+GAINS = OUTCOMES | {"for": "no gain", "noise": "no gain shown, none ruled out", "against": "gain"}
+COSTS = OUTCOMES | {"noise": "no difference known"}
 
 
 class Overview(NamedTuple):
@@ -30,20 +34,17 @@ class Overview(NamedTuple):
 
 def overview(results: Results) -> Overview:
     """Every claim judged by the runs that are there."""
-    judged = judge(results)
+    judged = [of_study(one.claim, results) if one.claim.study else one for one in judge(results)]
     return Overview(
         claims=[_verdict(one) for one in judged if one.in_paper or one.elsewhere],
         untested=[one.claim for one in judged if not (one.in_paper or one.elsewhere)],
-        summary=_summary(judged),
+        summary=_summary([one for one in judged if not one.claim.part_of]),
         elsewhere=_elsewhere(results) if any(one.elsewhere for one in judged) else [],
     )
 
 
 def _summary(judged: Sequence[Judged]) -> str:
-    verdicts, total = (
-        [one.verdict for one in judged],
-        f"{counted(len(judged), 'claim')} about the CIFAR experiments",
-    )
+    verdicts, total = [one.verdict for one in judged], counted(len(judged), "claim")
     away = sum(one.verdict == "not tested" and bool(one.elsewhere) for one in judged)
     looked_at = f"{away} {'is' if away == 1 else 'are'} looked at in other settings" if away else ""
     if set(verdicts) == {"not tested"}:
@@ -57,9 +58,10 @@ def _summary(judged: Sequence[Judged]) -> str:
 def _elsewhere(results: Results) -> list[str]:
     phrases, grid = [], results.params.grid
     for dataset, model in product(grid.datasets, grid.models):
-        sparsities = columns().get(dataset, [])
+        family = family_of(dataset)
+        sparsities = columns(family).get(dataset, [])
         notes = differences(results, dataset) if sparsities else []
-        if in_print := bool(sparsities) and model in models() and not notes:
+        if in_print := bool(sparsities) and model in models(family) and not notes:
             notes = [short_percent(s) for s in grid.sparsities if s not in sparsities]
         if len(results.of(dataset, model)) and (notes or not in_print):
             phrases.append(setting(dataset, model) + (f" ({', '.join(notes)})" if notes else ""))
@@ -69,86 +71,98 @@ def _elsewhere(results: Results) -> list[str]:
 def _verdict(judged: Judged) -> Judgement:
     """One claim as a reader sees it: a sentence or two for the paper's settings, and for others; then all settings."""
     claim, in_paper, elsewhere = judged.claim, judged.in_paper, judged.elsewhere
-    findings, kind = [], "elsewhere"
+    findings, kind, places = [], "elsewhere", [*claim.places()]
     badge = f"other setting: {VERDICTS.get(judged.verdict_elsewhere)}"
     if in_paper:
-        missing = claim.num_settings - len(in_paper)
-        absent = f" {missing} of the paper's {claim.num_settings} settings without runs." if missing else ""
-        findings.append(_finding(claim, in_paper) + absent)
+        missing = len(places) - len(in_paper)
+        absent = f" {missing} of the paper's {len(places)} settings without runs." if missing > 0 else ""
+        findings.append(_finding(in_paper) + absent)
         tested = sum(place.outcome != "few" for place in in_paper)
-        so_far = " so far" if tested < claim.num_settings and judged.verdict != "undecided" else ""
+        so_far = " so far" if tested < len(places) and judged.verdict != "undecided" else ""
         badge, kind = judged.verdict + so_far, judged.verdict
     if elsewhere:
-        findings.append(("Other settings. " if in_paper else "") + _finding(claim, elsewhere))
+        findings.append(("Other settings. " if in_paper else "") + _finding(elsewhere))
+    if own := [difference for place in places if (difference := in_print(claim, place))]:
+        counts = _counts(claim, [outcome(claim, one) for one in own])
+        findings.append(f"The paper's own numbers, by the same rule: {conclusion(claim, own)} ({counts}).")
     num_settings = len(in_paper) + len(elsewhere)
-    title = "The setting" if num_settings == 1 else f"The {num_settings} settings"
-    blocks = [*(Text(finding, "note") for finding in findings), Fold(title, [_table(judged)])]
-    return Judgement(claim.id, claim.text, claim.where, kind, badge, blocks)
+    heading = "The setting" if num_settings == 1 else f"The {num_settings} settings"
+    blocks = [*(Text(finding, "note") for finding in findings), Fold(heading, [_table(judged)])]
+    where = f"{claim.where}; part of other claims, not counted again" if claim.part_of else claim.where
+    return Judgement(claim.id, claim.text, where, kind, badge, blocks)
 
 
-def _finding(claim: Claim, settings: Sequence[Setting]) -> str:
-    sentences = (_counts(claim, settings), _numbers(settings))
-    return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
-
-
-def _counts(claim: Claim, settings: Sequence[Setting]) -> str:
+def _finding(settings: Sequence[Setting]) -> str:
     """In how many settings there is which outcome; those with too few seeds apart, and where they point."""
-    words, outcomes = _words(claim), [place.outcome for place in settings if place.outcome != "few"]
+    outcomes = [place.outcome for place in settings if place.outcome != "few"]
     few = [place.leans for place in settings if place.outcome == "few"]
-    parts = [f"{words[kind]} in {outcomes.count(kind)}" for kind in words if kind in outcomes]
-    if parts:
-        parts[0] += f" of {counted(len(outcomes), 'setting')}"
-        if len(settings) == 1:
-            parts = [words[outcomes[0]]]
+    parts = [_counts(settings[0].claim, outcomes)] if outcomes else []
     if few:
         more = f"{len(few)} more with " if outcomes else ""
         way = "the claim's way" if any(few) else "the other way"
         if any(few) and not all(few):
             way += f" in {sum(few)} of {len(few)} settings"
         parts.append(f"{more}fewer than {MIN_SEEDS} seeds, so without a test, pointing {way}")
-    return "; ".join(parts)
+    sentences = ("; ".join(parts), _numbers(settings))
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
+
+
+def _counts(claim: Claim, outcomes: Sequence[str]) -> str:
+    words = _words(claim)
+    parts = [f"{words[kind]} in {outcomes.count(kind)}" for kind in words if kind in outcomes]
+    if len(outcomes) == 1:
+        return words[outcomes[0]]
+    return "; ".join([f"{parts[0]} of {len(outcomes)} settings", *parts[1:]])
 
 
 def _numbers(settings: Sequence[Setting]) -> str:
-    differences, sides = [place.difference for place in settings], _sides(settings)
-    printed = [place.printed for place in settings if place.printed is not None]
-    text = f"{' − '.join(sides[0]) if len(sides) == 1 else 'difference'}: {signed(fmean(differences))}"
+    values, sides = [place.difference.mean for place in settings], _sides(settings)
+    printed = [place.printed.mean for place in settings if place.printed is not None]
+    claim = settings[0].claim
+    text = f"{' − '.join(sides[0]) if len(sides) == 1 else 'difference'}: {_amount(claim, fmean(values))}"
     if len(settings) > 1:
-        text += f" on average, {signed(min(differences))} to {signed(max(differences))}"
-    elif (p := settings[0].p) is not None:
+        text += f" on average, {_amount(claim, min(values))} to {_amount(claim, max(values))}"
+    elif (p := settings[0].p(settings[0].difference)) is not None:
         text += f", {p_value(p)}"
     if len(printed) == len(settings):
-        text += f"; in print {signed(fmean(printed))}"
+        text += f"; in print {_amount(claim, fmean(printed))}"
     return text
 
 
+def _amount(claim: Claim, value: float) -> str:
+    """A difference in percentage points, or of FLOPs as a ratio to the dense network's."""
+    return signed(value) if claim.metric == ACCURACY else f"{signed(value / 100)}×"
+
+
 def _words(claim: Claim) -> dict[str, str]:
-    return GAINS if claim.claim == "no_gain" else OUTCOMES
+    return COSTS if claim.metric != ACCURACY else GAINS if claim.claim == "no_gain" else OUTCOMES
 
 
 def _sides(settings: Sequence[Setting]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((place.better.name, place.than.name) for place in settings))
+    return list(dict.fromkeys((place.sides[0].name, place.sides[1].name) for place in settings))
+
+
+def _difference(place: Setting, difference: Difference | None) -> Number:
+    if difference is None:
+        return Number()
+    p = place.p(difference)
+    return Number(_amount(place.claim, difference.mean), "" if p is None else p_value(p), strong=exceeds(p))
 
 
 def _table(judged: Judged) -> Table:
-    """Every setting: both means, their difference, its p-value, the paper's difference, and what it says."""
-    names, words = _sides([*judged.in_paper, *judged.elsewhere]), _words(judged.claim)
+    """Every setting: both sides, their difference with its p-value, the paper's with its own, and what ours says."""
+    claim, names = judged.claim, _sides([*judged.in_paper, *judged.elsewhere])
     lines = []
     for place in (*judged.in_paper, *judged.elsewhere):
-        means = [
-            Number(spread(side.stat.mean, side.stat.std), f"n = {side.stat.n}", side.group)
-            for side in (place.better, place.than)
-        ]
         numbers = [
-            *means,
-            Number(signed(place.difference)),
-            Number("" if place.p is None else p_value(place.p).removeprefix("p ").removeprefix("= ")),
-            Number("" if place.printed is None else signed(place.printed)),
-            Number(words[place.outcome], strong=place.outcome in ("for", "against")),
+            *(Number(side.text, side.note, side.group) for side in place.sides),
+            *(_difference(place, one) for one in (place.difference, place.printed)),
+            Number(_words(claim)[place.outcome], strong=place.outcome in ("for", "against")),
         ]
-        sides = "" if len(names) == 1 else f": {place.better.name} against {place.than.name}"
+        sides = "" if len(names) == 1 else f": {' against '.join(side.name for side in place.sides)}"
         heading = "The paper's settings" if place.in_paper else "Other settings"
         lines.append(Line(place.place + sides, "", numbers, heading))
     first, second = names[0] if len(names) == 1 else ("first", "second")
-    heads = (first, second, "difference", "p-value", "in print", "finding")
+    times = "" if claim.times == 1 else f", of which × {claim.times:g}"
+    heads = (first, second + times, "difference", "in print", "finding")
     return Table([(head, 1) for head in heads], [], by_heading(lines), "setting")

@@ -218,7 +218,7 @@ def phases(study: Study) -> Table:
 
     The difference (with − without regeneration) is of pairs of branches of which neither diverged.
     """
-    frame, colors, heads = _by_phase(study), study.colors, _heads(study)
+    frame, colors, heads = by_phase(study), study.colors, _heads(study)
     columns = [column for column in (*WAYS.values(), "difference") if column in frame]
     lines = []
     for sparsity, network in frame.groupby("pretrained"):
@@ -242,7 +242,7 @@ def _heads(study: Study) -> dict[int, str]:
     return heads
 
 
-def _by_phase(study: Study) -> DataFrame:
+def by_phase(study: Study) -> DataFrame:
     """A row per network, rate, epoch and seed; columns without, with, difference, in fractions."""
     keys = ["group", "pretrained", "rate", "epoch", "phase", "seed"]
     wide = study.branches.pivot(index=keys, columns="regenerated", values="change").rename(columns=WAYS)
@@ -262,7 +262,7 @@ def _mean(rows: DataFrame, column: str) -> Number:
 
 def findings(study: Study) -> list[str]:
     """What the paper reads from its figures, as numbers of these runs: learning rate first, then regeneration."""
-    frame, heads = _by_phase(study), _heads(study)
+    frame, heads = by_phase(study), _heads(study)
     sentences = []
     for way in study.entries("regenerated"):
         parts = [

@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from pipeline.drawing import STYLE
 from pipeline.report import page as report
 from pipeline.report.figures import DROP, draw_plasticity, plasticity
+from pipeline.report.paper.claims import claims
 from pipeline.report.results import headline, read
+from pipeline.report.tables.contrasts import of_study
 from pipeline.report.tables.plasticity import (
     RATE_COLORS,
     caption,
@@ -444,9 +446,12 @@ def test_a_study_alone_reads_as_one(full):
     text, markdown = full
     nav = re.findall(r'<a href="#(\w+)">', text[text.index("<nav") : text.index("</nav>")])
     assert (
-        nav == re.findall(r'<h2 id="(\w+)">', text) == ["plasticity", "smaller", "three", "protocol", "runs"]
+        nav
+        == re.findall(r'<h2 id="(\w+)">', text)
+        == ["claims", "plasticity", "smaller", "three", "protocol", "runs"]
     )
     assert re.findall(r"^## (.*)", markdown, re.MULTILINE) == [
+        "The paper's claims",
         "Pruning plasticity",
         "Smaller networks",
         "Three test accuracies",
@@ -532,7 +537,9 @@ def test_beside_methods_the_study_is_a_section_more(tmp_path):
 
 def test_without_networks_nothing_is_said_of_them(tmp_path):
     text = page(made(tmp_path / "runs", study_of("quick")), tmp_path / "out")
-    assert "lasticity" not in text
+    claims, rest = text.split('<h2 id="', 2)[1:]
+    assert claims.startswith("claims")  # they name what is not tested
+    assert "lasticity" not in rest
     assert "maller networks" not in text
 
 
@@ -580,3 +587,47 @@ def test_nothing_exported_is_no_section(tmp_path):
 
 def test_sizes_in_bytes():
     assert [size_text(size) for size in (999, 1000, 999_600)] == ["999 B", "1 kB", "1 MB"]
+
+
+# The claims about the study
+
+STUDY = {claim.id: claim for claim in claims() if claim.study}
+
+
+def claims_of(root, recipe, *overrides, change=change):
+    results = made(root, study_of(recipe, *FEW, *overrides), change)
+    return {name: of_study(claim, results) for name, claim in STUDY.items()}
+
+
+def test_one_seed_points_the_claims_way_and_decides_nothing(tmp_path):
+    found = claims_of(tmp_path, "figure2")
+    falls, helps = found["plasticity_falls"], found["regeneration_helps"]
+    # 4 networks, and 4 pruning rates of each
+    assert (len(falls.in_paper), len(helps.in_paper)) == (4, 16)
+    assert {one.outcome for one in falls.in_paper + helps.in_paper} == {"few"}
+    assert all(one.leans for one in falls.in_paper + helps.in_paper)
+    assert falls.verdict == helps.verdict == "undecided"
+    assert falls.in_paper[0].difference.mean == pytest.approx(0.2)  # two drops
+    assert helps.in_paper[0].difference.mean == pytest.approx(0.05)
+    assert [side.text for side in helps.in_paper[0].sides] == ["−5.00", "−10.00"]
+    assert helps.in_paper[0].place == "ResNet-20 on CIFAR-10, as Figure 2, 0 sparse, rate 0.2"
+    assert found["final_gap_grows"].verdict == "not tested"  # Figure 3
+
+
+def test_three_seeds_decide(tmp_path):
+    found = claims_of(tmp_path, "figure2", "grid.seeds=[0,1,2]")
+    assert found["plasticity_falls"].verdict == found["regeneration_helps"].verdict == "supported"
+
+
+def test_other_studies_are_judged_apart(tmp_path):
+    found = claims_of(tmp_path, "figure2", "grid.seeds=[0,1,2]", "plasticity.continued_epochs=3")
+    assert found["regeneration_helps"].in_paper == []
+    assert found["regeneration_helps"].verdict_elsewhere == "supported"
+
+
+def test_a_pair_with_a_diverged_branch_is_in_no_comparison(tmp_path):
+    def lost(branch):
+        return None if branch.regenerated and branch.rate == 0.98 else change(branch)
+
+    found = claims_of(tmp_path, "figure2", change=lost)["regeneration_helps"]
+    assert len(found.in_paper) == 12

@@ -165,14 +165,14 @@ def test_table_9_is_tested_against_granet_pruned_alike():
 
 def test_differences_with_three_seeds_have_a_p_value(params, tmp_path):
     gmp = replace(GRANET, method="gmp")
-    results = read_of(params, tmp_path, [(GRANET, [0.90, 0.92, 0.94]), (gmp, [0.80, 0.82, 0.84])])
+    results = read_of(params, tmp_path, [(GRANET, [0.90, 0.92, 0.94]), (gmp, [0.80, 0.81, 0.85])])
     found = significance(ModelRows(results, TABLE2, "vgg19"))
     assert found is not None
     against, table, num_p = found
     assert (against, num_p) == ("GraNet (si = 0)", 1)
     (line,) = table.lines
-    # means 10 apart, std 2 on both sides: t = -10 / sqrt(8/3) = -6.12 with 4 degrees of freedom, p = 0.0036
-    assert (line.label, line.numbers[1].text, line.numbers[1].note) == ("GMP", "−10.00", "p = 0.004")
+    # pairs -10, -11, -9: t = -10 / (1 / sqrt(3)) = -17.3 with 2 degrees of freedom, p = 1 - sqrt(300 / 302)
+    assert (line.label, line.numbers[1].text, line.numbers[1].note) == ("GMP", "−10.00", "p = 0.003")
     assert line.numbers[1].strong
     assert line.numbers[0].text == ""
 

@@ -8,8 +8,7 @@ from granet.flops import Flops
 from granet.methods import METHODS
 from granet.studies.budget import Outline
 from granet.types import UserError
-from pipeline.report.paper.protocol import planned_ratios, sweep
-from pipeline.report.tables.budgets import outline_of
+from pipeline.report.paper.costs import outline_of, planned_ratios, sweep
 
 NET = Outline({"fc.weight": (10, 10)}, Flops(200, {"fc.weight": 200}))
 

@@ -1,0 +1,171 @@
+"""What our runs say of the paper's claims: in the paper's settings, and apart from them in others.
+
+A setting is one place that has runs. It is the paper's where the protocol is, too; what was run elsewhere (another
+model or data set, fewer epochs or images) is judged apart, and never counts for or against the paper.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import fmean
+
+from pipeline.report.names import run_name, title
+from pipeline.report.noise import MARGIN, Difference, Stat, compared
+from pipeline.report.paper.claims import (
+    Claim,
+    Place,
+    apart,
+    claims,
+    conclusion,
+    in_print,
+    on_schedule,
+    outcome,
+)
+from pipeline.report.paper.numbers import ACCURACY, IMAGENET, TRAINING, columns, models, rows
+from pipeline.report.paper.protocol import differences
+from pipeline.report.results import Results
+from pipeline.report.words import setting, short_percent, spread
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: a row, or several, seed by seed; ``group`` links to a row's runs."""
+
+    name: str
+    text: str
+    note: str = ""
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A claim looked at in one place; ``printed`` is the paper's difference, None where a side is in no table.
+
+    ``in_paper``: its rows, model, data set, sparsity and protocol are the paper's.
+    """
+
+    claim: Claim
+    place: str
+    sides: tuple[Side, Side]
+    difference: Difference
+    printed: Difference | None
+    in_paper: bool
+
+    @property
+    def outcome(self) -> str:
+        """for, against, noise or few."""
+        return outcome(self.claim, self.difference)
+
+    @property
+    def leans(self) -> bool:
+        """Whether the difference points the claim's way, whatever the noise."""
+        return (self.difference.mean > 0) == (self.claim.claim == "above")
+
+    def p(self, difference: Difference | None) -> float | None:
+        """The p-value that decides: of no difference, or of a gain that a claim denies. FLOPs have none."""
+        if difference is None or self.claim.metric != ACCURACY:
+            return None
+        denied = self.claim.claim == "no_gain" and outcome(self.claim, difference) != "against"
+        return difference.p_below(MARGIN) if denied else difference.p
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with what the runs say of it, in the paper's settings and in all others."""
+
+    claim: Claim
+    in_paper: list[Setting]
+    elsewhere: list[Setting]
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on the paper."""
+        return conclusion(self.claim, [one.difference for one in self.in_paper])
+
+    @property
+    def verdict_elsewhere(self) -> str:
+        """What is found in other settings."""
+        return conclusion(self.claim, [one.difference for one in self.elsewhere])
+
+
+def judge(results: Results) -> list[Judged]:
+    """Every claim in the light of the runs."""
+    found = []
+    same_protocol = [name for name in results.params.grid.datasets if not differences(results, name)]
+    for claim in claims():
+        settings = list(_settings(claim, results, same_protocol))
+        in_paper = [one for one in settings if one.in_paper]
+        found.append(Judged(claim, in_paper, [one for one in settings if not one.in_paper]))
+    return found
+
+
+def _settings(claim: Claim, results: Results, same_protocol: list[str]) -> Iterator[Setting]:
+    """The claim in every place where both sides have runs; ``same_protocol``: data sets that are trained as in print.
+
+    Only for a claim about both CIFARs can another data set stand in. Training FLOPs on ImageNet are counted where
+    nothing has run, since the paper's schedule decides them.
+    """
+    grid, known, printed = results.params.grid, columns(claim.family), list(claim.places())
+    stand_in = {*grid.datasets} - {*known, IMAGENET} if claim.datasets == [*columns()] else set()
+    datasets = [name for name in grid.datasets if name in {*claim.datasets, *stand_in}]
+    ran: list[Place] = []
+    for place in product(claim.compare, grid.models, datasets, grid.sparsities):
+        pair, model, dataset, sparsity = place
+        sides = [side for ids in pair if (side := _runs(claim, results, ids, place)) is not None]
+        if len(sides) < 2 or not claim.covers(model, sparsity):
+            continue
+        ran.append(place)
+        (first, a, names), (second, b, others) = sides
+        difference = compared(a, b) if claim.metric == ACCURACY else apart(_range(a), _range(b), claim.times)
+        shown = model in models() and sparsity in known.get(dataset, ())  # in a figure
+        in_paper = dataset in same_protocol and (place in printed if printed else shown)
+        own = in_print(claim, ([names, others], model, dataset, sparsity))
+        yield Setting(claim, _name(place), (first, second), difference, own, in_paper)
+    if claim.metric == TRAINING and datasets:
+        for place in [place for place in printed if place not in ran]:
+            (name,), (other,) = place[0]
+            a, b = on_schedule(name, place), on_schedule(other, place)
+            difference = apart(a, b, claim.times)
+            sides = _counted(name, a), _counted(other, b)
+            yield Setting(claim, _name(place), sides, difference, in_print(claim, place), in_paper=True)
+
+
+def _name(place: Place) -> str:
+    _, model, dataset, sparsity = place
+    return f"{setting(dataset, model)}, {short_percent(sparsity)}"
+
+
+def _counted(name: str, ratios: tuple[float, float]) -> Side:
+    """Training FLOPs of a row on ImageNet that nothing has run for."""
+    text = " to ".join(dict.fromkeys(f"{ratio:.3f}×" for ratio in ratios))
+    return Side(title(rows(IMAGENET)[name].section), text, "counted")
+
+
+def _range(values: Mapping[int, float]) -> tuple[float, float]:
+    return min(values.values()), max(values.values())
+
+
+def _runs(
+    claim: Claim, results: Results, ids: Sequence[str], place: Place
+) -> tuple[Side, dict[int, float], list[str]] | None:
+    """The runs of a row by seed, or of those of several rows that have runs: their mean, or those of the best one.
+
+    With the rows that have runs: what is in print for the same ones stands beside them.
+    """
+    params, (_, model, dataset, sparsity), found = results.params, place, []
+    for row in (rows(claim.family)[name] for name in ids):
+        group = row.group(row.find(params), dataset, model, sparsity)
+        if group.method and (values := results.by_seed(group, claim.metric)):
+            found.append((group, values, row.id))
+    names = [name for _, _, name in found]
+    if claim.best and found:
+        found = [max(found, key=lambda one: fmean(one[1].values()))]
+    seeds = [seed for seed in params.grid.seeds if found and all(seed in values for _, values, _ in found)]
+    if not seeds:
+        return None
+    by_seed = {seed: fmean(values[seed] for _, values, _ in found) for seed in seeds}
+    stat, labels = Stat.of([*by_seed.values()]), [run_name(params, group) for group, *_ in found]
+    text = spread(stat.mean, stat.std) if claim.metric == ACCURACY else f"{stat.mean:.3f}×"
+    several = "" if len(ids) == 1 else "best of them: " if claim.best else "mean of "
+    group = found[0][0].name if len(found) == 1 else None
+    return Side(several + ", ".join(labels), text, f"n = {stat.n}", group), by_seed, names

@@ -1,0 +1,58 @@
+"""What the plasticity study says of the paper's claims: changes in accuracy by learning rate and by regeneration.
+
+A place is a network of one figure, and a pruning rate where regeneration is compared. Changes are means over the epochs
+of pruning, seed by seed; a pair of branches of which one diverged is left out.
+"""
+
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false, reportIndexIssue=false
+# (pandas' types are wider than the values of a frame whose columns are known)
+
+from collections.abc import Iterator
+
+from pipeline.report.noise import Stat, compared
+from pipeline.report.paper.claims import Claim
+from pipeline.report.paper.judge import Judged, Setting, Side
+from pipeline.report.results import Results
+from pipeline.report.tables.plasticity import WAYS, Study, by_phase, departures, studies
+from pipeline.report.words import setting, signed_spread
+
+BySeed = dict[int, float]
+NAMES = {"phase": ("first rate", "last rate"), "regenerated": ("regenerated", "not regenerated")}
+
+
+def of_study(claim: Claim, results: Results) -> Judged:
+    """A claim about the study in the light of its branches."""
+    outcome, contrast = claim.study or ("", "")
+    settings = []
+    for study in studies(results):
+        in_paper = study.in_paper and not departures(results, study)
+        for place, *changes in _changes(study, contrast) if study.outcome == outcome else ():
+            if all(changes):
+                sides = [_side(name, one) for name, one in zip(NAMES[contrast], changes, strict=True)]
+                title = f"{setting(study.dataset, study.model)}, as Figure {study.figure}, {place}"
+                settings.append(
+                    Setting(claim, title, (sides[0], sides[1]), compared(*changes), None, in_paper)
+                )
+    return Judged(claim, *([one for one in settings if one.in_paper is where] for where in (True, False)))
+
+
+def _changes(study: Study, contrast: str) -> Iterator[tuple[str, BySeed, BySeed]]:
+    """The place, and the mean changes of both sides by seed."""
+    frame = by_phase(study)
+    if contrast == "regenerated" and "difference" in frame:
+        for (sparsity, rate), rows in frame.dropna(subset="difference").groupby(["pretrained", "rate"]):
+            means = rows.groupby("seed")[[WAYS[True], WAYS[False]]].mean()
+            yield f"{sparsity:g} sparse, rate {rate:g}", *(means[way].to_dict() for way in means)
+    if contrast == "phase" and WAYS[False] in frame and frame["phase"].nunique() > 1:
+        for sparsity, rows in frame.groupby("pretrained"):
+            means = rows.groupby(["seed", "phase"])[WAYS[False]].mean().unstack().sort_index(axis=1)
+            yield (
+                f"{sparsity:g} sparse",
+                *(means[end].dropna().to_dict() for end in (means.columns[0], means.columns[-1])),
+            )
+
+
+def _side(name: str, changes: BySeed) -> Side:
+    stat = Stat.of([*changes.values()])
+    return Side(name, signed_spread(stat.mean, stat.std), f"n = {stat.n}")

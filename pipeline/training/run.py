@@ -20,10 +20,11 @@ from pipeline.drawing import INK, drawn
 from pipeline.params.schema import Params
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.training.cell import Cell
-from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, RunFolder, metrics_of, summary_of
+from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, SUMMARY, RunFolder, metrics_of, summary_of
 from pipeline.training.origin import config_of, hardware, key_of, provenance, tags_of, versions
 from pipeline.training.stages import STAGES, Setup, Start, builder
-from pipeline.workspace import PREPARED, own_folder, root
+from pipeline.training.store import finish, store_of
+from pipeline.workspace import PREPARED
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def train(cell: Cell, params: Params, out: Path) -> None:
 
 
 def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
-    """The results, here and in MLflow. Checkpoints go last, and only when all is there: a kill before loses nothing."""
+    """The results, here and in MLflow. Its state goes last, and only when all is there: a kill before loses nothing."""
     for epoch in work.keep:
         _copy(work.store / f"epoch-{epoch}.pt", folder.path / CHECKPOINTS / f"epoch-{epoch}.pt")
     summary = summary_of(work.run, history, work.config, work.environment, work.tracker.wait())
@@ -69,7 +70,7 @@ def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
     work.tracker.artifacts(*(folder.file(name) for name in RESULTS), curves)
     work.tracker.wait()
     curves.unlink()
-    shutil.rmtree(work.store, ignore_errors=True)
+    finish(work.store, folder.file(SUMMARY))
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -142,7 +143,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
         made_from = provenance(code.digest(cell.code, row), data.md5)
         key = key_of(cell, params, run, made_from, keep)
         # one folder for all processes of the run
-        own = own_folder(root() / ".checkpoints", key) if world.leads else nullcontext()
+        own = store_of(key, cell.dvc_stage) if world.leads else nullcontext()
         store = Path(distributed.told(str(stack.enter_context(own))))
         values, tags, resume_file = (
             flatten(config),

@@ -1,12 +1,16 @@
 """pipeline.training.run: whatever moment a run is cut off at while it finishes, the same command ends it."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from safetensors.torch import save
 
-from pipeline import train
+from granet.training import loop
+from granet.types import UserError
+from pipeline import checkpoints, train
 from pipeline.params.__main__ import main as write_params
 from pipeline.training import run
 from pipeline.training.folder import RunFolder
@@ -20,7 +24,7 @@ FOLDER = Path("runs/pretrain/digits-resnet20-element-0.5-0")
 def project(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with parameters and prepared digits, in which stages run."""
     monkeypatch.chdir(tmp_path)
-    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "WORLD_SIZE"):
+    for name in ("DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     shutil.copytree(digits, tmp_path / "data/prepared/digits")
     write_params([*SMALL, *STUDY])
@@ -61,3 +65,51 @@ def test_a_run_cut_off_while_it_writes_its_results_can_be_started_again(project,
     assert contents() == whole
     assert (FOLDER / "checkpoints/epoch-2.pt").exists()
     assert not [path for path in Path(".checkpoints").iterdir() if path.is_dir()]
+
+
+def stores():
+    return [path for path in Path(".checkpoints").iterdir() if path.is_dir()]
+
+
+def test_a_finished_run_ends_at_once_until_dvc_has_recorded_it(project, monkeypatch):
+    """DVC that is killed after the run and before dvc.lock is written deletes the results, and starts it again."""
+    command = ["pretrain", "network=element-0.5"]
+    monkeypatch.setenv("DVC_STAGE", f"pretrain@{FOLDER.name}")
+    train.main(command)
+    whole, (store,) = contents(), stores()
+    shutil.rmtree("runs")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_epoch", lambda *_: pytest.fail("it trains again"))
+        train.main(command)
+    assert contents() == whole
+    assert (FOLDER / "checkpoints/epoch-2.pt").exists()
+    assert stores() == [store]
+    md5 = hashlib.md5((FOLDER / "summary.json").read_bytes()).hexdigest()
+    Path("dvc.lock").write_text(f"stages:\n  pretrain@x:\n    outs:\n    - md5: {md5}\n")
+    train.main(["dense", "train.epochs=1"])
+    assert store not in stores()
+
+
+def test_what_runs_have_left_is_listed_and_deleted(project, monkeypatch, capsys):
+    monkeypatch.setenv("DVC_STAGE", "any")
+    train.main(["dense"])
+    train.main(["dense", "seed=1"])
+    capsys.readouterr()
+    checkpoints.main([])
+    listed = capsys.readouterr().out
+    assert listed.count(" finished ") == 2
+    assert "dense@digits-resnet20-1" in listed
+    assert "2 runs, " in listed
+    used = next(path for path in stores() if (path / "stage").read_text().endswith("-0"))
+    with FileLock(f"{used}.lock"):
+        checkpoints.main(["delete", "dense"])
+    said = capsys.readouterr().out
+    assert "dense@digits-resnet20-0: is in use, and stays" in said
+    assert "dense@digits-resnet20-1: deleted" in said
+    assert stores() == [used]
+    checkpoints.main(["delete", "all"])
+    assert stores() == []
+    with pytest.raises(UserError, match="no run of 'dense' has left its state"):
+        checkpoints.main(["delete", "dense"])
+    with pytest.raises(UserError, match="'remove' is no argument of checkpoints"):
+        checkpoints.main(["remove"])

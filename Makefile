@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check bench
+.PHONY: help setup repro test soak check bench
 
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 export PYTHON
@@ -29,6 +29,9 @@ repro: setup  ## run the stages that are out of date, then say where the report 
 
 test: setup  ## the whole test suite on two processes, one thread each
 	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+
+soak: setup  ## the tests that are too slow for every change
+	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -m soak -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 check: setup  ## format, lint, types, import floors
 	@$(IN_VENV) ruff format --check --output-format concise

@@ -265,7 +265,8 @@ def test_an_experiment_reruns_only_what_depends_on_it(project):
 
 
 def test_two_queued_experiments_in_parallel_land_in_one_table_and_one_database(project):
-    project.run("dvc", "exp", "run", "--queue", "-S", "granet.si=0.2,0.3")
+    alone = ("-S", "grid.reinit=[]", "-S", "grid.retrain=[]")
+    project.run("dvc", "exp", "run", "--queue", "-S", "granet.si=0.2,0.3", *alone)
     project.run("dvc", "queue", "start", "-j", "2")
     for _ in range(240):
         status = project.run("dvc", "queue", "status").stdout

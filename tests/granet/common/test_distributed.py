@@ -59,7 +59,7 @@ def masks(out, rank=0):
     return json.loads((out / f"masks-{rank}.json").read_text())
 
 
-@pytest.mark.parametrize("method", ["granet", "snip"])
+@pytest.mark.parametrize("method", ["granet", pytest.param("snip", marks=pytest.mark.soak)])
 def test_two_processes_compute_what_one_does(digits, tmp_path, method):
     """The one process takes its batch in two parts, so that BatchNorm sees the same images together."""
     one, two = tmp_path / "one", tmp_path / "two"
@@ -71,6 +71,7 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, method):
         assert torch.allclose(value, weights(two)[name], rtol=0, atol=1e-5), name
 
 
+@pytest.mark.soak
 @needs_ffcv
 def test_two_processes_see_the_crops_that_one_sees(tmp_path):
     """Photographs, of which each process decodes its share: 16 images in batches of 8."""
@@ -213,6 +214,7 @@ def test_masks_that_differ_end_the_run_with_the_layers_name(digits, tmp_path):
     assert "layer1.0.conv1.weight: the 2 processes of this run have different masks" in done.stderr
 
 
+@pytest.mark.soak
 def test_first_masks_are_those_of_the_first_process(digits, tmp_path):
     """Here they differ by their seeds; in earnest, by the last digits of scores from images on two kinds of device."""
     one, two = tmp_path / "one", tmp_path / "two"
@@ -231,6 +233,7 @@ def test_an_interrupted_run_goes_on_with_two_processes(digits, tmp_path):
         assert torch.equal(value, weights(again)[name]), name
 
 
+@pytest.mark.soak
 def test_processes_that_find_different_checkpoints_are_refused(digits, tmp_path):
     fit(digits, tmp_path, "epochs=2", processes=2)
     done = fit(digits, tmp_path, "epochs=2", "elsewhere=true", processes=2, check=False)

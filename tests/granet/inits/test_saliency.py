@@ -130,6 +130,7 @@ def test_synflow_conserves_the_flow_of_every_layer(name):
     assert min(sums) > 0
 
 
+@pytest.mark.soak
 def test_synflow_at_98_percent_empties_no_layer_of_vgg19():
     torch.manual_seed(0)
     model = build("vgg19", num_classes=10)

@@ -235,6 +235,7 @@ def test_a_fixed_mask_is_kept_through_training(digits, tmp_path):
     assert all(torch.equal(mask, masks[name]) for name, mask in run.sparsifier.masks.items())
 
 
+@pytest.mark.soak
 def test_bf16_learns_too(digits, tmp_path):
     run = make_run(digits, precision="bf16", epochs=6)
     history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")

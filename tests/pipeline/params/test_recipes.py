@@ -210,6 +210,7 @@ def project(tmp_path_factory, tiny):
     return project
 
 
+@pytest.mark.soak
 def test_table_2_fills_all_rows(project):
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())[CELL]
     assert set(metrics) >= {"dense", *(f"{section}-0.9" for section in (*TABLE2, "sis"))}
@@ -219,6 +220,7 @@ def test_table_2_fills_all_rows(project):
             assert json.loads(path.read_text())["sparsity"] == pytest.approx(0.9, abs=1e-5), section
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("recipe", "new"),
     [

@@ -19,6 +19,7 @@ from datetime import timedelta
 from functools import lru_cache
 from statistics import fmean
 
+from granet.common import signals
 from granet.common.files import atomic
 from granet.studies.plasticity import Branch, Measurement, branches, measure, parse_network
 from granet.training.config import TrainConfig
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str]) -> None:
     _check_training(source, params.train)
     with opened(cell, params, pretrain) as work:
         run, continued = work.run, params.plasticity.continued(work.run.config)
-        rows = _measured(work, source, wanted, continued)
+        with signals.requests():
+            rows = _measured(work, source, wanted, continued)
         atomic(out.path / BRANCHES, csv_of(rows).encode())
         metrics = mean_changes(rows)
         out.write_json(METRICS, metrics)

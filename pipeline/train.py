@@ -12,7 +12,8 @@ pretrain   dataset model network seed                 a network of the plasticit
 
 A method is a section of params.yaml. Keys left out are the first entries of the grid there. After, reinit and retrain
 need the finished run that they start from, in runs/. With section.key=value overrides the results go to
-scratch/STAGE/<run>, else to runs/STAGE/<run>. An interrupted run goes on from its last finished epoch.
+scratch/STAGE/<run>, else to runs/STAGE/<run>. An interrupted run goes on where it was: Ctrl-C and SIGTERM write its
+state after the next step, and a kill costs train.checkpoint_s seconds at most (several processes: the epoch).
 """
 
 import ctypes

@@ -9,6 +9,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,8 +40,8 @@ class Loader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, epoch: int, world: World = ALONE) -> Iterator[Batch]:
-        """The batches of epoch 0, 1, 2, ..., or what ``world`` sees of each.
+    def epoch(self, epoch: int, world: World = ALONE, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch 0, 1, 2, ..., from number ``start`` on, or what ``world`` sees of each.
 
         In training, a share without images, of a small batch, is one image; in evaluation it is left out.
         """
@@ -96,13 +97,14 @@ class ResidentLoader:
     def __len__(self) -> int:
         return math.ceil(self.num_images / self.batch_size)
 
-    def epoch(self, epoch: int, world: World = ALONE) -> Iterator[Batch]:
+    def epoch(self, epoch: int, world: World = ALONE, start: int = 0) -> Iterator[Batch]:
         """One index_select per batch; in file order they are views."""
         order_N = None
         if self._shuffle:
             order_N = torch.from_numpy(epoch_order(self._seed, epoch, self.num_images))
             order_N = order_N.to(self._labels_N.device)
-        for part in shares(self.num_images, self.batch_size, world, training=self._shuffle):
+        parts = shares(self.num_images, self.batch_size, world, training=self._shuffle)
+        for part in islice(parts, start, None):
             if order_N is None:
                 images_BHWC, labels_B = self._images_NHWC[part], self._labels_N[part]
             else:
@@ -156,13 +158,13 @@ class FfcvLoader:
     def __len__(self) -> int:
         return math.ceil(self.num_images / self.batch_size)
 
-    def epoch(self, epoch: int, world: World = ALONE) -> Iterator[Batch]:
+    def epoch(self, epoch: int, world: World = ALONE, start: int = 0) -> Iterator[Batch]:
         """Copies of FFCV's buffers, which it fills again."""
         order_N = np.arange(self.num_images)
         if self._shuffle:
             order_N = epoch_order(self._seed, epoch, self.num_images)
         parts = shares(self.num_images, self.batch_size, world, training=self._shuffle)
-        numbers = [order_N[part] for part in parts]
+        numbers = [order_N[part] for part in islice(parts, start, None)]
         if not numbers:
             return
         if self._crop:

@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from granet.common import distributed
+from granet.common import distributed, signals
 from granet.common.progress import TrainingProgress
 from granet.data import epoch_generator
 from granet.flops import step_flops
@@ -21,10 +21,23 @@ class Bookkeeping:
 
     It sets the learning rate of every step, counts loss, accuracy and FLOPs, moves the progress bar, evaluates, and
     sees to it that all processes have the same masks. Raises DivergedError where a loss is NaN or infinite.
+
+    Between two steps it has its state kept by ``keep``, every train.checkpoint_s seconds and where a signal has asked
+    the run to end, which raises KeyboardInterrupt. ``within`` is such a state, of this epoch: it goes on there.
     """
 
-    def __init__(self, run: Run, epoch: int, progress: TrainingProgress) -> None:
+    def __init__(
+        self,
+        run: Run,
+        epoch: int,
+        progress: TrainingProgress,
+        within: dict | None = None,
+        keep: Callable[[dict], object] = lambda state: None,
+    ) -> None:
         self._run, self._epoch, self._progress = run, epoch, progress
+        self._keep, self._kept = keep, time.monotonic()
+        self._generator = epoch_generator(run.seed, epoch, run.device)
+        self._batches = 0
         self._world = distributed.world()
         self._meter = Meter(run.device)
         self._step = run.sparsifier.step
@@ -32,12 +45,27 @@ class Bookkeeping:
         self._train_flops = 0
         self._row: Row | None = None
         self._started = time.perf_counter()
+        if within is not None:
+            self._meter.load_state_dict(within["meter"])
+            self._generator.set_state(within["generator"])
+            self._batches, self._train_flops = within["batches"], within["train_flops"]
+            self._started -= within["time_s"]
+
+    def _state(self) -> dict:
+        """How far the epoch is."""
+        return {
+            "meter": self._meter.state_dict(),
+            "generator": self._generator.get_state(),
+            "batches": self._batches,
+            "train_flops": self._train_flops,
+            "time_s": time.perf_counter() - self._started,
+        }
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         """(images_BCHW, augmented; labels_B; size of the whole batch, of which the process has its share)."""
         run, train = self._run, self._run.data.train
-        generator = epoch_generator(run.seed, self._epoch, run.device)
-        for number, (images, labels) in enumerate(train.epoch(self._epoch, self._world)):
+        generator, first = self._generator, self._batches
+        for number, (images, labels) in enumerate(train.epoch(self._epoch, self._world, first), first):
             num_images = min(train.batch_size, train.num_images - number * train.batch_size)
             for group in run.optimizer.param_groups:
                 group["lr"] = run.lr(self._step)
@@ -46,6 +74,7 @@ class Bookkeeping:
     def before_update(self, loss: Tensor, logits_BC: Tensor, labels_B: Tensor, num_images: int) -> None:
         """Count an optimizer step. Where a round ends, the row is made here: the update leaves another network."""
         self._step += 1
+        self._batches += 1
         if self._world.weight(num_images):
             self._meter.add(loss, logits_BC, labels_B)
         dense_gradient = self._run.sparsifier.reads_gradient_at(self._step)
@@ -57,7 +86,7 @@ class Bookkeeping:
             self._row = self._closed()
 
     def after_update(self) -> None:
-        """Follow the masks where they have changed, and show how far the run is."""
+        """Follow the masks where they have changed, show how far the run is, and have it kept."""
         sparsifier = self._run.sparsifier
         if sparsifier.updates_at(self._step):
             distributed.check_masks(sparsifier.masks)
@@ -66,6 +95,12 @@ class Bookkeeping:
             rate = self._world.size * self._meter.num_images / (time.perf_counter() - self._started)
             loss, accuracy = self._finite(self._meter.read(), "training")
             self._progress.show(self._step, loss, accuracy, sparsifier.sparsity, rate)
+        is_late = time.monotonic() - self._kept >= self._run.config.checkpoint_s
+        if (is_late or signals.asked()) and self._batches < len(self._run.data.train):
+            self._keep(self._state())
+            self._kept = time.monotonic()
+        if signals.asked():
+            raise KeyboardInterrupt
 
     def row(self) -> Row:
         """The epoch's row: FLOPs and time are of this epoch alone. To be called once, after the last step."""

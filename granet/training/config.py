@@ -43,6 +43,9 @@ class TrainConfig:
         1, "of one run, a device each, started by torchrun; they share each batch", at_least=1
     )
     sync_bn: bool = key(False, "BatchNorm over all processes (GPUs only); false: each its own")
+    checkpoint_s: float = key(
+        300.0, "seconds between two checkpoints within an epoch", at_least=0, decides_result=False
+    )
     device: str = key("auto", "auto | cpu | cuda | cuda:1 | mps", decides_result=False)
 
     def __post_init__(self) -> None:

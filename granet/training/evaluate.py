@@ -30,6 +30,14 @@ class Meter:
         loss = mean_loss.detach().to(self._sums.dtype) * len(labels_B)
         self._sums += torch.stack([loss, correct.to(self._sums.dtype)])
 
+    def state_dict(self) -> dict:
+        """What `load_state_dict` goes on from."""
+        return {"num_images": self.num_images, "sums": self._sums.clone()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on counting."""
+        self.num_images, self._sums = state["num_images"], state["sums"].to(self.device)
+
     def total(self) -> tuple[float, float]:
         """Mean loss and accuracy over the images of all processes, which must all ask at once."""
         counted = torch.tensor([self.num_images], dtype=self._sums.dtype, device=self.device)

@@ -17,13 +17,20 @@ from granet.training.run import Run
 from granet.types import UserError
 
 
-def train_epoch(run: Run, epoch: int, progress: TrainingProgress) -> Row:
+def train_epoch(
+    run: Run,
+    epoch: int,
+    progress: TrainingProgress,
+    within: dict | None = None,
+    keep: Callable[[dict], object] = lambda state: None,
+) -> Row:
     """One pass over the training set; returns its row of the history, whose FLOPs and time are of this epoch alone.
 
-    Epochs count from 0. Raises DivergedError where a loss is NaN or infinite.
+    Epochs count from 0. ``within`` and ``keep`` are `Bookkeeping`'s: where in the epoch to go on, and who keeps that.
+    Raises DivergedError where a loss is NaN or infinite.
     """
     sparsifier, optimizer = run.sparsifier, run.optimizer
-    book = Bookkeeping(run, epoch, progress)
+    book = Bookkeeping(run, epoch, progress, within, keep)
     run.model.train()
     for images, labels, num_images in book.batches():
         loss, logits = backward(run, images, labels, num_images)
@@ -71,12 +78,14 @@ def fit(
     """Train ``run.model`` in place, to plain weights, and return a row per epoch, which also goes to ``history_csv``.
 
     Goes on from the checkpoint where there is one, or from the one before where it is damaged, to a bit-identical end
-    (on the CPU). ``on_epoch`` sees every row,
-    those from before a resumption included. After each epoch of ``keep`` the state stays as epoch-N.pt beside the
-    checkpoint; where there is no checkpoint, the run goes on from ``start``, such a state, which it takes over.
+    (on the CPU). It has the run's state after every epoch, and, of a single process, its place within one.
+    ``on_epoch`` sees every row, those from before a resumption included. After each epoch of ``keep`` the state stays
+    as epoch-N.pt beside the checkpoint; where there is no checkpoint, the run goes on from ``start``, such a state,
+    which it takes over.
     Raises UserError where the processes of a run read different states, and DivergedError where a loss is not finite.
     """
     leads = distributed.world().leads  # one process writes and speaks; all of them read
+    alone = distributed.world().size == 1  # several do not keep their places within an epoch
     interrupted, faults = checkpoint.newest(checkpoint_path)
     history = checkpoint.restore(run, interrupted or start)
     if not distributed.same(len(history), run.device):
@@ -92,13 +101,22 @@ def fit(
             progress.line(
                 f"{run.title}: {fault}; {'the one before is used' if interrupted else 'it is not used'}"
             )
+        within = (interrupted or {}).get("within")
         if interrupted:
-            progress.line(f"{run.title}: goes on after epoch {len(history)} of {run.epochs}")
+            place = f", batch {within['batches']} of the next" if within else ""
+            progress.line(f"{run.title}: goes on after epoch {len(history)} of {run.epochs}{place}")
         for row in history:
             file.write(row)
             on_epoch(row)
+
+        def keep_place(place: dict) -> None:
+            if alone:
+                state = checkpoint.state_of(run, history) | {"within": place}
+                checkpoint.save(checkpoint_path, state, keep=True)
+
         for epoch in range(len(history), run.epochs):
-            row = train_epoch(run, epoch, progress)
+            row = train_epoch(run, epoch, progress, within, keep_place)
+            within = None
             # totals since the start of the run
             row["train_flops"] += history[-1]["train_flops"] if history else run.flops_before
             row["time_s"] += history[-1]["time_s"] if history else 0.0

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from granet.common import distributed
+from granet.common import distributed, signals
 from granet.data import open_data
 from granet.training.device import pick_device
 from granet.training.history import Row
@@ -47,13 +47,14 @@ def train(cell: Cell, params: Params, out: Path) -> None:
     assert start is not None
     with opened(cell, params, start) as work:
         out.mkdir(parents=True, exist_ok=True)
-        history = fit(
-            work.run,
-            history_csv=out / HISTORY,
-            checkpoint_path=work.store / "last.pt",
-            on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
-            keep=work.keep,
-        )
+        with signals.requests():
+            history = fit(
+                work.run,
+                history_csv=out / HISTORY,
+                checkpoint_path=work.store / "last.pt",
+                on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
+                keep=work.keep,
+            )
         if distributed.world().leads:
             _write(work, history, RunFolder(out))
 

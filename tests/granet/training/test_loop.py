@@ -2,14 +2,20 @@
 
 import csv
 import math
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from granet import METHODS, UserError
+from granet.common import signals
 from granet.flops import training_flops
 from granet.methods import fixed
+from granet.training import checkpoint
+from granet.training.bookkeeping import Bookkeeping
 from granet.training.evaluate import evaluate
 from granet.training.history import TIME_COLUMNS
 from granet.training.loop import fit
@@ -88,6 +94,83 @@ def test_an_interrupted_run_goes_on_to_a_bit_identical_end(digits, tmp_path, epo
     assert rows(tmp_path / "history.csv") == rows(tmp_path / "whole.csv")
     assert not any("parametrizations" in name for name in resumed.model.state_dict())
     assert same_weights(resumed, whole)
+
+
+RESUMED = [("granet", "resident", step) for step in (1, 3, 4, 11)] + [("granet", "ffcv", 6)]
+RESUMED += [(name, "resident", 6) for name in ("dense", "set", "dsr", "snfs", "str", "dpf", "imp", "deep_r")]
+
+
+@pytest.mark.parametrize(("method", "loader", "step"), RESUMED)
+def test_a_run_goes_on_within_an_epoch_to_a_bit_identical_end(
+    digits, tmp_path, monkeypatch, method, loader, step
+):
+    """Killed after any step: the checkpoint of the step before has the place in the epoch, its sums and its dice."""
+    values = {"dense": {}, "deep_r": {"sf": 0.9}, "imp": {"sf": 0.9, "prune_fraction": 0.7}}.get(
+        method, GRANET
+    )
+
+    def make():
+        return make_run(digits, method=METHODS[method](**values), loader=loader, checkpoint_s=0)
+
+    whole = make()
+    fit(whole, history_csv=tmp_path / "whole.csv", checkpoint_path=tmp_path / "whole.pt")
+    after_update = Bookkeeping.after_update
+
+    def killed(book):
+        after_update(book)
+        if book._step == step:
+            raise StopError
+
+    paths = {"history_csv": tmp_path / "history.csv", "checkpoint_path": tmp_path / "last.pt"}
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(Bookkeeping, "after_update", killed)
+        fit(make(), **paths)
+    resumed = make()
+    steps = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Bookkeeping, "after_update", lambda book: (steps.append(book._step), after_update(book))
+        )
+        fit(resumed, **paths)
+    assert steps[0] == (step if step % 4 == 0 else step + 1)  # the end of an epoch is kept with its row
+    assert rows(tmp_path / "history.csv") == rows(tmp_path / "whole.csv")
+    assert same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_a_signal_writes_the_state_and_ends_the_run_after_its_step(digits, tmp_path, monkeypatch, number):
+    whole = make_run(digits)
+    fit(whole, history_csv=tmp_path / "whole.csv", checkpoint_path=tmp_path / "whole.pt")
+    before_update = Bookkeeping.before_update
+
+    def interrupted(book, *arguments):
+        before_update(book, *arguments)
+        if book._step == 6:
+            os.kill(os.getpid(), number)
+
+    paths = {"history_csv": tmp_path / "history.csv", "checkpoint_path": tmp_path / "last.pt"}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), signals.requests():
+        patch.setattr(Bookkeeping, "before_update", interrupted)
+        fit(make_run(digits), **paths)
+    assert not signals.asked()
+    state = checkpoint.load(tmp_path / "last.pt")
+    assert state is not None and state["within"]["batches"] == 2
+    resumed = make_run(digits)
+    fit(resumed, **paths)
+    assert rows(tmp_path / "history.csv") == rows(tmp_path / "whole.csv")
+    assert same_weights(resumed, whole)
+
+
+def test_a_second_signal_and_one_that_no_step_follows_end_the_program(monkeypatch):
+    monkeypatch.setattr(signals, "GRACE_S", 0.2)
+    with pytest.raises(KeyboardInterrupt), signals.requests():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), signals.requests():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert not signals.asked()
 
 
 @pytest.mark.parametrize(("damaged", "first"), [(["last.pt"], 2), (["last.pt", "before-last.pt"], 1)])

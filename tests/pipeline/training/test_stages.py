@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from granet.training import checkpoint
 from granet.training.history import TIME_COLUMNS
 from tests.helpers.project import SMALL, Project
 
@@ -55,6 +56,22 @@ def test_a_killed_run_goes_on_and_ends_bit_identical(project):
     assert history(again / "history.csv") == history(whole / "history.csv")
     for file in ("model.safetensors", "masks.safetensors", "metrics.json"):
         assert (again / file).read_bytes() == (whole / file).read_bytes(), file
+    assert not unfinished(project)
+
+
+def test_a_terminated_run_writes_its_state_and_says_how_to_go_on(project):
+    """SIGTERM, as from Slurm, a shutdown or `timeout`."""
+    run = project.start("python", "-m", "pipeline.train", "dense", "train.epochs=1000", "out=terminated")
+    assert any("epoch   1/1000" in line for line in run.stdout)
+    run.send_signal(signal.SIGTERM)
+    rest, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert rest.endswith("interrupted; run the same command again to go on\n")
+    (store,) = unfinished(project)
+    assert checkpoint.load(store / "last.pt")["history"]
+    listed = project.python("pipeline.checkpoints").stdout
+    assert "dense@digits-resnet20-0" in listed and "unfinished" in listed
+    project.python("pipeline.checkpoints", "delete", "dense")
     assert not unfinished(project)
 
 

@@ -83,7 +83,7 @@ class Project:
     def stale(self) -> set[str]:
         """The stages that ``dvc status`` names: each is out of date by itself."""
         with Repo(str(self.folder)) as repo:
-            return set(repo.status())
+            return {name.rpartition(":")[2] for name in repo.status()}  # a path leads, from elsewhere
 
     def json(self, *command: str) -> Any:
         """Standard output of a command, parsed."""

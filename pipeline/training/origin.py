@@ -14,15 +14,29 @@ import torch
 import granet
 from granet.common.keys import keys_of
 from granet.training.run import Run
+from granet.types import UserError
 from pipeline.params.schema import Params
 from pipeline.training.cell import Cell
 from pipeline.training.folder import CHECKPOINTS, RunFolder
 from pipeline.training.stages import STAGES
+from pipeline.workspace import root
 
 
 def git(*arguments: str) -> str:
     """What git prints; nothing where there is no repository."""
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def check_experiment() -> None:
+    """Raises UserError in an experiment of DVC that could not be kept: DVC commits it, at the end of all work."""
+    for key in ("user.name", "user.email"):
+        variable = f"GIT_COMMITTER_{key.partition('.')[2].upper()}"
+        if "DVC_EXP_NAME" in os.environ and not (
+            os.environ.get(variable) or git("-C", str(root()), "config", key)
+        ):
+            raise UserError(
+                f"dvc exp run commits what comes out, and Git has no {key}; set it: git config {key} ..."
+            )
 
 
 def provenance(code: str, data_md5: str) -> dict[str, str]:

@@ -21,7 +21,15 @@ from pipeline.params.schema import Params
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.training.cell import Cell
 from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, SUMMARY, RunFolder, metrics_of, summary_of
-from pipeline.training.origin import config_of, hardware, key_of, provenance, tags_of, versions
+from pipeline.training.origin import (
+    check_experiment,
+    config_of,
+    hardware,
+    key_of,
+    provenance,
+    tags_of,
+    versions,
+)
 from pipeline.training.stages import STAGES, Setup, Start, builder
 from pipeline.training.store import finish, store_of
 from pipeline.workspace import PREPARED
@@ -111,6 +119,7 @@ def run_curves(history: list[Row], title: str, path: Path) -> None:
 @contextmanager
 def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Iterator[Work]:
     """What every training process begins with: data, run, MLflow run, and the folder of its checkpoints."""
+    check_experiment()
     with ExitStack() as stack:
         world = stack.enter_context(distributed.joined(params.train.device))
         tracker = stack.enter_context(Tracker(active=world.leads))

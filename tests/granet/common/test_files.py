@@ -1,5 +1,7 @@
 """granet.common.files: a file is the old one or the new one, and nothing is left beside it."""
 
+import os
+
 import pytest
 
 from granet.common.files import atomic
@@ -39,3 +41,14 @@ def test_a_function_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         atomic(tmp_path / "file.txt", lambda temporary: None)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_nothing_is_written_through_a_link(tmp_path, link):
+    """DVC may link results into its cache."""
+    cached, path = tmp_path / "cached", tmp_path / "file.txt"
+    cached.write_text("old")
+    link(cached, path)
+    atomic(path, b"new")
+    assert (cached.read_text(), path.read_text()) == ("old", "new")
+    assert not path.is_symlink()

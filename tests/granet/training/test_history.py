@@ -1,3 +1,7 @@
+import os
+
+import pytest
+
 from granet.training.history import HistoryFile, accuracies, describe
 
 
@@ -31,3 +35,15 @@ def test_a_line_shows_what_matters():
     assert "epoch   3/20" in text
     assert "test 87.65%" in text
     assert "sparsity 98.00%" in text
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_new_history_is_not_written_through_a_link(tmp_path, link):
+    """DVC may link results into its cache."""
+    cached, path = tmp_path / "cached", tmp_path / "history.csv"
+    cached.write_text("old")
+    link(cached, path)
+    with HistoryFile(path) as file:
+        file.write(row(1, 0.5))
+    assert cached.read_text() == "old"
+    assert path.read_text() == "epoch,test_accuracy\n1,0.5\n"

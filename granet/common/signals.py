@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from granet.common.distributed import world
+
 GRACE_S = 7.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _asked = threading.Event()
@@ -24,9 +26,10 @@ def asked() -> bool:
 def requests() -> Iterator[None]:
     """Until the block ends, the first signal is a request, which `asked` tells; the second raises KeyboardInterrupt.
 
-    Only in a program's main thread, as Python's signals are; elsewhere nothing is changed.
+    Only in a program's main thread, as Python's signals are, and in a run of one process: one of several would wait
+    for those that have followed the request. Elsewhere nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or world().size > 1:
         yield
         return
 

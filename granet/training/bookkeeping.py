@@ -49,6 +49,7 @@ class Bookkeeping:
             self._meter.load_state_dict(within["meter"])
             self._generator.set_state(within["generator"])
             self._batches, self._train_flops = within["batches"], within["train_flops"]
+            self._row = within["row"]
             self._started -= within["time_s"]
 
     def _state(self) -> dict:
@@ -58,6 +59,7 @@ class Bookkeeping:
             "generator": self._generator.get_state(),
             "batches": self._batches,
             "train_flops": self._train_flops,
+            "row": self._row,
             "time_s": time.perf_counter() - self._started,
         }
 
@@ -96,7 +98,7 @@ class Bookkeeping:
             loss, accuracy = self._finite(self._meter.read(), "training")
             self._progress.show(self._step, loss, accuracy, sparsifier.sparsity, rate)
         is_late = time.monotonic() - self._kept >= self._run.config.checkpoint_s
-        if (is_late or signals.asked()) and self._batches < len(self._run.data.train):
+        if is_late or signals.asked():
             self._keep(self._state())
             self._kept = time.monotonic()
         if signals.asked():

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from granet.types import UserError
 from pipeline import cli
-from pipeline.training.store import FINISHED, STAGE, remove, stores
+from pipeline.training.checkpoints import FINISHED, STAGE, remove, stores
 
 
 def main(arguments: list[str]) -> None:

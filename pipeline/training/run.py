@@ -20,6 +20,7 @@ from pipeline.drawing import INK, drawn
 from pipeline.params.schema import Params
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.training.cell import Cell
+from pipeline.training.checkpoints import finish, store_of
 from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, SUMMARY, RunFolder, metrics_of, summary_of
 from pipeline.training.origin import (
     check_experiment,
@@ -31,7 +32,6 @@ from pipeline.training.origin import (
     versions,
 )
 from pipeline.training.stages import STAGES, Setup, Start, builder
-from pipeline.training.store import finish, store_of
 from pipeline.workspace import PREPARED
 
 

@@ -44,16 +44,13 @@ def budget_tables(results: Results, series: Sequence[Series]) -> Iterator[tuple[
     by_group = budgets(results, series)
     for sparsity in sparsities_of(series):
         shown = [one for one in series if one.sparsity == sparsity and one.group in by_group]
-        lines = []
+        lines, in_print = [], [in_table10(results, one.group) for one in shown]
         for parts in zip(*(by_group[one.group].rows for one in shown), strict=True):
             layer = parts[0]
             numbers = [Number(f"{layer.parameters:,}"), Number(_mflops(layer.dense_flops))]
-            for one, part in zip(shown, parts, strict=True):
-                share, in_print = (
-                    percent(part.sparsity) if part.parameters else "",
-                    in_table10(results, one.group),
-                )
-                below = (percent(in_print[part.name]),) if part.name in in_print else ()
+            for one, part, printed in zip(shown, parts, in_print, strict=True):
+                share = percent(part.sparsity) if part.parameters else ""
+                below = (percent(printed[part.name]),) if part.name in printed else ()
                 texts = ((f"{part.active:,}", ()), (share, below), (_mflops(part.flops), ()))
                 numbers += [Number(text, group=one.group, below=under) for text, under in texts]
             lines.append(Line(TOTALS.get(layer.name) or layer.name, "", numbers))

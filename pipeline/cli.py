@@ -1,9 +1,12 @@
 """What every ``python -m pipeline.X`` does around its work: arguments, help, one line for bad input, a clean Ctrl-C."""
 
+import re
 import sys
+import traceback
 from collections.abc import Callable, Collection, Sequence
+from errno import EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENODEV, ENOSPC, EPERM, EROFS, ESTALE
 
-from granet.types import UserError
+from granet.types import DivergedError, UserError
 
 
 def parse(
@@ -32,16 +35,58 @@ def parse(
     return values, others
 
 
+FULL, DENIED = {ENOSPC, EDQUOT, EFBIG}, {EACCES, EPERM, EROFS}
+HANDLES, HARDWARE = {EMFILE, ENFILE}, {EIO, ESTALE, ENODEV}
+
+
 def run_main(main: Callable[[list[str]], object], help_text: str | None, arguments: list[str]) -> None:
-    """Call ``main(arguments)``; exit 2 with one line on UserError, 130 on Ctrl-C."""
+    """Call ``main(arguments)``; what goes wrong is one line, and a traceback with ``--debug``.
+
+    Exits with 2 where the user can mend it (UserError), with 130 on Ctrl-C, else with 1: a run that diverged, a machine
+    that fails (a full disk, say), a fault of this program.
+    """
     if {"-h", "--help", "help"} & set(arguments):
         print((help_text or "").strip())
+        print(
+            "\nWhat goes wrong is one line: exit code 2 for what you can mend, else 1. --debug shows the traceback."
+        )
         return
+    debug = "--debug" in arguments
     try:
-        main(arguments)
-    except (UserError, OSError) as error:  # the latter: a folder that cannot be written, a full disk
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        main([argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UserError) and not isinstance(error, DivergedError) else 1)
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong, on one line, with the way out."""
+    reason = " ".join(str(error).split("\n"))
+    if isinstance(error, UserError):
+        return reason
+    if (number := _errno(error)) in FULL:
+        return f"{reason}; make room, then run the same command again: it goes on"
+    if number in DENIED:
+        return f"{reason}; make it writable for you, then run the same command again"
+    if number in HANDLES:
+        return f"{reason}; ulimit -n 4096 allows more, then run the same command again: it goes on"
+    if number in HARDWARE:
+        return f"{reason}; see to the disk, then run the same command again: it goes on"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {reason} (line {frame.lineno} of {frame.filename}); this is a fault of the program: "
+        "the same command with --debug shows how it came about"
+    )
+
+
+def _errno(error: Exception) -> int | None:
+    """What the operating system calls it; a library that is not written in Python has it in its text alone."""
+    if isinstance(error, OSError):
+        return error.errno
+    code = re.search(r"\(os error (\d+)\)", str(error))
+    return int(code[1]) if code else None

@@ -3,7 +3,8 @@
     python -m pipeline.checkpoints                       list them, with their sizes
     python -m pipeline.checkpoints delete STAGE|all      delete those of a stage, or of the stages that begin like it
 
-A run whose state is deleted starts anew. Nothing is deleted that a process uses.
+A run whose state is deleted starts anew. Nothing is deleted that a process uses. What MLflow has not got, because it
+could not be reached, lies there too: python -m pipeline.tracking sync sends it.
 """
 
 import sys
@@ -15,7 +16,8 @@ from rich.table import Column, Table
 
 from granet.types import UserError
 from pipeline import cli
-from pipeline.training.checkpoints import FINISHED, STAGE, remove, stores
+from pipeline.tracking.journal import STAGE, is_cleared
+from pipeline.training.checkpoints import FINISHED, remove, stores
 
 
 def main(arguments: list[str]) -> None:
@@ -51,6 +53,7 @@ def show(found: list[Path]) -> None:
         size = sum(file.st_size for file in files) / 1e6
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(file.st_mtime for file in files)))
         state = "finished" if (store / FINISHED).exists() else "unfinished"
+        state = "not sent to MLflow" if is_cleared(store) else state
         table.add_row(stage_of(store), state, f"{size:,.1f}", when)
         total += size
     Console().print(table)

@@ -9,6 +9,10 @@ from errno import EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENODEV, ENOSPC, EP
 from granet.types import DivergedError, UserError
 
 
+class FailedError(UserError):
+    """Something that the user did not cause, in words: no fault of the program, and no mistake of the command line."""
+
+
 def parse(
     arguments: Sequence[str], keys: Collection[str], command: str, *, overrides: bool = False
 ) -> tuple[dict[str, str], list[str]]:
@@ -61,7 +65,9 @@ def run_main(main: Callable[[list[str]], object], help_text: str | None, argumen
         if debug:
             raise
         print(f"error: {in_words(error)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) and not isinstance(error, DivergedError) else 1)
+        sys.exit(
+            2 if isinstance(error, UserError) and not isinstance(error, (DivergedError, FailedError)) else 1
+        )
 
 
 def in_words(error: Exception) -> str:

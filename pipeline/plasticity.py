@@ -92,7 +92,7 @@ def _measured(work: Work, source: RunFolder, wanted: list[Branch], continued: in
         left = f", {timedelta(seconds=round(seconds))} left" if done else ""
         title, folder = f"[{done + 1}/{len(missing)}{left}] {branch.name}", work.store / branch.name
         state = checkpoint(branch.epoch)
-        with tracker.nested(f"{run.title} {branch.name}", vars(branch), folder / "mlflow_run_id"):
+        with tracker.nested(branch.name, f"{run.title} {branch.name}", vars(branch)):
             row = measure(run, branch, state, final, continued, title=title, folder=folder, on_epoch=log)
             tracker.metrics({key: row[key] for key in ("before", "after", "change")}, step=run.epochs)
             rows[branch.name] = row | {"run_id": tracker.wait()["run_id"]}

@@ -1,10 +1,11 @@
 """Where things lie: the user's workspace, prepared data, the tracking database, folders for unfinished work."""
 
 import os
-import shutil
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 
 from filelock import FileLock, Timeout
 
@@ -22,22 +23,31 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or LOCAL_DATABASE
 
 
+def address() -> str:
+    """`tracking_uri` as it is shown: without a user and a password."""
+    return re.sub(r"//[^/@\s]+@", "//", tracking_uri())
+
+
 @contextmanager
-def own_folder(parent: Path, key: str) -> Iterator[Path]:
+def own_folder(parent: Path, key: str, discard: Callable[[Path], object] = rmtree) -> Iterator[Path]:
     """The folder parent/key, which a killed process with the same work may have left.
 
-    Two queued experiments may do the same work at once: then the second one gets a folder of its own. The file of the
-    lock stays: whoever takes it away while another process waits for it would let two into one folder.
+    Two queued experiments may do the same work at once: then the second one gets a folder of its own, parent/key-PID,
+    which is ``discard``ed at the end. The file of the lock stays: whoever takes it away while another process waits for
+    it would let two into one folder.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    folder, lock = parent / key, FileLock(parent / f"{key}.lock", timeout=0)
+    folder = parent / key
+    lock = FileLock(f"{folder}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
         folder = parent / f"{key}-{os.getpid()}"
+        lock = FileLock(f"{folder}.lock", timeout=0)
+        lock.acquire()
     try:
         yield folder
     finally:
-        if not lock.is_locked:
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder.name != key and folder.exists():
+            discard(folder)
         lock.release()

@@ -1,6 +1,7 @@
 """Files that are whole or not there, whatever happens: an error, a kill, a power cut."""
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,16 @@ def atomic(path: Path, content: bytes | Callable[[Path], object]) -> None:
             to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under a second name where the file system can do that, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def to_disk(path: Path) -> None:

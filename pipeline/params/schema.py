@@ -54,6 +54,7 @@ class TrackingConfig:
     """MLflow. The database is $MLFLOW_TRACKING_URI where set, else mlflow.db beside this file."""
 
     experiment: str = key("granet", "MLflow experiment that groups the runs")
+    offline: bool = key(False, "keep what is to be logged; python -m pipeline.tracking sync sends it later")
 
 
 @dataclass

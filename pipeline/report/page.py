@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 
 from granet.common.files import atomic
 from granet.types import UserError
@@ -21,6 +22,8 @@ from pipeline.report.results import Results, headline, histories, read
 from pipeline.report.sections import claims, frame, models
 from pipeline.report.tables.budgets import COLUMNS, budget_rows, csv_text
 from pipeline.tracking.client import Tracker, flatten
+from pipeline.tracking.journal import FOLDER, clear
+from pipeline.training.checkpoints import store_of
 from pipeline.workspace import tracking_uri
 
 OUT = Path("reports")
@@ -63,9 +66,15 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: the report takes no arguments; it shows the grid of params.yaml")
     params = load()
-    metrics = write(read(params), OUT)
-    with Tracker() as tracker:
-        tracker.start(params.tracking.experiment, "report", params={}, tags={"dvc_stage": "report"})
-        tracker.metrics(flatten(metrics), step=0)
-        tracker.artifacts(OUT / "report.html", OUT / "report.md")
+    with Tracker(offline=params.tracking.offline) as tracker:
+        metrics = write(read(params), OUT)
+        with (
+            store_of(f"report-{token_hex(6)}", "report") as store,
+            tracker.opened(
+                store / FOLDER, params.tracking.experiment, "report", params={}, tags={"dvc_stage": "report"}
+            ),
+        ):
+            tracker.metrics(flatten(metrics), step=0)
+            tracker.artifacts(OUT / "report.html", OUT / "report.md")
+    clear(store)
     print(f"Report   {OUT / 'report.html'}\nRuns     {how_to_open(tracking_uri())}")

@@ -1,85 +1,158 @@
 """MLflow, in one place. Training never waits for it and never fails because of it: history.csv is the record.
 
-A run is logged by a process of its own, which `Tracker` starts and tells what to log, one JSON line a call. So MLflow's
-slow import costs the training nothing, and a server that hangs or dies costs it a warning.
+A run writes what is to be logged into its journal, and a process of its own sends it. So MLflow's slow import costs the
+training nothing, and a server that hangs or dies costs it a warning: what it does not take is sent later.
 """
 
-import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from os import environ
 from pathlib import Path
 from typing import Any, Self
 
+from granet.common.files import link_or_copy
+from pipeline.tracking.journal import HANGS, LATER, Journal
+from pipeline.workspace import address
+
+PATIENCE_S = 60.0
+"""How long the end of a run waits for a server that takes what it is sent."""
+LAST_TRY_S = 5.0
+"""The same for one that has failed before."""
+POLL_S = 0.02
+
 
 class Tracker:
-    """One MLflow run. Made early, so that MLflow is imported while the caller still gets ready; then `start`ed.
+    """One MLflow run. Made early, so that MLflow is imported while the caller still gets ready; then `opened`.
 
-    Of the processes of one run, only one tracks it: ``active``.
+    Of the processes of one run, only one tracks it: ``active``. ``offline``: the journal is written, and not sent.
     """
 
-    def __init__(self, *, active: bool = True) -> None:
-        self._started = False
+    def __init__(self, *, active: bool = True, offline: bool = False) -> None:
+        self._active = active
+        self._journal: Journal | None = None
+        self._experiment, self._run = "", ""
+        self._logged: set[tuple] = set()
+        self._opened: dict[str, int] = {}
         self._process: subprocess.Popen[str] | None = None
-        if active:
-            command = [sys.executable, "-m", "pipeline.tracking.server", "serve"]
+        if active and not offline:
+            command = [sys.executable, "-m", "pipeline.tracking.sending"]
             source = {"PYTHONPATH": str(Path(__file__).parents[2])}
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | source
-            )
-
-    def _send(self, call: str, **arguments: Any) -> None:
-        if self._process is not None:
-            with suppress(BrokenPipeError):  # the process has gone, and has said why
-                line = json.dumps({"call": call, **arguments}, default=str)
-                print(line, file=self._process.stdin, flush=True)
-
-    def start(
-        self, experiment: str, name: str, *, params: dict, tags: dict, resume_file: Path | None = None
-    ) -> None:
-        """Open the run. ``resume_file`` keeps its id, so that an interrupted run goes on in the same MLflow run."""
-        self._started = True
-        run = {"params": params, "tags": tags, "resume_file": resume_file}
-        self._send("start", experiment=experiment, name=name, **run)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environ | source)
 
     @contextmanager
-    def nested(self, name: str, params: dict[str, Any], resume_file: Path) -> Iterator[None]:
-        """Until the block ends, everything goes to a run of its own, nested in this one."""
-        self._send("nest", name=name, params=params, resume_file=resume_file)
+    def opened(self, folder: Path, experiment: str, name: str, *, params: dict, tags: dict) -> Iterator[None]:
+        """Until the block ends, log to a run, whose journal is ``folder``: that of an interrupted run goes on there."""
+        if self._active:
+            self._journal = Journal(folder.absolute())
+            self._journal.begin()
+            calls = [call for call, _ in self._journal.after(0)]
+            self._logged = {_seen(call) for call in calls if call["call"] == "metrics"}
+            self._poke(str(self._journal.folder))
+        self._experiment = experiment
         with ExitStack() as stack:
-            stack.push(lambda kind, *_: self._send("unnest", status=_status(kind)))
+            stack.callback(self._finish)
+            stack.push(self._close)
+            self._open(name, params, tags)
             yield
 
+    def _finish(self) -> None:
+        """Let the process send the rest; what it cannot send in time stays in the journal."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._wait_for(lambda: False)
+            if (
+                self._process.poll() is None
+                and self._journal is not None
+                and not self._journal.trouble.exists()
+            ):
+                print(f"warning: MLflow at {address()} is slow; {LATER}", file=sys.stderr)
+
+    @contextmanager
+    def nested(self, key: str, name: str, params: dict[str, Any]) -> Iterator[None]:
+        """Until the block ends, everything goes to a run of its own, nested in this one, whose ``key`` is its alone."""
+        outer, self._run = self._run, key
+        with ExitStack() as stack:
+            stack.callback(setattr, self, "_run", outer)
+            stack.push(self._close)
+            self._open(name, params, {}, outer)
+            yield
+
+    def _open(self, name: str, params: dict, tags: dict, outer: str | None = None) -> None:
+        about = {"experiment": self._experiment, "name": name, "params": params, "tags": tags, "outer": outer}
+        self._write("open", **about, key=uuid.uuid4().hex)
+        if self._journal is not None:
+            self._opened[self._run] = self._journal.calls.stat().st_size
+
+    def _close(self, kind: type[BaseException] | None, *_: object) -> None:
+        status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
+        self._write("close", status=status)
+
     def metrics(self, values: Mapping[str, float | None], step: int) -> None:
-        """Log numbers at a step; an epoch already logged before a resumption is skipped."""
-        self._send("metrics", values=values, step=step)
+        """Log numbers at a step, once: those that a resumed run tells again are left out."""
+        known = {key: value for key, value in values.items() if value is not None}
+        seen = _seen({"run": self._run, "step": step, "values": known})
+        if seen not in self._logged:
+            self._logged.add(seen)
+            self._write("metrics", step=step, values=known)
 
     def artifacts(self, *paths: Path) -> None:
-        """Attach files to the run."""
-        self._send("artifacts", paths=[path.absolute() for path in paths])
+        """Attach files to the run, as they are now."""
+        if self._journal is not None:
+            for path in paths:
+                link_or_copy(path, self._journal.folder / "artifacts" / self._run / path.name)
+            self._write("artifacts", names=[path.name for path in paths])
+
+    def _write(self, call: str, **arguments: Any) -> None:
+        if self._journal is not None:
+            self._journal.append(call, self._run, time=int(time.time() * 1000), **arguments)
+            self._poke("more")
+
+    def _poke(self, line: str) -> None:
+        if self._process is not None:
+            with suppress(BrokenPipeError):  # the process has gone; the journal is there
+                print(line, file=self._process.stdin, flush=True)
 
     def wait(self) -> dict[str, str | None]:
-        """Experiment and ids of the run, once all so far is logged; the ids are None where tracking failed."""
-        self._send("where")
-        line = self._process.stdout.readline() if self._process and self._process.stdout else ""
-        return json.loads(line) if line else {"experiment": None, "experiment_id": None, "run_id": None}
+        """Experiment and ids of the run, once MLflow has made it; the ids are None where it has not."""
+        ids: dict[str, str] | None = None
+        if self._journal is not None and self._process is not None:
+            journal, end = self._journal, self._opened[self._run]
+            if self._wait_for(lambda: journal.sent.offset >= end):
+                ids = journal.sent.runs[self._run]
+        return {"experiment": self._experiment or None, "experiment_id": None, "run_id": None} | (ids or {})
+
+    def _wait_for(self, is_so: Callable[[], bool]) -> bool:
+        """Wait until something is so, or cannot be expected to become so; returns whether it is."""
+        assert self._journal is not None and self._process is not None
+        began = time.monotonic()
+        while not is_so() and self._process.poll() is None:
+            with suppress(FileNotFoundError):
+                hangs = self._journal.trouble.read_text() == HANGS
+                if hangs or time.monotonic() - began > LAST_TRY_S:
+                    break
+            if time.monotonic() - began > PATIENCE_S:
+                break
+            time.sleep(POLL_S)
+        return is_so()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            if not self._started:
-                self._process.kill()
-            self._send("finish", status=_status(kind))
+            self._process.kill()
             self._process.communicate()
 
 
-def _status(kind: type[BaseException] | None) -> str:
-    """How a run ends with an exception of that kind, or none. A later run goes on in one that was KILLED."""
-    return "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
+def _seen(call: Mapping[str, Any]) -> tuple:
+    """What tells one call of `Tracker.metrics` from another."""
+    return call["run"], call["step"], *sorted(call["values"])
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

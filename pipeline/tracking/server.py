@@ -1,31 +1,34 @@
-"""The program that logs a run to MLflow, and the only user of MLflow. The client starts it and tells it what to log.
+"""How a journal becomes runs in MLflow: the only user of MLflow. When it is sent is `sending`'s.
 
 Usage, to make the database before several runs write to it: python -m pipeline.tracking.server
 """
 
-import json
 import os
-import re
-import signal
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from granet.types import UserError
 from pipeline.cli import run_main
 from pipeline.tracking import artifacts
-from pipeline.workspace import LOCAL_DATABASE, root, tracking_uri
+from pipeline.tracking.journal import Journal, Sent
+from pipeline.workspace import LOCAL_DATABASE, address, root, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# A server that is down must not hold up training: without these, MLflow retries every call for minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+# Without these, MLflow retries every call for minutes. Here a call fails, and all that is unsent is sent later.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+def import_mlflow() -> None:
+    """So that later calls do not wait for it."""
+    import mlflow  # noqa: F401
 
 
 def connect() -> "MlflowClient":
@@ -37,9 +40,8 @@ def connect() -> "MlflowClient":
     from mlflow import MlflowClient
 
     uri = tracking_uri()
-    os.chdir(
-        root()
-    )  # what a relative address counts from; a folder's name may have characters that no address can
+    # What a relative address counts from; a folder's name may have characters that no address can.
+    os.chdir(root())
     if not uri.startswith("sqlite:"):
         return MlflowClient(uri)
     # Several processes that open a new SQLite database at once kill each other's migration.
@@ -76,97 +78,118 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
         raise
 
 
-class _Run:
-    """The other end: what `Tracker`'s process does for each call."""
+class Replaced(Exception):  # noqa: N818  (it is no error: all is sent anew)
+    """MLflow does not know a run that it had: the database is another one, or somebody has deleted the run."""
 
-    def __init__(self) -> None:
+
+class Sender:
+    """Sends one journal: what is sent twice arrives once, since every call says when it was made, and in which run."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._client = connect()
-        self._experiment = self._experiment_id = self._run_id = ""
-        self._logged: set[int] = set()
-        self._outer: list[tuple[str, set[int]]] = []
+        self._refused: set[str] = set()
+        self._sent = journal.sent
+        if self._sent.address != tracking_uri():
+            self._sent = Sent(tracking_uri())
 
-    def start(self, experiment: str, name: str, params: dict, tags: dict, resume_file: str | None) -> None:
-        from mlflow.entities import Param, RunTag
+    def send(self) -> None:
+        """Send what is left of the journal, or all of it where MLflow has lost the run. Raises what MLflow raises."""
+        try:
+            self._send_rest()
+        except Replaced:
+            self._sent = Sent(tracking_uri())
+            self._send_rest()
 
-        self._experiment = experiment
-        file = Path(resume_file) if resume_file else None
-        if file and file.exists() and self._reopen(file.read_text()):
-            return
-        self._experiment_id = _experiment_id(self._client, experiment)
-        self._run_id = self._client.create_run(self._experiment_id, run_name=name).info.run_id
-        self._client.log_batch(
-            self._run_id,
-            params=[Param(key, str(value)) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
-        )
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(self._run_id)
+    def _send_rest(self) -> None:
+        for call, offset in self._journal.after(self._sent.offset):
+            self._call(**call)
+            self._sent.offset = offset
+            self._journal.mark(self._sent)
 
-    def nest(self, name: str, params: dict, resume_file: str) -> None:
-        self._outer.append((self._run_id, self._logged))
-        self._logged = set()
-        self.start(self._experiment, name, params, {"mlflow.parentRunId": self._run_id}, resume_file)
-
-    def unnest(self, status: str) -> None:
-        self._client.set_terminated(self._run_id, status)
-        self._run_id, self._logged = self._outer.pop()
-
-    def _reopen(self, run_id: str) -> bool:
+    def _call(self, call: str, run: str, **arguments: Any) -> None:
         from mlflow.exceptions import MlflowException
 
+        is_known = run in self._sent.runs
         try:
-            self._client.update_run(run_id, status="RUNNING")
-            self._experiment_id = self._client.get_run(run_id).info.experiment_id
-            self._logged = {m.step for m in self._client.get_metric_history(run_id, "train_loss")}
-        except MlflowException:  # the database was replaced since: start a new run
-            return False
-        self._run_id = run_id
-        return True
+            getattr(self, f"_{call}")(run, **arguments)
+        except MlflowException as error:
+            is_refused = error.error_code in ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
+            if is_known and (
+                error.error_code == "RESOURCE_DOES_NOT_EXIST" or (is_refused and call == "open")
+            ):
+                raise Replaced from error
+            if call == "open" or not is_refused:
+                raise
+            if (
+                reason := first_line(error)
+            ) not in self._refused:  # it has read the call, and will never take it
+                self._refused.add(reason)
+                warn(f"MLflow at {address()} refuses some {call}, which it will not have: {reason}")
 
-    def metrics(self, values: dict[str, float | None], step: int) -> None:
+    def _open(
+        self,
+        run: str,
+        time: int,
+        experiment: str,
+        name: str,
+        params: dict,
+        tags: dict,
+        outer: str | None,
+        key: str,
+    ) -> None:
+        from mlflow.entities import Param
+
+        if run in self._sent.runs:
+            self._client.update_run(self._id(run), status="RUNNING")
+            return
+        experiment_id = _experiment_id(self._client, experiment)
+        tags = {**tags, "granet.key": key}  # by which it is found if the answer does not arrive
+        if outer is not None:
+            tags["mlflow.parentRunId"] = self._id(outer)
+        found = self._client.search_runs([experiment_id], f"tags.`granet.key` = '{key}'", max_results=1)
+        made = found[0] if found else self._client.create_run(experiment_id, time, tags, run_name=name)
+        self._client.log_batch(
+            made.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
+        )
+        self._sent.runs[run] = {"experiment_id": experiment_id, "run_id": made.info.run_id}
+
+    def _metrics(self, run: str, time: int, step: int, values: dict[str, float]) -> None:
         from mlflow.entities import Metric
 
-        if "train_loss" in values and step in self._logged:
-            return
-        now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, step) for key, value in values.items() if value is not None]
-        self._client.log_batch(self._run_id, metrics=metrics)
+        metrics = [Metric(key, value, time, step) for key, value in values.items()]
+        self._client.log_batch(self._id(run), metrics=metrics)
 
-    def artifacts(self, paths: list[str]) -> None:
-        for path in paths:
-            self._client.log_artifact(self._run_id, path)
+    def _artifacts(self, run: str, time: int, names: list[str]) -> None:
+        for name in names:
+            self._client.log_artifact(self._id(run), str(self._journal.folder / "artifacts" / run / name))
 
-    def where(self) -> None:
-        known = {"experiment": self._experiment, "experiment_id": self._experiment_id, "run_id": self._run_id}
-        print(json.dumps({key: value or None for key, value in known.items()}), flush=True)
+    def _close(self, run: str, time: int, status: str) -> None:
+        self._client.set_terminated(self._id(run), status, time)
 
-    def finish(self, status: str) -> None:
-        while self._outer:
-            self.unnest(status)
-        if self._run_id:
-            self._client.set_terminated(self._run_id, status)
-            self._run_id = ""
+    def _id(self, run: str) -> str:
+        return self._sent.runs[run]["run_id"]
+
+    def abandon(self) -> None:
+        """Mark as killed the runs that nobody has closed: who wrote the journal is gone without a word."""
+        left: list[str] = []
+        for call, _ in self._journal.after(0):
+            if call["call"] == "open":
+                left.append(call["run"])
+            elif call["call"] == "close":
+                left.remove(call["run"])
+        for run in left:
+            self._client.set_terminated(self._id(run), "KILLED")
 
 
-def serve() -> None:
-    """Do what the lines on standard input say; the first failure ends it, with one line on stderr."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which says how the run ends
-    replies, sys.stdout = sys.stdout, sys.stderr  # MLflow may print; only `where` answers
-    try:
-        run = _Run()
-        for line in sys.stdin:
-            call = json.loads(line)
-            name = call.pop("call")
-            if name == "where":
-                sys.stdout = replies
-            getattr(run, name)(**call)
-            sys.stdout = sys.stderr
-        run.finish("KILLED")  # the caller is gone without a word
-    except Exception as error:  # whatever a tracking server does, the training run goes on
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        line = f"warning: MLflow at {tracking_uri()} failed, this run is tracked no further: {reason}"
-        print(re.sub(r"//[^/@\s]+@", "//", line), file=sys.stderr)  # an address may hold a password
+def first_line(error: Exception) -> str:
+    """What an error says, in short."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def warn(text: str) -> None:
+    """One line on stderr."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> None:
@@ -176,7 +199,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["serve"]:
-        serve()
-    else:
-        run_main(main, __doc__, sys.argv[1:])
+    run_main(main, __doc__, sys.argv[1:])

@@ -10,9 +10,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from granet.common.files import atomic
+from pipeline.tracking.journal import STAGE, clear
 from pipeline.workspace import own_folder, root
 
-FINISHED, STAGE = "finished", "stage"
+FINISHED = "finished"
 
 
 def stores() -> list[Path]:
@@ -22,25 +23,27 @@ def stores() -> list[Path]:
 
 @contextmanager
 def store_of(key: str, dvc_stage: str) -> Iterator[Path]:
-    """The folder of a run, until the block ends for it alone. First, what DVC has recorded since is removed."""
-    for store in stores():
-        if is_recorded(store):
-            remove(store)
-    with own_folder(root() / ".checkpoints", key) as store:
+    """The folder of a run, until the block ends for it alone. First, what DVC has recorded since is removed.
+
+    The state of a finished run goes at the end of the block, but not where DVC runs the stage: it has yet to record the
+    results, and deletes them if it is killed before. So the stage, started again, ends at once.
+    """
+    for recorded in stores():
+        if is_recorded(recorded):
+            with suppress(Timeout), FileLock(f"{recorded}.lock", timeout=0):
+                clear(recorded)
+    with own_folder(root() / ".checkpoints", key, discard=clear) as store:
         atomic(store / STAGE, dvc_stage.encode())
-        yield store
+        try:
+            yield store
+        finally:
+            if (store / FINISHED).exists() and "DVC_STAGE" not in os.environ:
+                clear(store)
 
 
 def finish(store: Path, summary: Path) -> None:
-    """What becomes of a run's state once its results are written, ``summary`` last.
-
-    Where DVC runs the stage it has yet to record them, and deletes them if it is killed before: the state stays until
-    then, so that the stage, started again, ends at once.
-    """
-    if "DVC_STAGE" in os.environ:
-        atomic(store / FINISHED, hashlib.md5(summary.read_bytes()).hexdigest().encode())
-    else:
-        shutil.rmtree(store, ignore_errors=True)
+    """Say that a run's results are written, ``summary`` last."""
+    atomic(store / FINISHED, hashlib.md5(summary.read_bytes(), usedforsecurity=False).hexdigest().encode())
 
 
 def is_recorded(store: Path) -> bool:
@@ -52,7 +55,7 @@ def is_recorded(store: Path) -> bool:
 
 
 def remove(store: Path) -> bool:
-    """Delete a run's state; False where a process uses it."""
+    """Delete a run's state, and what MLflow has not got of it; False where a process uses it."""
     with suppress(Timeout), FileLock(f"{store}.lock", timeout=0):
         shutil.rmtree(store)
         return True

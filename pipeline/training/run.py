@@ -1,7 +1,5 @@
 """What the training stages share: one cell of the grid in, one folder of results out."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from granet.common import distributed, signals
+from granet.common.files import link_or_copy
 from granet.data import open_data
 from granet.training.device import pick_device
 from granet.training.history import Row
@@ -19,6 +18,7 @@ from pipeline import code
 from pipeline.drawing import INK, drawn
 from pipeline.params.schema import Params
 from pipeline.tracking.client import Tracker, flatten
+from pipeline.tracking.journal import FOLDER as JOURNAL
 from pipeline.training.cell import Cell
 from pipeline.training.checkpoints import finish, store_of
 from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, SUMMARY, RunFolder, metrics_of, summary_of
@@ -70,26 +70,15 @@ def train(cell: Cell, params: Params, out: Path) -> None:
 def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
     """The results, here and in MLflow. Its state goes last, and only when all is there: a kill before loses nothing."""
     for epoch in work.keep:
-        _copy(work.store / f"epoch-{epoch}.pt", folder.path / CHECKPOINTS / f"epoch-{epoch}.pt")
+        link_or_copy(work.store / f"epoch-{epoch}.pt", folder.path / CHECKPOINTS / f"epoch-{epoch}.pt")
     summary = summary_of(work.run, history, work.config, work.environment, work.tracker.wait())
     folder.write(work.run, summary)
     work.tracker.metrics(metrics_of(summary), step=len(history))
     curves = folder.path / "curves.png"
     run_curves(history, work.run.title, curves)
     work.tracker.artifacts(*(folder.file(name) for name in RESULTS), curves)
-    work.tracker.wait()
     curves.unlink()
     finish(work.store, folder.file(SUMMARY))
-
-
-def _copy(source: Path, target: Path) -> None:
-    """The same file under a second name where the file system can do that, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def run_curves(history: list[Row], title: str, path: Path) -> None:
@@ -122,7 +111,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
     check_experiment()
     with ExitStack() as stack:
         world = stack.enter_context(distributed.joined(params.train.device))
-        tracker = stack.enter_context(Tracker(active=world.leads))
+        tracker = stack.enter_context(Tracker(active=world.leads, offline=params.tracking.offline))
         device = pick_device(params.train.device)
         data = open_data(
             PREPARED / cell.dataset,
@@ -155,12 +144,9 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
         # one folder for all processes of the run
         own = store_of(key, cell.dvc_stage) if world.leads else nullcontext()
         store = Path(distributed.told(str(stack.enter_context(own))))
-        values, tags, resume_file = (
-            flatten(config),
-            tags_of(cell.dvc_stage, made_from),
-            store / "mlflow_run_id",
+        about = {"params": flatten(config), "tags": tags_of(cell.dvc_stage, made_from)}
+        stack.enter_context(
+            tracker.opened(store / JOURNAL, params.tracking.experiment, cell.dvc_stage, **about)
         )
-        experiment = params.tracking.experiment
-        tracker.start(experiment, cell.dvc_stage, params=values, tags=tags, resume_file=resume_file)
         environment = {"hardware": hardware(device), "precision": run.precision, **versions(), **made_from}
         yield Work(run, keep, config, environment, store, tracker)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -50,8 +51,8 @@ def enter(new_database, tmp_path, monkeypatch):
 def log(experiment="exp"):
     """One run with one artifact, a relative path; what `Tracker.wait` says of it."""
     Path("summary.json").write_text("{}")
-    with Tracker() as tracker:
-        tracker.start(experiment, "run", params={}, tags={})
+    journal = Path(".checkpoints", token_hex(4), "mlflow")
+    with Tracker() as tracker, tracker.opened(journal, experiment, "run", params={}, tags={}):
         tracker.artifacts(Path("summary.json"))
         return tracker.wait()
 
@@ -117,12 +118,14 @@ NAMES = [
 ]
 LOG_ALL = """
 import json, sys
-from pipeline.tracking.server import _Run
-for name in json.loads(sys.argv[1]):
-    run = _Run()
-    run.start(name, "run", {}, {}, None)
-    run.artifacts(["summary.json"])
-    run.finish("FINISHED")
+from pathlib import Path
+from pipeline.tracking.client import Tracker
+from pipeline.tracking.sending import sync
+for number, name in enumerate(json.loads(sys.argv[1])):
+    tracker = Tracker(offline=True)
+    with tracker.opened(Path(f".checkpoints/{number}/mlflow"), name, "run", params={}, tags={}):
+        tracker.artifacts(Path("summary.json"))
+sync()
 """
 
 
@@ -149,7 +152,9 @@ def test_a_deleted_experiment_says_how_it_comes_back(enter, capfd):
     assert "experiment 'exp' was deleted" in said
     assert f"mlflow experiments restore -x {number}" in said
     client.restore_experiment(number)
-    assert log()["run_id"] is not None
+    command = [sys.executable, "-m", "pipeline.tracking", "sync"]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    assert len(client.search_runs([number])) == 2
 
 
 def test_a_relative_address_counts_from_the_workspace(enter, monkeypatch):
@@ -160,7 +165,7 @@ def test_a_relative_address_counts_from_the_workspace(enter, monkeypatch):
     temporary = enter("temporary")
     assert log()["run_id"] is not None
     assert (workspace / "own.db").is_file()
-    assert sorted(path.name for path in temporary.iterdir()) == ["mlflow.db", "summary.json"]
+    assert sorted(path.name for path in temporary.iterdir()) == [".checkpoints", "mlflow.db", "summary.json"]
 
 
 @pytest.mark.parametrize("address", ["./mlruns", "nonsense://x"])
@@ -168,7 +173,7 @@ def test_an_address_that_mlflow_refuses_costs_a_line(enter, monkeypatch, capfd, 
     enter("project")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert log()["run_id"] is None
-    assert capfd.readouterr().err.count("this run is tracked no further") == 1
+    assert capfd.readouterr().err.count("python -m pipeline.tracking sync") == 1
 
 
 def test_other_runs_that_the_environment_names_are_left_alone(enter, monkeypatch):

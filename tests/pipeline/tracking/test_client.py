@@ -1,20 +1,24 @@
-"""Against real MLflow: a SQLite database, and a server that dies."""
+"""Against real MLflow: a SQLite database. What becomes of a server that fails is in test_outage."""
 
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from pipeline.tracking.client import Tracker, flatten
+from pipeline.tracking.journal import Journal
 from pipeline.workspace import tracking_uri
 from tests.helpers.project import ROOT
+
+FOLDER = Path(".checkpoints/key/mlflow")
 
 
 @pytest.fixture
@@ -31,9 +35,9 @@ def database(workspace):
 
 
 @contextmanager
-def track(**options):
-    with Tracker() as tracker:
-        tracker.start("exp", "run", params={"train.lr": 0.1}, tags={"dvc_stage": "dense@x"}, **options)
+def track(folder=FOLDER, **options):
+    about = {"params": {"train.lr": 0.1}, "tags": {"dvc_stage": "dense@x"}}
+    with Tracker(**options) as tracker, tracker.opened(folder, "exp", "run", **about):
         yield tracker
 
 
@@ -44,6 +48,11 @@ def test_a_run_with_params_tags_metrics_and_artifacts(workspace):
         tracker.metrics({"test_accuracy": 0.5, "val_accuracy": None}, step=1)
         tracker.metrics({"test_accuracy": 0.75}, step=2)
         tracker.artifacts(file)
+        file.write_text("later")
+        file.unlink()
+        with tracker.nested("branch", "run branch", {"rate": 0.5}):
+            tracker.metrics({"change": -1.0}, step=3)
+            inner = tracker.wait()
         where = tracker.wait()
     client = database(workspace)
     run = client.get_run(where["run_id"])
@@ -54,13 +63,17 @@ def test_a_run_with_params_tags_metrics_and_artifacts(workspace):
     assert [(m.step, m.value) for m in history] == [(1, 0.5), (2, 0.75)]
     assert [artifact.path for artifact in client.list_artifacts(where["run_id"])] == ["summary.json"]
     assert list((workspace / "mlartifacts" / "exp").rglob("summary.json"))
+    nested = client.get_run(inner["run_id"])
+    assert nested.data.tags["mlflow.parentRunId"] == where["run_id"]
+    assert (nested.data.params, nested.data.metrics) == ({"rate": "0.5"}, {"change": -1.0})
+    assert nested.info.status == "FINISHED"
 
 
 def test_a_queued_experiment_writes_to_the_parents_database(workspace, monkeypatch):
     parent = workspace / "parent"
     parent.mkdir()
     monkeypatch.setenv("DVC_ROOT", str(parent))
-    with track() as tracker:
+    with track(parent / FOLDER) as tracker:
         assert tracker.wait()["run_id"] is not None
     assert [path.name for path in workspace.iterdir()] == ["parent"]
     assert (parent / "mlflow.db").is_file()
@@ -69,14 +82,13 @@ def test_a_queued_experiment_writes_to_the_parents_database(workspace, monkeypat
 
 
 def test_an_interrupted_run_goes_on_in_the_same_mlflow_run(workspace):
-    resume = workspace / "checkpoints" / "mlflow_run_id"
-    with pytest.raises(KeyboardInterrupt), track(resume_file=resume) as tracker:
+    with pytest.raises(KeyboardInterrupt), track() as tracker:
         tracker.metrics({"train_loss": 2.0}, step=1)
         first = tracker.wait()
         assert database(workspace).get_run(first["run_id"]).info.status == "RUNNING"
         raise KeyboardInterrupt
     assert database(workspace).get_run(first["run_id"]).info.status == "KILLED"
-    with track(resume_file=resume) as tracker:
+    with track() as tracker:
         tracker.metrics({"train_loss": 2.0}, step=1)  # seen again after the resumption
         tracker.metrics({"train_loss": 1.0}, step=2)
         second = tracker.wait()
@@ -86,6 +98,25 @@ def test_an_interrupted_run_goes_on_in_the_same_mlflow_run(workspace):
     assert database(workspace).get_run(first["run_id"]).info.status == "FINISHED"
 
 
+@pytest.mark.parametrize("how", ["deleted run", "new database"])
+def test_a_run_that_mlflow_has_lost_is_sent_anew_from_its_first_row(workspace, how):
+    with pytest.raises(KeyboardInterrupt), track() as tracker:
+        tracker.metrics({"train_loss": 2.0}, step=1)
+        first = tracker.wait()
+        raise KeyboardInterrupt
+    if how == "deleted run":
+        database(workspace).delete_run(first["run_id"])
+    else:
+        (workspace / "mlflow.db").unlink()
+    with track() as tracker:
+        tracker.metrics({"train_loss": 1.0}, step=2)
+        second = tracker.wait()
+    assert second["run_id"] not in (None, first["run_id"])
+    client = MlflowClient(f"sqlite:////{workspace / 'mlflow.db'}")  # one that has not read the old file
+    history = client.get_metric_history(second["run_id"], "train_loss")
+    assert [(m.step, m.value) for m in history] == [(1, 2.0), (2, 1.0)]
+
+
 def test_a_failed_run_is_marked(workspace):
     with pytest.raises(ValueError, match="boom"), track() as tracker:
         where = tracker.wait()
@@ -93,54 +124,30 @@ def test_a_failed_run_is_marked(workspace):
     assert database(workspace).get_run(where["run_id"]).info.status == "FAILED"
 
 
-def test_six_processes_open_a_new_database_at_once(workspace):
-    def initialise(_):
-        command = [sys.executable, "-c", "from pipeline.tracking.server import connect; connect()"]
-        return subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
-
-    with ThreadPoolExecutor(6) as pool:
-        done = list(pool.map(initialise, range(6)))
-    assert [(run.returncode, run.stderr) for run in done if run.returncode] == []
+def test_eight_processes_open_a_new_database_at_once_and_log(workspace):
+    journals = [Path(f".checkpoints/{number}/mlflow").absolute() for number in range(8)]
+    for folder in journals:
+        with track(folder, offline=True) as tracker:
+            for step in range(30):
+                tracker.metrics({"loss": float(step)}, step=step)
+    send = "import sys, pathlib; from pipeline.tracking import server, journal; "
+    send += "server.Sender(journal.Journal(pathlib.Path(sys.argv[1]))).send()"
+    with ThreadPoolExecutor(8) as pool:
+        commands = [[sys.executable, "-c", send, str(folder)] for folder in journals]
+        done = list(
+            pool.map(lambda command: subprocess.run(command, env=_environment(), check=False), commands)
+        )
+    assert [run.returncode for run in done] == [0] * 8
+    client = database(workspace)
+    runs = client.search_runs([client.get_experiment_by_name("exp").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 8
+    for run in runs:
+        history = client.get_metric_history(run.info.run_id, "loss")
+        assert [(m.step, m.value) for m in history] == [(step, float(step)) for step in range(30)]
 
 
 def _environment():
     return os.environ | {"PYTHONPATH": str(ROOT)}
-
-
-def test_a_server_that_dies_costs_a_warning_and_little_time(workspace, monkeypatch, capfd):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{workspace / 'server.db'}"]
-    server = subprocess.Popen(
-        command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-        _wait_for(port)
-        started = time.monotonic()
-        with track() as tracker:
-            assert tracker.wait()["run_id"] is not None
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-            for step in range(100):
-                tracker.metrics({"train_loss": 1.0}, step=step)
-        assert time.monotonic() - started < 60
-        assert capfd.readouterr().err.count("tracked no further") == 1
-    finally:
-        if server.poll() is None:
-            server.kill()
-
-
-def _wait_for(port):
-    for _ in range(300):
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("the MLflow server did not start within a minute")
 
 
 def test_flatten():
@@ -150,12 +157,13 @@ def test_flatten():
 def test_a_caller_that_is_killed_leaves_a_killed_run(workspace):
     code = """
 import os, signal
+from pathlib import Path
 from pipeline.tracking.client import Tracker
 tracker = Tracker()
-tracker.start("exp", "run", params={}, tags={})
-tracker.metrics({"train_loss": 1.0}, step=1)
-print(tracker.wait()["run_id"], flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
+with tracker.opened(Path("x/mlflow"), "exp", "run", params={}, tags={}):
+    tracker.metrics({"train_loss": 1.0}, step=1)
+    print(tracker.wait()["run_id"], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
@@ -167,9 +175,28 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert status == "KILLED"
 
 
-def test_a_run_that_was_never_started_leaves_no_trace_and_costs_no_time(workspace):
+def test_a_run_that_was_never_opened_leaves_no_trace_and_costs_no_time(workspace):
     started = time.monotonic()
     with pytest.raises(ValueError, match="bad input"), Tracker():
         raise ValueError("bad input")
     assert time.monotonic() - started < 2
-    assert not (workspace / "mlruns").exists()
+    assert list(workspace.iterdir()) == []
+
+
+def test_offline_writes_the_journal_alone(workspace):
+    with track(offline=True) as tracker:
+        tracker.metrics({"loss": 1.0}, step=1)
+        assert tracker.wait() == {"experiment": "exp", "experiment_id": None, "run_id": None}
+    assert [path.name for path in workspace.iterdir()] == [".checkpoints"]
+    assert [call["call"] for call, _ in Journal(FOLDER).after(0)] == ["open", "metrics", "close"]
+
+
+def test_a_line_that_was_cut_off_is_written_again(workspace):
+    with track(offline=True) as tracker:
+        tracker.metrics({"loss": 1.0}, step=1)
+    whole = Journal(FOLDER).calls.read_bytes()
+    Journal(FOLDER).calls.write_bytes(whole[:-20])
+    with track(offline=True):
+        pass
+    lines = Journal(FOLDER).calls.read_text().splitlines()
+    assert [json.loads(line)["call"] for line in lines] == ["open", "metrics", "open", "close"]

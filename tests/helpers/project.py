@@ -102,6 +102,7 @@ SMALL: Sequence[str] = (  # the quick recipe in seconds: the same stages, fewer 
     "data.test_size=80",
     "train.epochs=2",
     "train.batch_size=40",
+    "tracking.offline=true",  # MLflow's imports are the slowest part of a small run
     "gmp.update_interval=1",
     "rigl.update_interval=1",
     "granet.update_interval=1",

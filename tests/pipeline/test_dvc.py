@@ -13,7 +13,7 @@ from pipeline.params.files import read_yaml
 from pipeline.training.stages import STAGES as TABLE
 from tests.helpers.project import ROOT, SMALL, Project
 
-RECIPE = (*SMALL, "grid.after=[one_shot]")
+RECIPE = (*SMALL, "grid.after=[one_shot]", "tracking.offline=false")
 CELL = "digits-resnet20"
 GRANET = f"{CELL}-granet-0.98-0"
 STAGES = {

@@ -25,7 +25,7 @@ COMMAND = [
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("processes"))
-    project.params(*SMALL)
+    project.params(*SMALL, "tracking.offline=false")
     project.python("pipeline.prepare")
     return project
 

@@ -10,6 +10,7 @@ import pytest
 
 from granet.training import checkpoint
 from granet.training.history import TIME_COLUMNS
+from pipeline.tracking.journal import is_cleared
 from tests.helpers.project import SMALL, Project
 
 
@@ -28,7 +29,9 @@ def history(path):
 
 
 def unfinished(project):
-    return [path for path in (project.folder / ".checkpoints").iterdir() if path.is_dir()]
+    """The folders that hold more than a journal."""
+    folders = (path for path in (project.folder / ".checkpoints").iterdir() if path.is_dir())
+    return [path for path in folders if not is_cleared(path)]
 
 
 def test_a_killed_run_goes_on_and_ends_bit_identical(project):

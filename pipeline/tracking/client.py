@@ -108,6 +108,10 @@ class Tracker:
                 link_or_copy(path, self._journal.folder / "artifacts" / self._run / path.name)
             self._write("artifacts", names=[path.name for path in paths])
 
+    def curves(self, history: str, title: str) -> None:
+        """Attach a picture of the run to it. ``history``: the name of its history.csv, an artifact already."""
+        self._write("curves", history=history, title=title)
+
     def _write(self, call: str, **arguments: Any) -> None:
         if self._journal is not None:
             self._journal.append(call, self._run, time=int(time.time() * 1000), **arguments)

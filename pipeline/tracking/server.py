@@ -164,6 +164,13 @@ class Sender:
         for name in names:
             self._client.log_artifact(self._id(run), str(self._journal.folder / "artifacts" / run / name))
 
+    def _curves(self, run: str, time: int, history: str, title: str) -> None:
+        from pipeline.tracking import curves  # matplotlib is slow to import
+
+        folder = self._journal.folder / "artifacts" / run
+        curves.draw(folder / history, title, folder / "curves.png")
+        self._client.log_artifact(self._id(run), str(folder / "curves.png"))
+
     def _close(self, run: str, time: int, status: str) -> None:
         self._client.set_terminated(self._id(run), status, time)
 

@@ -15,7 +15,6 @@ from granet.training.history import Row
 from granet.training.loop import fit
 from granet.training.run import Run, prepare_run
 from pipeline import code
-from pipeline.drawing import INK, drawn
 from pipeline.params.schema import Params
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.journal import FOLDER as JOURNAL
@@ -74,35 +73,9 @@ def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
     summary = summary_of(work.run, history, work.config, work.environment, work.tracker.wait())
     folder.write(work.run, summary)
     work.tracker.metrics(metrics_of(summary), step=len(history))
-    curves = folder.path / "curves.png"
-    run_curves(history, work.run.title, curves)
-    work.tracker.artifacts(*(folder.file(name) for name in RESULTS), curves)
-    curves.unlink()
+    work.tracker.artifacts(*(folder.file(name) for name in RESULTS))
+    work.tracker.curves(HISTORY, work.run.title)
     finish(work.store, folder.file(SUMMARY))
-
-
-def run_curves(history: list[Row], title: str, path: Path) -> None:
-    """One training run at a glance: loss, accuracy, sparsity and learning rate by epoch."""
-    epochs = [row["epoch"] for row in history]
-    marker = "o" if len(epochs) == 1 else ""
-    panels = {"loss": "loss", "accuracy": "accuracy, %", "sparsity": "sparsity, %", "lr": "learning rate"}
-    splits = {"train": "#9ca3af", "val": "#e69f00", "test": "#0072b2"}
-    with drawn(path, 7.5, 4.6) as figure:
-        figure.suptitle(title, fontsize=10, fontweight="bold")
-        for ax, (key, name) in zip(figure.subplots(2, 2, sharex=True).flat, panels.items(), strict=True):
-            scale = 100.0 if "%" in name else 1.0
-            for split, color in splits.items():
-                if f"{split}_{key}" in history[0]:
-                    values = [scale * row[f"{split}_{key}"] for row in history]
-                    ax.plot(epochs, values, color=color, label=split, marker=marker)
-            if key in history[0]:
-                ax.plot(epochs, [scale * row[key] for row in history], color=INK, marker=marker)
-                ax.set_xlabel("epoch")
-                ax.xaxis.get_major_locator().set_params(integer=True)
-            else:
-                ax.legend()
-            ax.set_title(name)
-        figure.axes[3].set_yscale("log")
 
 
 @contextmanager

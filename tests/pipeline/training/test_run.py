@@ -47,7 +47,7 @@ def contents() -> dict[str, bytes]:
     return files | {"epoch-1": save({name: value.contiguous() for name, value in model.items()})}
 
 
-@pytest.mark.parametrize("cut_at", ["link_or_copy", "summary_of", "run_curves"])
+@pytest.mark.parametrize("cut_at", ["link_or_copy", "summary_of", "metrics_of"])
 def test_a_run_cut_off_while_it_writes_its_results_can_be_started_again(project, monkeypatch, cut_at):
     """Between two checkpoints, before the summary, and after it. DVC deletes the outputs at each start."""
     command = ["pretrain", "network=element-0.5"]

@@ -14,6 +14,8 @@ LOGS = Path("logs")
 READ_BYTES = 8192
 GRACE_S = 20.0
 """How long an interrupted run has to end by itself."""
+INTERRUPT = ("--full", "--signal=INT")
+"""What scancel is told for Ctrl-C: a signal to every process of the job."""
 
 
 class RefusedError(Exception):
@@ -74,14 +76,23 @@ def stage_environment(threads: int | None = None) -> dict[str, str]:
     return extra
 
 
-def run_command(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """What a job on another machine does; returns the exit code.
+def run_command(command: Sequence[str], environment: Mapping[str, str], seconds: float) -> int:
+    """What a job of Slurm does; returns the exit code.
 
-    An interruption of the job reaches the command as well, which then ends in its own time.
+    An interruption of the job reaches the command as well, which then ends in its own time. After ``seconds``, shortly
+    before the job's time is over, it is interrupted, so that it writes its state, and the job waits in the queue again.
     """
     process = subprocess.Popen(command, env={**os.environ, **environment})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(seconds)
+    job = os.environ["SLURM_JOB_ID"]
+    subprocess.run(["scancel", "--quiet", *INTERRUPT, job], check=False)
+    code = process.wait()
+    if code != 0 and subprocess.run(["scontrol", "requeue", job], check=False).returncode == 0:
+        while True:  # Slurm ends this process, and starts the job again later
+            time.sleep(60)
+    return code
 
 
 def log_path(stage: str) -> Path:

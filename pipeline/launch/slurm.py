@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from granet.types import UserError
 from pipeline.launch.job import (
+    INTERRUPT,
     LOGS,
     RefusedError,
     end_all,
@@ -29,8 +30,8 @@ POLL_S = 5.0
 """Between two questions to Slurm: its controller serves the whole cluster."""
 PATIENCE_S = 10.0
 """How long the exit code of a job that has left the queue may be on its way through a shared file system."""
-INTERRUPT = ("--full", "--signal=INT")
-"""What scancel is told for Ctrl-C: a signal to every process of the job."""
+MARGIN_S = 120.0
+"""How long before the end of its time a job is interrupted, to go on in another; at most a fifth of that time."""
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD")
 NORMAL = ("RUNNING", "COMPLETING", "COMPLETED")
 ALIVE = (*WAITING, "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
@@ -129,6 +130,7 @@ class SlurmExecutor:
         self._executor = submitit.SlurmExecutor(self._folder)
         self._parameters = job_parameters(config)
         self._environment = stage_environment(None if self._gpus else max(1, config.cpus // num_processes))
+        self._seconds = max(0.8 * 60 * config.minutes, 60 * config.minutes - MARGIN_S)
         self._queue = Queue()
         self._jobs: list[SlurmJob] = []
 
@@ -146,7 +148,9 @@ class SlurmExecutor:
         )
         try:
             with redirect_stderr(StringIO()):  # submitit repeats there what sbatch says
-                submitted = self._executor.submit(run_command, stage_command(stage), self._environment)
+                submitted = self._executor.submit(
+                    run_command, stage_command(stage), self._environment, self._seconds
+                )
         except FailedJobError as error:
             reason = " ".join(str(error).split())
             raise RefusedError(

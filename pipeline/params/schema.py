@@ -64,7 +64,9 @@ class LaunchConfig:
     runs_per_gpu: int = key(1, "runs at a time on each GPU of this machine; more for small ones", at_least=1)
     partition: str | None = key(None, "of Slurm; null: the cluster's default")
     minutes: int = key(
-        1440, "time limit of a Slurm job; a run that it cuts off goes on when launched again", at_least=1
+        1440,
+        "time limit of a Slurm job; a run that needs longer waits in the queue again, and goes on",
+        at_least=1,
     )
     gpus: int | None = key(
         None, "of a Slurm job that trains; null: train.num_processes; 0: it trains on the CPU", at_least=0

@@ -119,6 +119,31 @@ def test_a_job_that_leaves_no_exit_code_counts_as_failed(scripts):
     assert job.where == f"job {job.job_id} FAILED"
 
 
+def test_a_job_whose_time_is_over_is_queued_again_and_goes_on(scripts, monkeypatch):
+    scripts["a"] = """
+import pathlib, signal, sys, time
+state = pathlib.Path("state")
+if state.exists():
+    print("went on from", state.read_text(), flush=True)
+    raise SystemExit
+def write(*_):
+    state.write_text("step 7")
+    sys.exit(130)
+signal.signal(signal.SIGINT, write)
+time.sleep(100)
+"""
+    executor = SlurmExecutor(CPU)
+    executor._seconds = 3.0  # of a minute
+    job = executor.start("a")
+    until(lambda: Path("state").exists())
+    until(lambda: job.poll() is None and job.queued)
+    # Slurm lets a requeued job wait for two minutes
+    subprocess.run(["scontrol", "update", f"JobId={job.job_id}", "StartTime=now"], check=True)
+    assert exit_code(job) == 0
+    assert "went on from step 7" in job.log.read_text()
+    executor.stop()
+
+
 def test_stop_cancels_what_runs_and_what_waits(scripts):
     scripts["a"] = "import time; time.sleep(100)"
     executor = SlurmExecutor(CPU)

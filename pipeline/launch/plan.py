@@ -42,7 +42,10 @@ def read_pipeline() -> tuple[Needs, set[str]]:
         with Repo(_wait_for_lock=True) as repo:
             return needs, set(repo.status())
     except DvcException as error:
-        raise UserError(f"DVC: {str(error).splitlines()[0]}") from None
+        first, _, _ = str(error).partition(
+            "\n\n"
+        )  # it names the process that holds a lock on its second line
+        raise UserError(f"DVC: {' '.join(first.split())}") from None
 
 
 def update_code() -> None:

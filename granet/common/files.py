@@ -43,7 +43,9 @@ def made(folder: Path) -> Path:
         if error.errno in MACHINE:
             raise
         reason = f"{error.strerror}: {error.filename}"
-        raise UserError(f"{folder} cannot be a folder ({reason}); move what is there, or name another") from None
+        raise UserError(
+            f"{folder} cannot be a folder ({reason}); move what is there, or name another"
+        ) from None
     return folder
 
 

@@ -1,5 +1,6 @@
 """A folder of images as squares of one size, decoded."""
 
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -66,4 +67,6 @@ def _disk_array(shape: tuple[int, ...]) -> np.ndarray:
             f"{needed / 2**30:.1f}; set TMPDIR to a larger disk, or data.image_size lower"
         )
     with tempfile.TemporaryFile() as file:
+        if hasattr(os, "posix_fallocate"):  # a disk that others fill meanwhile would end the process
+            os.posix_fallocate(file.fileno(), 0, needed)
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

@@ -53,7 +53,8 @@ def main(arguments: Sequence[str]) -> None:
     stage = summary.config["stage"]
     home = RUNS / "export" if stage == "pretrain" else Path("exports") / stage
     out = RunFolder(Path(values.get("out", home / summary.name)))
-    model, masks = run.model(), run.masks()
+    model = run.model()
+    masks = run.masks(model)
     shrunk = shrink(model, masks)
     to_onnx(shrunk, out.path / "model.onnx", summary.image_shape)
     packed = save_packed(out.path / "packed.safetensors", run.weights(), masks)

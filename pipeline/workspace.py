@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from granet.common.files import made
+
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 LOCAL_DATABASE = "sqlite:///mlflow.db"
 
@@ -29,8 +31,7 @@ def own_folder(parent: Path, key: str) -> Iterator[Path]:
     Two queued experiments may do the same work at once: then the second one gets a folder of its own. The file of the
     lock stays: whoever takes it away while another process waits for it would let two into one folder.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    folder, lock = parent / key, FileLock(parent / f"{key}.lock", timeout=0)
+    folder, lock = made(parent) / key, FileLock(parent / f"{key}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:

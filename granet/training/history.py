@@ -18,7 +18,9 @@ class HistoryFile:
 
     def __init__(self, path: Path) -> None:
         made(path.parent)
-        if path.is_file() or path.is_symlink():  # but never /dev/null, which a process that is not to write gives
+        if (
+            path.is_file() or path.is_symlink()
+        ):  # but never /dev/null, which a process that is not to write gives
             path.unlink()  # where DVC has linked it, writing into it would change DVC's cache
         self._path = path
         self._file = path.open("w", newline="")

@@ -90,4 +90,5 @@ print(checkpoint.load(path), [file.name for file in path.parent.iterdir()])
 def test_a_full_disk_leaves_the_old_file_and_is_an_error_of_the_system(tmp_path):
     command = [sys.executable, "-c", FULL, str(tmp_path / "last.pt")]
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[Errno 27] File too large", "{'step': 1} ['last.pt']"]
+    told = f"[Errno 27] File too large: '{tmp_path / 'last.pt'}'"
+    assert done.stdout.splitlines() == [told, "{'step': 1} ['last.pt']"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 from torch import nn
 
@@ -109,7 +110,7 @@ def compare(
 def show(summary: dict[str, Any], out: Path) -> None:
     """Print what was gained as a table, and what it means."""
     columns = [Column(head, justify="right") for head in ("masked", "exported", "ratio")]
-    title = f"{summary['name']}, {summary['environment']['hardware']}"
+    title = escape(f"{summary['name']}, {summary['environment']['hardware']}")
     table = Table("", *columns, title=title, title_justify="left")
     times = summary["latency_ms"]
     rows = [

@@ -1,9 +1,13 @@
 """summary.json of a training run: what it was, knew and reached."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+"""Of a folder, and no way out of the one that it is in."""
+Size = Annotated[int, Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -15,15 +19,15 @@ class Summary:
     ``environment``: hardware, precision, versions, git revision, md5 of the data and digest of the code.
     """
 
-    name: str
+    name: Name
     config: dict[str, Any]
     accuracy: dict[str, float | None]
     sparsity: float
     layer_sparsity: dict[str, float]
     flops: dict[str, int]
     num_images: dict[str, int]
-    image_shape: tuple[int, int, int]
-    num_classes: int
+    image_shape: tuple[Size, Size, Size]
+    num_classes: Size
     epochs: int
     final_sparsity_epoch: int
     time_s: float
@@ -56,4 +60,6 @@ def parse(values: dict[str, Any]) -> Summary:
         for name in names:
             if name not in getattr(summary, part):
                 raise ValueError(f"no {part}.{name}")
+    if not str(summary.config["stage"]).isidentifier():  # it names a folder, too
+        raise ValueError(f"a bad config.stage ({summary.config['stage']!r})")
     return summary

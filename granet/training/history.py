@@ -32,7 +32,8 @@ class HistoryFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def write(self, row: Row) -> None:
         """Append one epoch; the first row names the columns."""

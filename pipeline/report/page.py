@@ -10,8 +10,8 @@ reports/figures/, reports/metrics.json, reports/budgets.csv with every network's
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from granet.common.files import atomic, made
 from granet.types import UserError
@@ -29,8 +29,7 @@ OUT = Path("reports")
 
 def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
     """All files of the report, once all is there; returns what is in metrics.json."""
-    with TemporaryDirectory(dir=made(out)) as folder:
-        figures = made(Path(folder) / "figures")  # an output of the stage, also where nothing is drawn
+    with _unfinished(out) as figures:
         parts = models.parts(results, figures)
         values = {
             "experiment": results.params.tracking.experiment,
@@ -45,12 +44,27 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
             "budgets.csv": csv_text(("group", *COLUMNS), rows),
             "metrics.json": json.dumps(metrics, indent=2) + "\n",
         }
-        if (out / "figures").is_dir():
-            shutil.rmtree(out / "figures")
+        _remove(out / "figures")
         figures.rename(out / "figures")
     for name, text in texts.items():
         atomic(out / name, text.encode())
     return metrics
+
+
+@contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """An empty folder for the figures of a new report, which is gone afterwards; those of the old one stay."""
+    folder = out / "unfinished"  # what a killed process has left there goes first
+    _remove(folder)
+    try:
+        yield made(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def sections(results: Results, parts: list[models.Part], folder: Path) -> Iterator[Section]:

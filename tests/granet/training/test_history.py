@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,12 @@ def test_what_is_no_file_is_written_to_and_stays(tmp_path):
         file.write({"epoch": 1})
     assert path.is_fifo()
     os.close(reader)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told_with_the_files_name():
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '/dev/full'"),
+        HistoryFile(Path("/dev/full")) as file,
+    ):
+        file.write({"epoch": 1})

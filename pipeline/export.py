@@ -56,7 +56,10 @@ def main(arguments: Sequence[str]) -> None:
     out = RunFolder(Path(values.get("out", home / summary.name)))
     model = run.model()
     masks = run.masks(model)
-    shrunk = shrink(model, masks)
+    try:
+        shrunk = shrink(model, masks)
+    except UserError as fault:
+        raise UserError(f"run={run.path}: {fault}") from None
     to_onnx(shrunk, out.path / "model.onnx", summary.image_shape)
     packed = save_packed(out.path / "packed.safetensors", run.weights(), masks)
     plain = run.file(MODEL).stat().st_size

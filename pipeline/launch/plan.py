@@ -42,7 +42,7 @@ def read_pipeline() -> tuple[Needs, set[str]]:
         with Repo(_wait_for_lock=True) as repo:
             return needs, set(repo.status())
     except DvcException as error:
-        raise UserError(f"DVC: {str(error).splitlines()[0]}") from None
+        raise UserError(f"DVC: {str(error).splitlines()[0]}; dvc status says more") from None
 
 
 def update_code() -> None:

@@ -428,6 +428,15 @@ RUNS = [
         ),
         ("export: no summary", text(SUMMARY, "{"), f"{SUMMARY} is not valid JSON"),
     ),
+    *table(
+        f"export run={SPARSE.folder}",
+        "give the same run's masks",
+        (
+            "export: other masks",
+            change(MASKS, lambda m: {n: ~v for n, v in m.items()}),
+            f"run={SPARSE.folder}",
+        ),
+    ),
 ]
 
 

@@ -4,8 +4,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Collection, Sequence
-from errno import EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENODEV, ENOSPC, EPERM, EROFS, ESTALE
 
+from granet.common.files import DENIED, FULL, HANDLES, HARDWARE
 from granet.types import DivergedError, UserError
 
 
@@ -39,10 +39,6 @@ def parse(
     return values, others
 
 
-FULL, DENIED = {ENOSPC, EDQUOT, EFBIG}, {EACCES, EPERM, EROFS}
-HANDLES, HARDWARE = {EMFILE, ENFILE}, {EIO, ESTALE, ENODEV}
-
-
 def run_main(main: Callable[[list[str]], object], help_text: str | None, arguments: list[str]) -> None:
     """Call ``main(arguments)``; what goes wrong is one line, and a traceback with ``--debug``.
 
@@ -72,13 +68,16 @@ def run_main(main: Callable[[list[str]], object], help_text: str | None, argumen
 
 def in_words(error: Exception) -> str:
     """What went wrong, on one line, with the way out."""
-    reason = " ".join(str(error).split("\n"))
+    reason = " ".join(str(error).splitlines())
+    reason = "".join(
+        sign if sign.isprintable() else ascii(sign)[1:-1] for sign in reason
+    )  # no terminal obeys it
     if isinstance(error, UserError):
         return reason
     if (number := _errno(error)) in FULL:
         return f"{reason}; make room, then run the same command again: it goes on"
     if number in DENIED:
-        return f"{reason}; make it writable for you, then run the same command again"
+        return f"{reason}; make it readable and writable for you, then run the same command again"
     if number in HANDLES:
         return f"{reason}; ulimit -n 4096 allows more, then run the same command again: it goes on"
     if number in HARDWARE:

@@ -6,8 +6,11 @@ So there is no global figure and no display. Accuracies and sparsities come in a
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from granet.common.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,8 +45,7 @@ def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
     with matplotlib.rc_context(fname=STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        atomic(path, partial(figure.savefig, dpi=DPI, format="png", metadata={"Software": None}))
 
 
 def sparsities_of(series: Sequence[Series]) -> list[float]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 from torch import nn
 
@@ -53,8 +54,12 @@ def main(arguments: Sequence[str]) -> None:
     stage = summary.config["stage"]
     home = RUNS / "export" if stage == "pretrain" else Path("exports") / stage
     out = RunFolder(Path(values.get("out", home / summary.name)))
-    model, masks = run.model(), run.masks()
-    shrunk = shrink(model, masks)
+    model = run.model()
+    masks = run.masks(model)
+    try:
+        shrunk = shrink(model, masks)
+    except UserError as fault:
+        raise UserError(f"run={run.path}: {fault}") from None
     to_onnx(shrunk, out.path / "model.onnx", summary.image_shape)
     packed = save_packed(out.path / "packed.safetensors", run.weights(), masks)
     plain = run.file(MODEL).stat().st_size
@@ -108,7 +113,7 @@ def compare(
 def show(summary: dict[str, Any], out: Path) -> None:
     """Print what was gained as a table, and what it means."""
     columns = [Column(head, justify="right") for head in ("masked", "exported", "ratio")]
-    title = f"{summary['name']}, {summary['environment']['hardware']}"
+    title = escape(f"{summary['name']}, {summary['environment']['hardware']}")
     table = Table("", *columns, title=title, title_justify="left")
     times = summary["latency_ms"]
     rows = [

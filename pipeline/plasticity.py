@@ -16,11 +16,12 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 from statistics import fmean
 
 from granet.common import signals
-from granet.common.files import atomic
+from granet.common.files import atomic, made
 from granet.studies.plasticity import Branch, Measurement, branches, measure, parse_network
 from granet.training.config import TrainConfig
 from granet.training.history import Row
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     out, source = RunFolder(folder), RunFolder(cell.source.folder)
     wanted = branches(params.plasticity, parse_network(cell.network)[0])
     _check_training(source, params.train)
+    made(out.path)
     with opened(cell, params, pretrain) as work:
         run, continued = work.run, params.plasticity.continued(work.run.config)
         with signals.requests():
@@ -77,10 +79,10 @@ def csv_of(rows: Sequence[Measurement]) -> str:
 def _measured(work: Work, source: RunFolder, wanted: list[Branch], continued: int) -> list[Measurement]:
     """What came of the wanted branches; those of an earlier process are not trained again."""
     run, tracker, record = work.run, work.tracker, work.store / "branches.json"
-    rows: dict[str, Measurement] = json.loads(record.read_text()) if record.exists() else {}
+    rows = _recorded(record)
     missing = [branch for branch in wanted if branch.name not in rows]
-    final = source.json(METRICS)["test_accuracy_last"]
-    began, checkpoint = time.monotonic(), lru_cache(1)(source.checkpoint)
+    final = source.json(METRICS, "test_accuracy_last")["test_accuracy_last"]
+    began, checkpoint = time.monotonic(), lru_cache(1)(partial(source.checkpoint, model=run.model))
     if len(missing) < len(wanted):
         print(f"{run.title}: {len(wanted) - len(missing)} of {len(wanted)} branches are there already")
 
@@ -101,13 +103,21 @@ def _measured(work: Work, source: RunFolder, wanted: list[Branch], continued: in
     return [rows[branch.name] for branch in wanted]
 
 
+def _recorded(record: Path) -> dict[str, Measurement]:
+    """The branches of earlier processes, by name."""
+    try:
+        return json.loads(record.read_text()) if record.exists() else {}
+    except ValueError:
+        raise UserError(f"{record} is damaged; delete it: its branches are then trained again") from None
+
+
 def _check_training(source: RunFolder, train: TrainConfig) -> None:
     """Raise UserError where the network was trained otherwise: its branches would follow another schedule."""
-    before = source.summary.config["train"]
+    before = source.summary.config.get("train", {})
     for key, value in deciding(train).items():
-        if before[key] != value:
+        if before.get(key) != value:
             raise UserError(
-                f"train.{key}={value!r}, but {source.path} was trained with {before[key]!r}; "
+                f"train.{key}={value!r}, but {source.path} was trained with {before.get(key)!r}; "
                 f"write that, or {source.remedy}"
             )
 

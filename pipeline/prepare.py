@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from granet.common.files import made
 from granet.data import DATASETS, prepare
 from granet.data.root import expanded
 from granet.types import UserError
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> None:
     raw = root() / expanded(params.data.root or RAW)
     out = Path(values.get("out", (Path("scratch/prepared") if overrides else PREPARED) / dataset))
     with own_folder(root() / ".checkpoints", f"prepare-{dataset}") as parts:
-        index = prepare(dataset, out, replace(params.data, root=str(raw)), parts=parts)
+        index = prepare(dataset, made(out), replace(params.data, root=str(raw)), parts=parts)
     print(f"{dataset}: {index['num_images']} images in {out}")
 
 

@@ -23,6 +23,7 @@ import sys
 from collections.abc import Sequence
 
 from granet.common.distributed import num_started, own_threads
+from granet.common.files import made
 from granet.types import UserError
 from pipeline import cli
 from pipeline.training.cell import run_of
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> None:
     ):  # end with the launcher: this process is in no group of its own
         parent_dies = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(parent_dies, signal.SIGKILL)
-    train(cell, params, out)
+    train(cell, params, made(out))
 
 
 def spread(arguments: Sequence[str], num_processes: int) -> None:

@@ -9,6 +9,8 @@ from shutil import rmtree
 
 from filelock import FileLock, Timeout
 
+from granet.common.files import made
+
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 LOCAL_DATABASE = "sqlite:///mlflow.db"
 
@@ -36,8 +38,7 @@ def own_folder(parent: Path, key: str, discard: Callable[[Path], object] = rmtre
     which is ``discard``ed at the end. The file of the lock stays: whoever takes it away while another process waits for
     it would let two into one folder.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / key
+    folder = made(parent) / key
     lock = FileLock(f"{folder}.lock", timeout=0)
     try:
         lock.acquire()

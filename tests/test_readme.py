@@ -40,3 +40,12 @@ def test_every_method_is_in_the_table():
     table = README[README.index("| method | family |") :].split("\n\n")[0]
     names = [line.split("|")[1] for line in table.splitlines()[2:]]
     assert set(re.findall(r"`(\w+)`", " ".join(names))) == set(METHODS)
+
+
+def test_a_tracking_server_listens_to_its_own_machine_alone():
+    """MLflow has no login."""
+    for path in (ROOT / "Makefile", *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/*.md")):
+        text = path.read_text().replace("\\\n", " ")
+        assert "0.0.0.0" not in text, path  # noqa: S104  (it is looked for)
+        for command in re.findall(r"^\S*mlflow (?:server|ui) .*", text, re.MULTILINE):
+            assert re.findall(r"--host[ =](\S+)", command) in ([], ["127.0.0.1"]), command

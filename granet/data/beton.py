@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from granet.common.files import atomic
+from granet.common.files import MACHINE, atomic
 from granet.data.config import MAX_SIDE
 from granet.data.split import Split
 from granet.types import UserError
@@ -41,9 +41,13 @@ INSTALL = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a file holds: ``num_images`` images of ``height`` x ``width`` pixels, the largest where they differ."""
+    """What a file holds: ``num_images`` images of ``height`` x ``width`` pixels, the largest where they differ.
+
+    ``num_classes`` are as many as its largest label needs.
+    """
 
     num_images: int
+    num_classes: int
     height: int
     width: int
     num_bytes: int
@@ -70,6 +74,8 @@ def ffcv_imported() -> Iterator[None]:
             importlib.import_module("ffcv")
             yield
     except (ImportError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise
         raise UserError(f"FFCV cannot be imported ({error}); {INSTALL}") from error
 
 
@@ -90,7 +96,7 @@ def write(path: Path, split: Split, indices: Sequence[int] | np.ndarray | None =
     """Write the images of ``split``, or those at ``indices``, in that order, with the label beside each.
 
     Appears whole or not at all, and the same images always give the same bytes. Raises UserError where FFCV is
-    missing, the images are too large, or the disk refuses.
+    missing or the images are too large, and OSError where the disk refuses.
     """
     height, width = split.images_NHWC.shape[1:3]
     if max(height, width) > MAX_SIDE:
@@ -126,12 +132,7 @@ def write_rows(
         writer.from_indexed_dataset(rows, indices=indices)  # pyright: ignore[reportArgumentType]
         check(temporary)
 
-    try:
-        atomic(path, write_and_check)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another folder"
-        ) from error
+    atomic(path, write_and_check)
 
 
 def check(path: Path) -> Header:
@@ -139,7 +140,8 @@ def check(path: Path) -> Header:
     records = _records(path)
     heights, widths = (records["image"][side].astype(np.int64) for side in ("height", "width"))
     num_bytes = int((heights * widths).sum()) * 3 + len(records) * 8
-    return Header(len(records), int(heights.max()), int(widths.max()), num_bytes)
+    num_classes = int(records["label"].max()) + 1
+    return Header(len(records), num_classes, int(heights.max()), int(widths.max()), num_bytes)
 
 
 def read(path: Path) -> Split:
@@ -188,8 +190,12 @@ def _records(path: Path) -> np.ndarray:
     pixels = image["height"].astype(np.uint64) * image["width"] * 3
     if (
         (placed["start"] != image["start"]).any()
-        or (placed["start"] + placed["size"]).max() > table
+        or (placed["start"] > table).any()
+        or (placed["size"] > table - placed["start"]).any()
         or (placed["size"][raw] != pixels[raw]).any()
+        or (pixels == 0).any()
     ):
         raise UserError(f"{path} is damaged: an image lies beyond its pages, or is not of its size; {REMEDY}")
+    if (image["mode"] > RAW).any() or (records["label"] < 0).any():
+        raise UserError(f"{path} is damaged: an image is of no known kind, or of no class; {REMEDY}")
     return records

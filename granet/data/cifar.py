@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100 from the official python archives; names and md5s are torchvision's."""
 
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from granet.data.root import found_at
 from granet.data.split import Request, Source, Split
+from granet.data.unpickling import load
 from granet.types import UserError
 
 SIZE = 32
@@ -18,8 +18,8 @@ def cifar(name: str, request: Request) -> Source[Split]:
     """The data set that torchvision calls ``name`` (CIFAR10 or CIFAR100), from the archive unpacked in request.root.
 
     Every file must have its official md5. With ``request.verify`` false any files in the same layout are read: the
-    way to feed other images through this path. They are pickles, so only read files you trust. Raises UserError
-    for a missing, damaged or unreadable file.
+    way to feed other images through this path. They are pickles, of which only arrays and plain values are read
+    (`granet.data.unpickling`). Raises UserError for a missing, damaged or unreadable file.
     """
     from torchvision import datasets
 
@@ -87,8 +87,10 @@ def _load(path: Path) -> dict[str, Any]:
         # The official pickles spell dtypes in a way that NumPy 2.4 has deprecated.
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         try:
-            return {_text(key): value for key, value in pickle.load(file, encoding="bytes").items()}
+            return {_text(key): value for key, value in load(file).items()}
         except Exception as error:  # a damaged pickle can raise anything
+            if isinstance(error, OSError):
+                raise
             raise ValueError(f"{path.name}: {type(error).__name__}: {error}") from error
 
 

@@ -89,6 +89,10 @@ def _parse(line: str, list_file: Path, number: int) -> tuple[str, str]:
     path, *label = line.strip().rsplit(maxsplit=1)
     if not label:
         raise UserError(f"{list_file}:{number}: {line!r} must be a path and a class, with a space between")
+    if path.startswith("/") or ".." in path.split("/"):
+        raise UserError(
+            f"{list_file}:{number}: {path!r} leads out of {list_file.with_suffix('')}; write a path below it"
+        )
     return path, label[0]
 
 
@@ -98,11 +102,16 @@ def _in_folders(folder: Path) -> Entries:
 
 
 def _visible(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the folders and of the files in a folder, in order; hidden ones and JUNK left out."""
+    """Names of the folders and of the files in a folder, in order; hidden ones and JUNK left out.
+
+    Raises UserError for a link that leads nowhere: it may be one or the other.
+    """
     with os.scandir(folder) as entries:
-        visible = sorted(
-            (e.name, e.is_dir()) for e in entries if e.name[0] != "." and e.name.lower() not in JUNK
-        )
+        shown = [entry for entry in entries if entry.name[0] != "." and entry.name.lower() not in JUNK]
+        for entry in shown:
+            if entry.is_symlink() and not Path(entry).exists():
+                raise UserError(f"{one_line(entry.path)}: the link leads nowhere; mend it or remove it")
+        visible = sorted((entry.name, entry.is_dir()) for entry in shown)
     return [name for name, is_dir in visible if is_dir], [name for name, is_dir in visible if not is_dir]
 
 

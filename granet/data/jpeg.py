@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from granet.common.distributed import own_threads
-from granet.common.files import atomic
+from granet.common.files import atomic, made
 from granet.common.progress import follow
 from granet.data import beton
 from granet.data.pixels import read_picture
@@ -86,18 +86,14 @@ def encode(path: Path, packing: Packing, raw: bool) -> Encoded:
 def write(path: Path, files: ImageFiles, indices: np.ndarray, packing: Packing, parts: Path) -> Packed:
     """Write the images of ``files`` at ``indices``, in that order; unfinished work is kept in the folder ``parts``.
 
-    Raises UserError for unreadable images, by name, once all others are encoded, and where the disk refuses.
+    Raises UserError for unreadable images, by name, once all others are encoded, and OSError where the disk refuses.
     """
     chunks = [indices[start : start + PART] for start in range(0, len(indices), PART)]
     pool = ThreadPoolExecutor(own_threads())
     try:
-        parts.mkdir(parents=True, exist_ok=True)
+        made(parts)
         done = pool.map(partial(_pack, files, packing=packing, parts=parts), chunks)
         results = list(follow(done, f"{path.stem}: encoding images", len(indices), step=PART))
-    except OSError as error:
-        raise UserError(
-            f"{parts} cannot be written ({error.strerror}); free some space or choose another folder"
-        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
     if bad := [message for _, messages in results for message in messages]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from granet.common.files import one_line
+from granet.common.files import MACHINE, one_line
 from granet.types import UserError
 
 NUMBERS = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -31,13 +31,16 @@ class Picture(NamedTuple):
 def read_picture(path: Path) -> Picture:
     """Read an image file.
 
-    Raises UserError, with the file's name, where it is no image, cut short, or of numbers without a defined white.
+    Raises UserError, with the file's name, where it is no image, cut short, or of numbers without a defined white; and
+    OSError where the machine fails, which says nothing about the image.
     """
     try:
         with Image.open(path) as file:
             file.load()
             return Picture(_rgb(file), _turned(file))
     except Exception as error:  # a damaged file can raise anything
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise
         raise UserError(f"{one_line(path)} is not a readable image ({_reason(error, path)})") from error
 
 

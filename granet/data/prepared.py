@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from granet.data import beton
 from granet.data.augment import Augment
 from granet.data.beton import REMEDY
 from granet.data.crops import Crop
-from granet.data.index import read_index
+from granet.data.index import FILE, Index, read_index
 from granet.data.loaders import Loader, build_loader
 from granet.types import UserError
 
@@ -43,7 +44,9 @@ def open_data(
     format.
     """
     index, md5 = read_index(folder)
-    crop = Crop(index["image_size"][0], index["centre"]) if "centre" in index else None
+    for name in index.num_images:
+        _check(folder / f"{name}.beton", index, index.num_images[name])
+    crop = Crop(index.image_size[0], index.centre) if index.centre else None
     load = partial(
         build_loader,
         loader,
@@ -53,23 +56,26 @@ def open_data(
         device=device,
         num_workers=num_workers,
     )
-    loaders = {name: load(folder / f"{name}.beton", shuffle=name == "train") for name in index["num_images"]}
-    for name, num_images in index["num_images"].items():
-        if loaders[name].num_images != num_images:
-            raise UserError(
-                f"{folder}/{name}.beton has {loaders[name].num_images} images, not {num_images}; {REMEDY}"
-            )
+    loaders = {name: load(folder / f"{name}.beton", shuffle=name == "train") for name in index.num_images}
     return Data(
         train=loaders.pop("train"),
         evaluated=loaders,
-        augment=Augment(
-            padding=index["padding"],
-            mode=index["mode"],
-            flip=index["flip"],
-            mean=tuple(index["mean"]),
-            std=tuple(index["std"]),
-        ),
-        classes=tuple(index["classes"]),
-        image_shape=(3, *index["image_size"]),
+        augment=Augment(index.padding, index.mode, index.flip, index.mean, index.std),
+        classes=index.classes,
+        image_shape=(3, *index.image_size),
         md5=md5,
     )
+
+
+def _check(path: Path, index: Index, num_images: int) -> None:
+    """Raises UserError where a file is not the one that the index describes."""
+    header = beton.check(path)
+    if header.num_images != num_images:
+        fault = f"{header.num_images} images, not {num_images}"
+    elif header.num_classes > len(index.classes):
+        fault = f"labels of {header.num_classes} classes, not {len(index.classes)}"
+    elif not index.centre and (header.height, header.width) != index.image_size:
+        fault = "images of {} x {} pixels, not {} x {}".format(header.height, header.width, *index.image_size)
+    else:
+        return
+    raise UserError(f"{path} has {fault}, as {FILE} has it; {REMEDY}")

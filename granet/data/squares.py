@@ -1,5 +1,6 @@
 """A folder of images as squares of one size, decoded."""
 
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from granet.common.files import naming
 from granet.data.folder import image_files
 from granet.data.pixels import read_picture, tell_of_turned
 from granet.data.split import ImageFiles, Request, Source, Split
@@ -65,5 +67,7 @@ def _disk_array(shape: tuple[int, ...]) -> np.ndarray:
             f"TMPDIR={tempfile.gettempdir()} has {free / 2**30:.1f} GiB free but the decoded images need "
             f"{needed / 2**30:.1f}; set TMPDIR to a larger disk, or data.image_size lower"
         )
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile() as file, naming(Path(tempfile.gettempdir())):
+        if hasattr(os, "posix_fallocate"):  # a disk that others fill meanwhile would end the process
+            os.posix_fallocate(file.fileno(), 0, needed)
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

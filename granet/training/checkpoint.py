@@ -6,11 +6,15 @@ import zipfile
 from pathlib import Path
 
 import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from granet.common.files import atomic
 from granet.training.history import Row
 from granet.training.run import Run
 from granet.types import UserError
+
+PARTS = ("model", "optimizer", "sparsifier", "history")
+"""What the state of a run is made of."""
 
 
 def save(path: Path, state: dict, *, keep: bool = False) -> None:
@@ -39,9 +43,10 @@ def before(path: Path) -> Path:
 
 
 def load(path: Path) -> dict | None:
-    """The state, on the CPU; None where there is no checkpoint. Raises UserError where it is damaged.
+    """The state, on the CPU; None where there is no checkpoint. Raises UserError where it is damaged, or none.
 
-    The file is a zip archive, which holds a CRC-32 of every tensor.
+    The file is a zip archive, which holds a CRC-32 of every tensor. Nothing in it is executed: a file that asks for
+    anything but tensors and plain values is refused, with the name of that.
     """
     if not path.exists():
         return None
@@ -49,8 +54,20 @@ def load(path: Path) -> dict | None:
         with zipfile.ZipFile(path) as archive:
             if (part := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"{part} has another checksum")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        if foreign := get_unsafe_globals_in_checkpoint(path):
+            raise pickle.UnpicklingError(f"it asks for {foreign[0]}, which a state does not need")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"it holds a {type(state).__name__}, and no state")
+        return state
+    except (
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+    ) as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
@@ -77,10 +94,19 @@ def state_of(run: Run, history: list[Row]) -> dict:
 
 
 def restore(run: Run, state: dict | None) -> list[Row]:
-    """Put a run into a state, which it takes over, and return the rows so far: none where there is no state."""
+    """Put a run into a state, which it takes over, and return the rows so far: none where there is no state.
+
+    Raises UserError where the state is not of such a run.
+    """
     if state is None:
         return []
-    run.model.load_state_dict(state["model"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.sparsifier.load_state_dict(state["sparsifier"])
-    return state["history"]
+    try:
+        run.model.load_state_dict(state["model"])
+        run.optimizer.load_state_dict(state["optimizer"])
+        run.sparsifier.load_state_dict(state["sparsifier"])
+        return state["history"]
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{run.title}: the checkpoint to go on from is of another run ({reason}); delete it to begin anew"
+        ) from error

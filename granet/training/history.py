@@ -5,6 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from granet.common.files import made, naming
+
 Row = dict[str, float]
 
 TIME_COLUMNS = ("time_s", "images_per_s")
@@ -15,8 +17,12 @@ class HistoryFile:
     """Writes history.csv row by row, so that what is there survives a kill. Accuracies are fractions in [0, 1]."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # where DVC has linked it, writing into it would change DVC's cache
+        made(path.parent)
+        if (
+            path.is_file() or path.is_symlink()
+        ):  # but never /dev/null, which a process that is not to write gives
+            path.unlink()  # where DVC has linked it, writing into it would change DVC's cache
+        self._path = path
         self._file = path.open("w", newline="")
         self._writer: csv.DictWriter | None = None
 
@@ -26,7 +32,8 @@ class HistoryFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def write(self, row: Row) -> None:
         """Append one epoch; the first row names the columns."""
@@ -34,7 +41,8 @@ class HistoryFile:
             self._writer = csv.DictWriter(self._file, row, lineterminator="\n")
             self._writer.writeheader()
         self._writer.writerow(row)
-        self._file.flush()
+        with naming(self._path):
+            self._file.flush()
 
 
 def accuracies(history: list[Row], first_final_epoch: int) -> dict[str, float | None]:

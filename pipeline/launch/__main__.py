@@ -18,9 +18,10 @@ import time
 from collections.abc import Collection
 from typing import NoReturn
 
+from granet.common.files import made
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.launch.job import Executor, last_lines
+from pipeline.launch.job import LOGS, Executor, last_lines
 from pipeline.launch.local import LocalExecutor, visible_devices
 from pipeline.launch.loop import TAIL_LINES, Launch
 from pipeline.launch.plan import Schedule, plan, read_pipeline, select, uses_device
@@ -75,6 +76,7 @@ def main(arguments: list[str]) -> None:
     """Launch; exits with 1 where a stage failed."""
     parsed = parse(arguments)
     params = load_grid()
+    made(LOGS)
     needs, stale = read_pipeline()
     planned = plan(needs, stale, select(needs, parsed.targets))
     if not planned:

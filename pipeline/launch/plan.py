@@ -42,10 +42,10 @@ def read_pipeline() -> tuple[Needs, set[str]]:
         with Repo(_wait_for_lock=True) as repo:
             return needs, set(repo.status())
     except DvcException as error:
-        first, _, _ = str(error).partition(
-            "\n\n"
-        )  # it names the process that holds a lock on its second line
-        raise UserError(f"DVC: {' '.join(first.split())}") from None
+        words = " ".join(
+            str(error).partition("\n\n")[0].split()
+        )  # a lock's second line names the process that holds it
+        raise UserError(f"DVC: {words}; dvc status says more") from None
 
 
 def update_code() -> None:

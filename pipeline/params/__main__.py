@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     """Write params.yaml, from a recipe or from what it holds, and print the difference to what was there."""
     values, overrides = cli.parse(arguments, ("recipe",), "the params command", overrides=True)
     params = compose([f"recipe={values['recipe']}", *overrides]) if values else load_grid(overrides)
-    old = FILE.read_text() if FILE.exists() else ""
+    old = FILE.read_text(errors="replace") if FILE.is_file() else ""
     write(params)
     diff = difflib.unified_diff(
         old.splitlines(), FILE.read_text().splitlines(), "params.yaml (before)", "params.yaml", lineterm=""

@@ -28,12 +28,20 @@ WIDTH = 44  # of a line up to its comment
 
 def read_yaml(path: Path) -> Any:
     """A YAML file as plain data. Raises UserError where it is missing or not YAML."""
+    anew = "write it with: python -m pipeline.params recipe=quick"
+    if not path.is_file():
+        raise UserError(f"{path} is {'a folder; move it, and' if path.is_dir() else 'missing;'} {anew}")
     try:
         return parse_yaml(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; write it with: python -m pipeline.params recipe=quick") from None
-    except (YAMLError, OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML: {_what(error)}; mend that, or {anew}") from None
+
+
+def _what(error: Exception) -> str:
+    """What is wrong in a YAML text, and where, on one line."""
+    if (mark := getattr(error, "problem_mark", None)) is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}"
 
 
 def parse_yaml(text: str) -> Any:
@@ -116,7 +124,7 @@ def override(raw: Any, overrides: Sequence[str]) -> dict[Any, Any]:
             raise UserError(f"{section}={values!r} must be a section of keys, not a value")
         try:
             new = {name: _value(section, values, name, value)} if dot else parse_yaml(value)
-        except (YAMLError, ValueError):
+        except (YAMLError, ValueError, RecursionError):
             raise UserError(
                 f"{text!r}: {value!r} is not a YAML value; quote it or close its brackets"
             ) from None

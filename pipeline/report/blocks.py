@@ -146,10 +146,11 @@ def by_heading(lines: Iterable[Line]) -> list[Line]:
 
 
 def render(name: str, **values: Any) -> str:
-    """The text of report.html or report.md."""
+    """The text of report.html or report.md. Names in it are texts, whatever they hold: no HTML, no links."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=name.endswith(".html"),
+        autoescape=True,
+        finalize=None if name.endswith(".html") else markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -174,6 +175,18 @@ def inline(text: str) -> Markup:
     for mark, tag in MARKS.items():
         html = re.sub(mark, tag, html)
     return Markup(html)
+
+
+def markdown(value: object) -> Markup:
+    """What a template fills in, as Markdown: its marks and links within the report work, HTML and other links do not.
+
+    >>> str(markdown("**p < 0.05**, [there](#d), <b>, [x](javascript:y)"))
+    '**p < 0.05**, [there](#d), &lt;b>, [x]\\\\(javascript:y)'
+    """
+    if isinstance(value, Markup):  # a part of the template
+        return value
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", str(value).replace("\n", " "))
+    return Markup(re.sub(r"\]\((?!#)", r"]\\(", text))
 
 
 def _width(path: Path) -> int:

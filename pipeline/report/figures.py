@@ -190,7 +190,7 @@ def layers(series: Sequence[Series], frame: DataFrame, path: Path) -> None:
     low = max(1e-4, float(kept.min()))
     high = max(float(kept.max()), 2 * low)
     norm = LogNorm(0.5 * low, high)
-    names = [name.removesuffix(".weight") for name in frame.columns]
+    names = [name.removesuffix(".weight").replace("$", r"\$") for name in frame.columns]  # no formula
     few = len(names) <= 30
     with drawn(path, 9, 1.3 + 0.28 * len(shown)) as figure:
         ax = figure.subplots()

@@ -10,10 +10,11 @@ reports/figures/, reports/metrics.json, reports/budgets.csv with every network's
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from granet.common.files import atomic
+from granet.common.files import atomic, made
 from granet.types import UserError
 from pipeline.params.files import load
 from pipeline.report.blocks import Section, render
@@ -30,25 +31,43 @@ OUT = Path("reports")
 
 
 def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
-    """All files of the report; returns what is in metrics.json."""
-    figures = out / "figures"
-    shutil.rmtree(figures, ignore_errors=True)
-    figures.mkdir(parents=True)  # an output of the stage, also where nothing is drawn
-    parts = models.parts(results, figures)
-    values = {
-        "experiment": results.params.tracking.experiment,
-        "opening": frame.opening(results),
-        "sections": list(sections(results, parts, figures)),
-    }
-    for name in ("report.html", "report.md"):
-        atomic(out / name, render(name, **values).encode())
-    columns = ["run", "epoch", "test_accuracy", "sparsity"]
-    atomic(out / "curves.csv", histories(results.runs)[columns].to_csv(index=False).encode())
-    rows = (row for part in parts for row in budget_rows(results, part.tables.series()))
-    atomic(out / "budgets.csv", csv_text(("group", *COLUMNS), rows).encode())
-    metrics = headline(results)
-    atomic(out / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    """All files of the report, once all is there; returns what is in metrics.json."""
+    with _unfinished(out) as figures:
+        parts = models.parts(results, figures)
+        values = {
+            "experiment": results.params.tracking.experiment,
+            "opening": frame.opening(results),
+            "sections": list(sections(results, parts, figures)),
+        }
+        columns, metrics = ["run", "epoch", "test_accuracy", "sparsity"], headline(results)
+        rows = (row for part in parts for row in budget_rows(results, part.tables.series()))
+        texts = {
+            **{name: render(name, **values) for name in ("report.html", "report.md")},
+            "curves.csv": histories(results.runs)[columns].to_csv(index=False),
+            "budgets.csv": csv_text(("group", *COLUMNS), rows),
+            "metrics.json": json.dumps(metrics, indent=2) + "\n",
+        }
+        _remove(out / "figures")
+        figures.rename(out / "figures")
+    for name, text in texts.items():
+        atomic(out / name, text.encode())
     return metrics
+
+
+@contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """An empty folder for the figures of a new report, which is gone afterwards; those of the old one stay."""
+    folder = out / "unfinished"  # what a killed process has left there goes first
+    _remove(folder)
+    try:
+        yield made(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def sections(results: Results, parts: list[models.Part], folder: Path) -> Iterator[Section]:

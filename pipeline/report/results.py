@@ -21,10 +21,14 @@ from granet.types import UserError
 from pipeline.params.schema import Params
 from pipeline.report.noise import Stat
 from pipeline.training.cell import RUNS, Cell, Group, cells
-from pipeline.training.folder import METRICS, RunFolder, Summary
+from pipeline.training.folder import METRICS, SUMMARY, RunFolder
+from pipeline.training.summary import Summary
 
-OTHERS = ("plasticity", "export")
-"""Stages that train no network of their own, so that they have no accuracy to compare."""
+OTHERS = {
+    "plasticity": ("config", "num_branches", "epochs", "lr_drop_epochs", "continued_epochs", "time_s"),
+    "export": ("parameters", "flops", "latency_ms", "bytes", "max_difference", "environment"),
+}
+"""Stages that train no network of their own, so that they have no accuracy to compare; what their summaries hold."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def read(params: Params, root: Path = RUNS) -> Results:
         if stale_export or not is_current(folder.json(), params):
             outdated.append(cell)
         elif cell.stage in OTHERS:
-            others.append(Other(cell, folder.json(), folder))
+            others.append(Other(cell, folder.json(SUMMARY, *OTHERS[cell.stage]), folder))
         else:
             rows.append(_row(cell, folder.summary, folder))
     if not rows:
@@ -100,14 +104,17 @@ def is_current(summary: dict[str, Any], params: Params) -> bool:
     """Whether a run was made with the settings in params.yaml that decide its result; data and masks are DVC's."""
     if (config := summary.get("config")) is None:  # of an export
         return True
-    stage = config["stage"]
     decisive = [name for name, key in keys_of(params.train).items() if key.decides_result]
-    if any(config["train"].get(name) != getattr(params.train, name) for name in decisive):
+    try:
+        stage = config["stage"]
+        if any(config["train"].get(name) != getattr(params.train, name) for name in decisive):
+            return False
+        if stage == "plasticity":
+            return config["plasticity"] == dataclasses.asdict(params.plasticity)
+        section = params.methods.get(config.get("method") or "dense")
+        return stage in ("pretrain", "reinit", "retrain") or config["hyperparameters"] == section
+    except (KeyError, TypeError, AttributeError):  # of another version, which did not say all of it
         return False
-    if stage == "plasticity":
-        return config["plasticity"] == dataclasses.asdict(params.plasticity)
-    section = params.methods.get(config.get("method") or "dense")
-    return stage in ("pretrain", "reinit", "retrain") or config["hyperparameters"] == section
 
 
 def _row(cell: Cell, summary: Summary, folder: RunFolder) -> dict[str, Any]:

@@ -2,20 +2,25 @@
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
 from granet.common.files import atomic
+from granet.maskable import maskable_weights
+from granet.masks import check as check_masks
 from granet.models import build
 from granet.training import checkpoint
 from granet.training.history import Row, accuracies
 from granet.training.run import Run
 from granet.types import Masks, Tensors, UserError
+from pipeline.training.summary import Summary, parse
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,31 +29,8 @@ SUMMARY, METRICS, HISTORY, CHECKPOINTS = "summary.json", "metrics.json", "histor
 MODEL, MASKS = "model.safetensors", "masks.safetensors"
 RESULTS = (METRICS, HISTORY, MODEL, MASKS, SUMMARY)
 """What a training run leaves."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """summary.json of a training run: what it was, knew and reached. Sparsities and accuracies are fractions.
-
-    ``config``: the cell's keys and the sections of params.yaml it was made with. ``flops``: "inference" of one image,
-    "training" of the run, and both of the dense network. ``num_images`` by split, ``image_shape`` (C, H, W).
-    ``environment``: hardware, precision, versions, git revision, md5 of the data and digest of the code.
-    """
-
-    name: str
-    config: dict[str, Any]
-    accuracy: dict[str, float | None]
-    sparsity: float
-    layer_sparsity: dict[str, float]
-    flops: dict[str, int]
-    num_images: dict[str, int]
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    epochs: int
-    final_sparsity_epoch: int
-    time_s: float
-    environment: dict[str, str]
-    tracking: dict[str, str | None]
+COLUMNS = ("epoch", "test_accuracy", "sparsity", "inference_flops")
+"""What readers look for in a history."""
 
 
 def summary_of(
@@ -105,17 +87,22 @@ class RunFolder:
 
     def file(self, name: str) -> Path:
         """The path of one of its files, which must be there."""
-        if not (path := self.path / name).exists():
+        if not (path := self.path / name).is_file():
             raise UserError(f"{path} is missing; {self.remedy}")
         return path
 
-    def json(self, name: str = SUMMARY) -> dict[str, Any]:
-        """One of its JSON files, as it stands there."""
+    def json(self, name: str = SUMMARY, *keys: str) -> dict[str, Any]:
+        """One of its JSON files, as it stands there; ``keys`` must be in it."""
         path = self.file(name)
         try:
-            return json.loads(path.read_text())
-        except ValueError:
-            raise UserError(f"{path} is not valid JSON; delete {self.path}, then {self.remedy}") from None
+            values = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise UserError(f"{path} is not valid JSON; delete {self.path}, then {self.remedy}")
+        if lacking := [key for key in keys if key not in values]:
+            raise UserError(f"{path} has no {lacking[0]}: it is of another version; {self.remedy}")
+        return values
 
     @property
     def is_finished(self) -> bool:
@@ -127,21 +114,30 @@ class RunFolder:
         """summary.json of a training run."""
         values = self.json()
         try:
-            known: dict[str, Any] = {name: values[name] for name in Summary.__annotations__}
-        except KeyError as missing:
+            return parse(values)
+        except ValueError as fault:
             raise UserError(
-                f"{self.path / SUMMARY} has no {missing.args[0]}: it is of no network, or of another version; "
-                f"{self.remedy}"
+                f"{self.path / SUMMARY} has {fault}: it is of no network, or of another version; {self.remedy}"
             ) from None
-        return Summary(**{**known, "image_shape": tuple(known["image_shape"])})
 
-    def weights(self) -> Tensors:
-        """Final weights and buffers by name, on the CPU."""
-        return self._tensors(MODEL)
+    def weights(self, model: nn.Module | None = None) -> Tensors:
+        """Final weights and buffers by name, on the CPU; they must be ``model``'s, where one is given."""
+        weights = self._tensors(MODEL)
+        if model is not None:
+            self._check_weights(MODEL, weights, model)
+        return weights
 
-    def masks(self) -> Masks:
-        """Final masks by weight, bool; empty for a dense run."""
-        return self._tensors(MASKS)
+    def masks(self, model: nn.Module | None = None) -> Masks:
+        """Final masks by weight, bool; empty for a dense run. They must be ``model``'s, where one is given."""
+        masks = self._tensors(MASKS)
+        try:
+            if odd := [name for name, mask in masks.items() if mask.dtype is not torch.bool]:
+                raise UserError(f"masks: that of {odd[0]} is {masks[odd[0]].dtype}, and masks are bool")
+            if model is not None and masks:
+                check_masks(masks, maskable_weights(model))
+        except UserError as fault:
+            raise UserError(f"{self.path / MASKS}: {fault}; {self.remedy}") from None
+        return masks
 
     def _tensors(self, name: str) -> Tensors:
         try:
@@ -149,27 +145,54 @@ class RunFolder:
         except SafetensorError as error:
             raise UserError(f"{self.path / name} cannot be read: {error}; {self.remedy}") from None
 
+    def _check_weights(self, name: str, weights: Tensors, model: nn.Module) -> None:
+        """Raises UserError, with a tensor that differs, where the weights of a file are not those of a model."""
+        own = {key: (value.shape, value.dtype) for key, value in model.state_dict().items()}
+        found = {key: (value.shape, value.dtype) for key, value in weights.items()}
+        if odd := [key for key in {**own, **found} if own.get(key) != found.get(key)]:
+            differs = f"{odd[0]} and {len(odd) - 1} more differ" if odd[1:] else f"{odd[0]} differs"
+            raise UserError(f"{self.path / name} is not of the run's network: {differs}; {self.remedy}")
+
     def history(self) -> "DataFrame":
         """history.csv: a row per epoch."""
+        return self.csv(HISTORY, COLUMNS)
+
+    def csv(self, name: str, numbers: Collection[str], others: Collection[str] = ()) -> "DataFrame":
+        """One of its CSV files: it has a row at least, and columns of these names; of ``numbers`` none is missing."""
         from pandas import read_csv
 
-        return read_csv(self.file(HISTORY))
+        path = self.file(name)
+        try:
+            frame = read_csv(path)
+        except ValueError:  # pandas' own are, as those of the encoding
+            raise UserError(f"{path} is empty or no CSV; {self.remedy}") from None
+        known = {
+            *frame.select_dtypes("number").dropna(axis="columns"),
+            *frame.columns.intersection(list(others)),
+        }
+        if lacking := [column for column in (*numbers, *others) if frame.empty or column not in known]:
+            raise UserError(f"{path} lacks values of {lacking[0]}; {self.remedy}")
+        return frame
 
-    def checkpoint(self, epoch: int) -> dict:
-        """The state after an epoch, of a run that keeps it."""
-        return checkpoint.load(self.file(f"{CHECKPOINTS}/epoch-{epoch}.pt")) or {}
+    def checkpoint(self, epoch: int, model: nn.Module | None = None) -> dict:
+        """The state after an epoch, of a run that keeps it; it must be one of ``model``, where that is given."""
+        name = f"{CHECKPOINTS}/epoch-{epoch}.pt"
+        path = self.file(name)
+        try:
+            state = checkpoint.load(path) or {}
+        except UserError as fault:
+            raise UserError(f"{fault}; {self.remedy}") from None
+        if lacking := [part for part in checkpoint.PARTS if part not in state]:
+            raise UserError(f"{path} has no {lacking[0]}: it is no state of a run; {self.remedy}")
+        if model is not None:
+            self._check_weights(name, state["model"], model)
+        return state
 
     def model(self) -> nn.Module:
         """The trained network, on the CPU and in eval mode."""
         summary = self.summary
         model = build(summary.config["model"], num_classes=summary.num_classes)
-        try:
-            model.load_state_dict(self.weights())
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{self.path / MODEL} is not of this summary's network: {reason} {self.remedy}"
-            ) from None
+        model.load_state_dict(self.weights(model))
         return model.eval()
 
     def write(self, run: Run, summary: Summary) -> None:

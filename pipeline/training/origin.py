@@ -23,8 +23,11 @@ from pipeline.workspace import root
 
 
 def git(*arguments: str) -> str:
-    """What git prints; nothing where there is no repository."""
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    """What git prints; nothing where there is no repository, or no git."""
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def check_experiment() -> None:

@@ -69,7 +69,7 @@ def after(start: Start) -> Setup:
     """Prune the trained dense network, and train on (one-shot, IMP, SIS); a rewind goes to its initial weights."""
     model = start.build(start.seed)
     initial = {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(start.source.weights())
+    model.load_state_dict(start.source.weights(model))
     return Setup(model, start.method(), rewind_to=initial)
 
 
@@ -78,7 +78,8 @@ def reinit(start: Start) -> Setup:
 
     Section 4.6 and Figure 4 of GraNet.
     """
-    return Setup(start.build(stable_seed("reinit", start.seed)), fixed(start.source.masks()))
+    model = start.build(stable_seed("reinit", start.seed))
+    return Setup(model, fixed(start.source.masks(model)))
 
 
 def retrain(start: Start) -> Setup:
@@ -89,10 +90,10 @@ def retrain(start: Start) -> Setup:
     """
     model = start.build(start.seed)
     if start.rewind == "lrr":
-        model.load_state_dict(start.source.weights())
+        model.load_state_dict(start.source.weights(model))
     elif start.rewind != "lth":
         raise UserError(f"rewind={start.rewind!r} is unknown; choose from lth, lrr")
-    return Setup(model, fixed(start.source.masks()))
+    return Setup(model, fixed(start.source.masks(model)))
 
 
 def pretrain(start: Start) -> Setup:

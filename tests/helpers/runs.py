@@ -12,8 +12,9 @@ from granet.training.history import HistoryFile
 from pipeline.params.files import Params, compose, validate
 from pipeline.plasticity import csv_of, mean_changes
 from pipeline.training.cell import Cell
-from pipeline.training.folder import RunFolder, Summary
+from pipeline.training.folder import RunFolder
 from pipeline.training.origin import config_of
+from pipeline.training.summary import Summary
 
 DENSE_FLOPS = 1_000_000
 ENVIRONMENT = {

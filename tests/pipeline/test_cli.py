@@ -39,8 +39,8 @@ def test_ctrl_c_is_130(capsys):
     ("number", "way_out"),
     [
         (errno.ENOSPC, "make room"),
-        (errno.EACCES, "make it writable"),
-        (errno.EROFS, "make it writable"),
+        (errno.EACCES, "make it readable and writable"),
+        (errno.EROFS, "make it readable and writable"),
         (errno.EMFILE, "ulimit -n"),
         (errno.EIO, "see to the disk"),
     ],
@@ -58,6 +58,11 @@ def test_a_fault_of_the_program_is_never_said_to_be_the_users(capsys, error):
     code, printed = ending(capsys, error)
     assert code == 1 and printed.count("\n") == 1
     assert type(error).__name__ in printed and "test_cli.py" in printed and "--debug" in printed
+
+
+def test_no_name_breaks_the_line_or_reaches_the_terminal(capsys):
+    code, printed = ending(capsys, UserError("a\nb\x1b[2Jc\u2028d\rü"))
+    assert (code, printed) == (2, "error: a b\\x1b[2Jc d ü\n")
 
 
 def test_debug_shows_the_traceback():

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from pipeline.training.origin import provenance
 from tests.helpers.project import SMALL, Project
 
 
@@ -45,3 +46,8 @@ def test_without_a_repository_dvc_needs_to_be_told(project):
     assert "is not a git repository" in refused.stderr
     project.run("dvc", "config", "--local", "core.no_scm", "true")  # as `make repro` does
     assert "Running stage 'code'" in project.run("dvc", "repro", "code").stdout
+
+
+def test_without_the_program_a_run_has_no_revision(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert provenance("code", "md5")["git_revision"] == "none"

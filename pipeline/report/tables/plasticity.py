@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from math import isnan
 
-from pandas import DataFrame, concat, read_csv
+from pandas import DataFrame, concat
 
 from granet.studies.plasticity import parse_network
 from pipeline.report.blocks import Line, Number, Table, under
@@ -123,7 +123,9 @@ def studies(results: Results) -> list[Study]:
     for run in runs:
         cell, (granularity, sparsity) = run.cell, parse_network(run.cell.network or "")
         values = {"dataset": cell.dataset, "model": cell.model, "granularity": granularity, "seed": cell.seed}
-        frame = read_csv(run.folder.file("branches.csv"))
+        frame = run.folder.csv(
+            "branches.csv", ("epoch", "rate"), ("outcome", "scope", "regenerated", "change")
+        )
         frames.append(frame.assign(**values, pretrained=sparsity, group=cell.group.name))
     if not frames:
         return []

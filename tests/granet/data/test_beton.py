@@ -49,7 +49,8 @@ def test_read_gives_back_what_was_written(num_images: int, height: int, width: i
     split = random_split(num_images, height, width)
     beton.write(tmp_path / "x.beton", split)
     num_bytes = split.images_NHWC.nbytes + split.labels.nbytes
-    assert beton.check(tmp_path / "x.beton") == beton.Header(num_images, height, width, num_bytes)
+    header = beton.Header(num_images, int(split.labels.max()) + 1, height, width, num_bytes)
+    assert beton.check(tmp_path / "x.beton") == header
     assert_same(beton.read(tmp_path / "x.beton"), split)
 
 
@@ -105,13 +106,13 @@ def test_an_image_too_large_is_refused_before_ffcv_runs(tmp_path: Path) -> None:
 
 # FFCV leaves its file open on an error.
 @pytest.mark.filterwarnings("ignore:.*FileIO.*:pytest.PytestUnraisableExceptionWarning")
-def test_a_full_disk_is_one_line_and_keeps_the_old_file(good: bytes, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_by_name_and_keeps_the_old_file(good: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.beton"
     path.write_bytes(good)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))  # stands in for a disk with 1 MiB left
     try:
-        with pytest.raises(UserError, match=r"x\.beton cannot be written \(File too large\)"):
+        with pytest.raises(OSError, match=r"File too large: .*x\.beton"):
             beton.write(path, random_split(800))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -123,7 +124,7 @@ def test_an_error_of_the_worker_does_not_hang(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(beton._Rows, "__getitem__", fail)
-    with pytest.raises(UserError, match="Input/output error"):
+    with pytest.raises(OSError, match="Input/output error"):
         beton.write(tmp_path / "x.beton", random_split(2))
     assert not list(tmp_path.iterdir())
 
@@ -191,6 +192,24 @@ def test_image_beyond_the_pages(good: bytes, tmp_path: Path) -> None:
     last = 24 + 2 * 1041 + 699 * 24 + 5  # header, two fields, 699 records, mode and width and height
     damaged = good[:last] + (1 << 40).to_bytes(8, "little") + good[last + 8 :]
     assert "beyond its pages" in fault(tmp_path / "x.beton", damaged)
+
+
+@pytest.mark.parametrize(
+    "name, place, damage, message",
+    [
+        ("start", 5, (2**64 - 8).to_bytes(8, "little"), "beyond its pages"),  # start + size is small again
+        ("mode", 0, b"\7", "of no known kind"),
+        ("label", 16, (-3).to_bytes(8, "little", signed=True), "of no class"),
+    ],
+)
+def test_an_image_that_would_lead_ffcv_astray(
+    name: str, place: int, damage: bytes, message: str, good: bytes, tmp_path: Path
+) -> None:
+    offset = 24 + 2 * 1041 + 699 * 24 + place
+    damaged = bytearray(good[:offset] + damage + good[offset + len(damage) :])
+    if name == "start":  # in the table, too
+        damaged[-16:-8] = damage
+    assert message in fault(tmp_path / "x.beton", bytes(damaged))
 
 
 def test_a_size_that_is_not_the_pixels(good: bytes, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from granet import METHODS, Sparsifier
 from granet.training import checkpoint
 from granet.types import UserError
 
@@ -72,9 +74,29 @@ def test_a_kill_between_the_two_renames_loses_one_epoch_at_most(tmp_path):
     assert checkpoint.newest(path) == ({"step": 1}, [])
 
 
+def test_the_state_of_another_run_is_refused_in_one_line():
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = METHODS["static"](sf=0.5)
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=4)
+    run = SimpleNamespace(title="mine", model=model, optimizer=optimizer, sparsifier=sparsifier)
+    state = checkpoint.state_of(run, [{"epoch": 1}])
+    assert checkpoint.restore(run, state) == [{"epoch": 1}]
+    other = torch.nn.Linear(5, 2).state_dict()
+    for wrong in ({"model": other}, {"optimizer": {}}, {"sparsifier": {"shapes": {}}}):
+        with pytest.raises(
+            UserError, match=r"^mine: the checkpoint to go on from is of another run \("
+        ) as error:
+            checkpoint.restore(run, state | wrong)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"of another run \('history'\); delete it"):
+        checkpoint.restore(run, {key: state[key] for key in ("model", "optimizer", "sparsifier")})
+
+
 FULL = """
 import resource, sys, torch
 from pathlib import Path
+from granet import METHODS, Sparsifier
 from granet.training import checkpoint
 path = Path(sys.argv[1])
 checkpoint.save(path, {"step": 1}, keep=True)
@@ -90,4 +112,5 @@ print(checkpoint.load(path), [file.name for file in path.parent.iterdir()])
 def test_a_full_disk_leaves_the_old_file_and_is_an_error_of_the_system(tmp_path):
     command = [sys.executable, "-c", FULL, str(tmp_path / "last.pt")]
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[Errno 27] File too large", "{'step': 1} ['last.pt']"]
+    told = f"[Errno 27] File too large: '{tmp_path / 'last.pt'}'"
+    assert done.stdout.splitlines() == [told, "{'step': 1} ['last.pt']"]

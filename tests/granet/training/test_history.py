@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,22 @@ def test_a_new_history_is_not_written_through_a_link(tmp_path, link):
         file.write(row(1, 0.5))
     assert cached.read_text() == "old"
     assert path.read_text() == "epoch,test_accuracy\n1,0.5\n"
+
+
+def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+    """The processes of a run that do not write give /dev/null, which must outlive them."""
+    os.mkfifo(path := tmp_path / "null")
+    reader = os.open(path, os.O_RDWR)  # else a pipe would wait for one
+    with HistoryFile(path) as file:
+        file.write({"epoch": 1})
+    assert path.is_fifo()
+    os.close(reader)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told_with_the_files_name():
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '/dev/full'"),
+        HistoryFile(Path("/dev/full")) as file,
+    ):
+        file.write({"epoch": 1})

@@ -74,35 +74,6 @@ def test_a_section_that_is_a_value_cannot_be_overridden():
         files.override({"train": 3}, ["train.epochs=2"])
 
 
-@pytest.mark.usefixtures("folder")
-def test_a_missing_file_is_named():
-    with pytest.raises(UserError, match=r"params\.yaml is missing; write it with"):
-        files.load()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"grid: [1,", "not valid YAML"),
-        (b"\xff\xfe\xfa", "not valid YAML"),
-        (b"grid: {}\ngrid: {}", "not valid YAML"),
-        (b"grid: ${", "no section train"),
-        (b"grid: {}\n---\ntrain: {}", "not valid YAML"),
-        (b"<<<<<<< HEAD\ngrid: {}\n=======\n", "not valid YAML"),
-        (b"", "holds no sections; write one"),
-        (b"- 1", "holds no sections; write one"),
-        (b"3", "holds no sections; write one"),
-        (b"text", "holds no sections; write one"),
-        (b"1: {method: gmp}", "no section grid"),
-    ],
-)
-def test_a_broken_file_is_named(folder, content, message):
-    (folder / files.FILE).write_bytes(content)
-    with pytest.raises(UserError, match=message) as error:
-        files.load()
-    assert "\n" not in str(error.value)
-
-
 TEXTS = """/data/my #1 set|/data/a=b|/data/a b|/data/100%|/data/a, b|/data/a: b|/data/[x]
 ~/data|/data/it's|/data/ü|/data/{x}
 /data/a\\b|#1|007|010|0o10|1_0|2024-01-02|12:30|on|yes|~|1e3|.5

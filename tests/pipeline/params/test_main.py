@@ -35,22 +35,3 @@ def test_without_a_recipe_the_file_that_is_there_is_edited(capsys):
     assert (params.grid.seeds, params.train.epochs, params.tracking.experiment) == ([0, 1], 3, "table2")
     main([])
     assert capsys.readouterr().out == "params.yaml: no change\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["grid.seeds=[0,1]"],
-            r"params\.yaml is missing; write it with: python -m pipeline\.params recipe=quick",
-        ),
-        (["quick"], "'quick' is no argument of the params command"),
-        (["recipes=quick"], "'recipes=quick' is no argument of the params command"),
-        (["recipe="], "recipe= is empty"),
-        (["recipe=quick", "recipe=ci"], "comes twice"),
-    ],
-)
-def test_a_bad_command_line_writes_nothing(arguments, message):
-    with pytest.raises(UserError, match=message):
-        main(arguments)
-    assert not FILE.exists()

@@ -227,11 +227,42 @@ def test_two_reports_of_the_same_runs_are_the_same_bytes(params, made, tmp_path)
         assert (tmp_path / path.relative_to(made[0])).read_bytes() == path.read_bytes(), path
 
 
-def test_an_experiment_name_cannot_inject_html(params, tmp_path):
-    odd = replace(params, tracking=replace(params.tracking, experiment="<script>x</script>"))
-    write_run(tmp_path / "runs", odd, DENSE, [0.9], num_images=IMAGES)
+SCRIPT = "<script>alert(1)</script>"
+HOSTILE = (
+    f"""{SCRIPT}"><img src=x onerror='alert(1)'> [x](javascript:alert(1)) | `a` \n\n# b <!-- ${{y}}$ & &lt;"""
+)
+
+
+def hostile(values):
+    """Numbers as they are, and every text that a run may have written another one."""
+    if isinstance(values, dict):
+        return {key: hostile(value) for key, value in values.items()}
+    return HOSTILE if isinstance(values, str) else values
+
+
+def test_no_name_is_more_than_text(params, tmp_path):
+    """Of an experiment, a branch, a tag, a machine, a layer: nothing of it is HTML, or a link to elsewhere."""
+    odd = replace(params, tracking=replace(params.tracking, experiment=SCRIPT + " [x](javascript:alert(1))"))
+    for cell in (DENSE, GRANET):
+        folder = write_run(tmp_path / "runs", odd, cell, [0.8, 0.9], num_images=IMAGES)
+        summary = json.loads((folder / "summary.json").read_text())
+        summary |= {key: hostile(summary[key]) for key in ("environment", "tracking")}
+        values = summary["layer_sparsity"].values()
+        summary["layer_sparsity"] = {rf"<b>$\frac$ {place}": value for place, value in enumerate(values)}
+        (folder / "summary.json").write_text(json.dumps(summary))
     report.write(read(odd, tmp_path / "runs"), tmp_path / "reports")
-    assert "script" not in Page((tmp_path / "reports/report.html").read_text()).tags
+    html, markdown = ((tmp_path / f"reports/report.{kind}").read_text() for kind in ("html", "md"))
+    page = Page(html)
+    assert not page.tags & {"script", "b"} and "onerror=" not in re.sub(r">[^<]*<", "><", html)
+    assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
+    assert all(link.startswith(("#", "http://127.0.0.1:5000/#/")) for link in page.links)
+    assert SCRIPT in unescape(html)
+    for kind in re.findall(r"<[A-Za-z/!?][^>]*>", markdown):
+        assert re.fullmatch(r'<br>|<a id="[^"<>]*">|</a>|</?summary>|<details( open)?>|</details>', kind), (
+            kind
+        )
+    for target in re.findall(r"\]\((.*?)\)", markdown):
+        assert target.startswith(("#", "figures/", "http://127.0.0.1:5000/#/")), target
 
 
 def test_a_data_set_that_is_not_in_the_paper_has_no_paper_columns(tmp_path):

@@ -153,52 +153,6 @@ def test_after_training_starts_from_the_dense_run_and_counts_its_cost(project):
     assert metrics["train_flops_ratio"] > 1  # the dense run alone is 1
 
 
-@pytest.mark.parametrize(
-    ("stage", "arguments", "message"),
-    [
-        ("after", [], "the grid of params.yaml has no method for the after stage; add method=..."),
-        ("after", ["method=sis"], "dvc repro dense@digits-resnet20-0"),
-        ("after", ["method=gmp"], "method='gmp' belongs to the sparse stage"),
-        ("sparse", ["method=sis"], "method='sis' belongs to the after stage"),
-        ("sparse", ["granet.update_interval=often"], "granet.update_interval='often' is no interval"),
-        ("sparse", ["gmp.extend=0"], "gmp.extend=0.0 must be at least 1"),
-        ("sparse", ["method=magic"], "method='magic' is no section of params.yaml"),
-        ("sparse", ["sparsity=dense"], "sparsity='dense' is not valid"),
-        ("sparse", ["sparsity=1.5"], "1.5"),
-        ("sparse", ["train.epoch=3"], "train.epoch is an unknown key; did you mean epochs?"),
-        ("sparse", ["method=granet", "granet.si=0.99"], "si=0.99"),
-        ("sparse", ["model=resnet21"], "resnet21"),
-        ("sparse", ["dataset=cifar10"], "data/prepared/cifar10/index.json is missing"),
-        ("sparse", ["data.loader=dali"], "data.loader='dali' must be ffcv, resident or auto"),
-        (
-            "dense",
-            ["sparsity=0.9"],
-            "'sparsity=0.9' is no argument of the dense stage; write key=value: it takes dataset",
-        ),
-        ("dense", ["out="], "out= is empty"),
-        ("dense", ["seed=1", "seed=2"], "seed=2 comes twice"),
-        ("daft", [], "'daft' is no stage that trains; write one of dense"),
-        ("reinit", ["seed=77"], "dvc repro sparse@digits-resnet20-gmp-0.98-77"),
-        ("retrain", ["rewind=later"], "rewind='later' is unknown"),
-        ("sparse", ["data.train_size=50"], "data.train_size=50: the data are prepared already"),
-        ("sparse", ["out=/proc/x"], "/proc/x"),
-        ("prepare", ["dataset=mnist"], "dataset='mnist' is unknown"),
-        ("prepare", ["data.train_size=99999"], "data.train_size=99999"),
-        ("prepare", ["dataset=cifar10", "data.root=nowhere"], "nowhere"),
-    ],
-)
-def test_bad_input_gets_one_line_before_any_work(project, stage, arguments, message):
-    before = sorted(project.folder.rglob("*.safetensors"))
-    command = (f"pipeline.{stage}",) if stage == "prepare" else ("pipeline.train", stage)
-    done = project.python(*command, *arguments, check=False)
-    assert done.returncode == 2
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    assert message in lines[0]
-    assert sorted(project.folder.rglob("*.safetensors")) == before
-
-
 def test_a_beton_cut_short_is_refused_by_name(project):
     path = project.folder / "data/prepared/digits/train.beton"
     whole = path.read_bytes()

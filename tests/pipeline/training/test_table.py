@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from granet import METHODS
+from granet.maskable import maskable_weights
 from granet.types import UserError
 from pipeline.training.folder import RunFolder
 from pipeline.training.stages import STAGES, Start, builder
@@ -14,10 +15,11 @@ from pipeline.training.stages import STAGES, Start, builder
 
 @pytest.fixture
 def start(tmp_path: Path):
-    """Keys of a start from a run whose weights are all sevens, and whose masks are half full."""
+    """Keys of a start from a run whose weights are all sevens, and whose first mask is half full."""
     build = builder("resnet20", 10)
     final = {name: torch.full_like(value, 7) for name, value in build(0).state_dict().items()}
-    masks = {"conv1.weight": torch.arange(432).view(16, 3, 3, 3) % 2 == 0}
+    masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in maskable_weights(build(0)).items()}
+    masks["conv1.weight"] = torch.arange(432).view(16, 3, 3, 3) % 2 == 0
     save_file(final, tmp_path / "model.safetensors")
     save_file(masks, tmp_path / "masks.safetensors")
 

@@ -307,7 +307,6 @@ def test_final_sparsity_is_reached_in_the_epoch_the_summary_names(digits):
     assert make_run(digits).first_final_epoch == 2  # step 8 of 4 steps an epoch
 
 
-@pytest.mark.filterwarnings("ignore:step .* is not finite")  # an update of its masks is skipped first
 def test_a_loss_that_is_not_finite_stops_the_run_with_one_line(digits, tmp_path):
     run = make_run(digits, lr=1e30)
     with pytest.raises(UserError, match=r"training loss is (nan|inf) in epoch 1 .*lower train\.lr") as error:

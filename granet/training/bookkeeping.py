@@ -10,6 +10,7 @@ from granet.common import distributed, signals
 from granet.common.progress import TrainingProgress
 from granet.data import epoch_generator
 from granet.flops import step_flops
+from granet.masks import empty_layers
 from granet.training.evaluate import Meter, evaluate
 from granet.training.finite import Fault, FiniteCheck, not_finite
 from granet.training.history import Row
@@ -138,6 +139,7 @@ class Bookkeeping:
         self._check_state()
         return row | {
             "sparsity": run.sparsifier.sparsity,
+            "empty_layers": len(empty_layers(run.sparsifier.layer_sparsity)),
             "inference_flops": run.inference_flops,
             "time_s": time.perf_counter() - self._started,
         }

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from granet.common.files import atomic
+from granet.masks import empty_layers
 from granet.models import build
 from granet.training import checkpoint
 from granet.training.history import Row, accuracies
@@ -49,6 +50,11 @@ class Summary:
     time_s: float
     environment: dict[str, str]
     tracking: dict[str, str | None]
+
+    @property
+    def empty_layers(self) -> list[str]:
+        """Layers that have lost all their connections."""
+        return empty_layers(self.layer_sparsity)
 
 
 def summary_of(

@@ -13,6 +13,7 @@ import torch
 from granet import METHODS, UserError
 from granet.common import signals
 from granet.flops import training_flops
+from granet.masks import empty_layers
 from granet.methods import fixed
 from granet.training import checkpoint
 from granet.training.bookkeeping import Bookkeeping
@@ -268,6 +269,15 @@ def test_history_has_a_row_per_epoch_with_all_that_is_reported(straight):
     # lr drops at half (step 6) and three quarters (step 9) of 12 steps; the row shows the epoch's last step
     assert [round(float(row["lr"]), 4) for row in history] == [0.1, 0.01, 0.001]
     assert float(history[-1]["sparsity"]) == run.sparsifier.sparsity == pytest.approx(0.9, abs=1e-4)
+
+
+def test_layers_without_a_connection_are_counted_epoch_by_epoch(digits, tmp_path):
+    masks = {name: torch.ones_like(mask) for name, mask in make_run(digits).sparsifier.masks.items()}
+    masks["layer2.0.conv1.weight"].zero_()
+    run = make_run(digits, method=fixed(masks), epochs=2)
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert [row["empty_layers"] for row in history] == [1, 1]
+    assert empty_layers(run.sparsifier.layer_sparsity) == ["layer2.0.conv1.weight"]
 
 
 def test_every_second_step_of_rigl_pays_for_its_dense_gradient(digits, tmp_path):

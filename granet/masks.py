@@ -53,6 +53,15 @@ def layer_sparsity(counts: Counts, shapes: Shapes) -> dict[str, float]:
     return {name: 1 - counts[name] / prod(shape) for name, shape in shapes.items()}
 
 
+def empty_layers(layer_sparsity: dict[str, float]) -> list[str]:
+    """The tensors that have no active weight: nothing passes there.
+
+    >>> empty_layers({"a": 0.75, "b": 1.0})
+    ['b']
+    """
+    return [name for name, share in layer_sparsity.items() if share == 1]
+
+
 def sparsity(counts: Counts, shapes: Shapes) -> float:
     """Share of all maskable weights that is inactive, in [0, 1]; 0 where nothing is masked.
 

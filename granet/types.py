@@ -27,7 +27,7 @@ class UserError(ValueError):
 
 
 class DivergedError(UserError):
-    """The loss has become NaN or infinite."""
+    """A loss, a gradient or a weight has become NaN or infinite."""
 
 
 @dataclass(frozen=True)

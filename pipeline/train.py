@@ -31,8 +31,8 @@ from pipeline.training.run import train
 from pipeline.training.stages import STAGES
 
 TRAINED = [name for name, stage in STAGES.items() if stage.start is not None]
-BAD_INPUT = 2
-"""The exit status of a stage that refuses what it is told."""
+FAILED = 1
+"""The exit status of a run that diverged, or met a fault of the machine or the program."""
 
 
 def main(arguments: list[str]) -> None:
@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> None:
 def spread(arguments: Sequence[str], num_processes: int) -> None:
     """Run this command as the processes of one run on this machine, by the launcher that torchrun is made of.
 
-    When one of them ends badly, the others are stopped at once. Raises UserError, which names that one.
+    When one of them ends badly, the others are stopped at once. Raises UserError, which names that one; exits with 1
+    where that one did, which has said why.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -87,10 +88,11 @@ def spread(arguments: Sequence[str], num_processes: int) -> None:
         code = failure.exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         again = "run the same command again to go on after the last finished epoch"
-        remedy = "see its line above" if code == BAD_INPUT else again
-        raise UserError(
-            f"process {rank} of {num_processes} {how}, so the others were stopped; {remedy}"
-        ) from None
+        remedy = again if code < 0 else "see its line above"
+        line = f"process {rank} of {num_processes} {how}, so the others were stopped; {remedy}"
+        if code == FAILED:
+            sys.exit(f"error: {line}")  # with 1
+        raise UserError(line) from None
 
 
 if __name__ == "__main__":

@@ -125,10 +125,13 @@ class Sparsifier:
 
         Clipping may come before or after. With accumulated gradients, call it after every part or after the last.
         """
-        gradients, self._undo = self._gradients(), None
+        gradients = self._gradients()
         if self._order is not None:
             self._order.after_backward(any_gradient=bool(gradients))
         self._follow_edits()
+        if self._undo is not None:  # training begins, and no state was loaded
+            self._undo = None
+            self._tally.warn_of_empty(self.step, stacklevel=3)
         if self._clock.ranks_gradient_at(self.step + 1):
             self._dense.keep(gradients, self.masks)
         self.method.projection.backward_(gradients, self._held_masks)
@@ -204,6 +207,7 @@ class Sparsifier:
         self._restart()
         # What was pruned or dropped and grown again in one update starts from zero like any other grown weight.
         self._clear(self._held_masks | unit.expand(update.kept, update.active, snapshot.weights))
+        self._tally.warn_of_empty(self.step, stacklevel=5)
         self.method.projection.backward_(self._gradients(), self._held_masks)
 
     def _skip(self) -> None:
@@ -237,7 +241,6 @@ class Sparsifier:
         states = same_shaped(self._optimizer, self._held)
         self.method.projection.clear_(_detached(self._held), states, kept)
         self._tally.count(self._above_threshold())
-        self._tally.warn_of_empty(self.step)
 
     def _above_threshold(self) -> Masks:
         """Where soft thresholds are learned: what the forward does not zero, which differs between updates."""
@@ -252,6 +255,7 @@ class Sparsifier:
         if self._tally.is_stale():
             self._follow(self.method.granularity.group(self.masks))
             self._clear(self._held_masks)
+            self._tally.warn_of_empty(self.step, stacklevel=4)
 
     @property
     def num_active(self) -> Counts:
@@ -293,6 +297,7 @@ class Sparsifier:
             name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
         }
         self._clear(self._held_masks)
+        self._tally.know_empty()
 
 
 def _detached(tensors: Tensors) -> Tensors:

@@ -24,13 +24,20 @@ class Tally:
         self._versions = [mask._version for mask in self._masks.values()]
         self.counts = num_active(self._masks | instead)
 
-    def warn_of_empty(self, step: int) -> None:
+    def warn_of_empty(self, step: int, *, stacklevel: int) -> None:
         """Warn, once for each, of layers that have no weight left: the output no longer depends on what they get."""
-        empty = {name for name, count in self.counts.items() if count == 0} - self._emptied
+        empty = self._empty() - self._emptied
         if empty:
             self._emptied |= empty
             warnings.warn(
                 f"step {step}: no weight is left in {', '.join(sorted(empty))}, so nothing passes there; lower the "
                 "sparsity, or give layers a floor (granet.distributions.at_least)",
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
+
+    def know_empty(self) -> None:
+        """Layers that have no weight left now are not news: somebody was warned before."""
+        self._emptied |= self._empty()
+
+    def _empty(self) -> set[str]:
+        return {name for name, count in self.counts.items() if count == 0}

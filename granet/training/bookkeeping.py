@@ -10,7 +10,9 @@ from granet.common import distributed, signals
 from granet.common.progress import TrainingProgress
 from granet.data import epoch_generator
 from granet.flops import step_flops
+from granet.masks import empty_layers
 from granet.training.evaluate import Meter, evaluate
+from granet.training.finite import Fault, FiniteCheck, not_finite
 from granet.training.history import Row
 from granet.training.run import Run
 from granet.types import DivergedError
@@ -20,7 +22,8 @@ class Bookkeeping:
     """Hands out the batches of an epoch (counted from 0), and makes the epoch's row of the history of what it is told.
 
     It sets the learning rate of every step, counts loss, accuracy and FLOPs, moves the progress bar, evaluates, and
-    sees to it that all processes have the same masks. Raises DivergedError where a loss is NaN or infinite.
+    sees to it that all processes have the same masks. Raises DivergedError where something is NaN or infinite: no mask
+    is updated and no state kept after that.
 
     Between two steps it has its state kept by ``keep``, every train.checkpoint_s seconds and where a signal has asked
     the run to end, which raises KeyboardInterrupt. ``within`` is such a state, of this epoch: it goes on there.
@@ -40,6 +43,7 @@ class Bookkeeping:
         self._batches = 0
         self._world = distributed.world()
         self._meter = Meter(run.device)
+        self._check = FiniteCheck(run.model, run.device)
         self._step = run.sparsifier.step
         self._forward_flops = run.inference_flops
         self._train_flops = 0
@@ -73,6 +77,14 @@ class Bookkeeping:
                 group["lr"] = run.lr(self._step)
             yield run.data.augment.train(images, generator, num_images, self._world), labels, num_images
 
+    def check_finite(self, loss: Tensor) -> None:
+        """Raise DivergedError where the loss or a gradient is not finite, before the optimizer takes this step.
+
+        On a GPU one step later, unless the masks are updated after this one.
+        """
+        step = self._step + 1
+        self._stop_at(self._check.look(step, loss, now=self._run.sparsifier.updates_at(step)))
+
     def before_update(self, loss: Tensor, logits_BC: Tensor, labels_B: Tensor, num_images: int) -> None:
         """Count an optimizer step. Where a round ends, the row is made here: the update leaves another network."""
         self._step += 1
@@ -95,10 +107,10 @@ class Bookkeeping:
             self._forward_flops = self._run.inference_flops
         if self._progress.due():
             rate = self._world.size * self._meter.num_images / (time.perf_counter() - self._started)
-            loss, accuracy = self._finite(self._meter.read(), "training")
-            self._progress.show(self._step, loss, accuracy, sparsifier.sparsity, rate)
+            self._progress.show(self._step, *self._meter.read(), sparsifier.sparsity, rate)
         is_late = time.monotonic() - self._kept >= self._run.config.checkpoint_s
-        if is_late or signals.asked():
+        if self._world.size == 1 and (is_late or signals.asked()):
+            self._check_state()
             self._keep(self._state())
             self._kept = time.monotonic()
         if signals.asked():
@@ -110,7 +122,8 @@ class Bookkeeping:
 
     def _closed(self) -> Row:
         run = self._run
-        loss, accuracy = self._finite(self._meter.total(), "training")
+        self._stop_at(self._check.settle())
+        loss, accuracy = self._meter.total()
         distributed.share_buffers(run.model)
         row: Row = {
             "epoch": self._epoch + 1,
@@ -123,8 +136,10 @@ class Bookkeeping:
         }
         if run.is_evaluated_after(self._epoch + 1):
             row |= self._evaluated()
+        self._check_state()
         return row | {
             "sparsity": run.sparsifier.sparsity,
+            "empty_layers": len(empty_layers(run.sparsifier.layer_sparsity)),
             "inference_flops": run.inference_flops,
             "time_s": time.perf_counter() - self._started,
         }
@@ -136,16 +151,24 @@ class Bookkeeping:
             batches = (
                 (run.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0, self._world)
             )
-            loss, accuracy = self._finite(evaluate(run.model, batches, run.forward, run.device), split)
+            loss, accuracy = evaluate(run.model, batches, run.forward, run.device)
+            if not math.isfinite(loss):
+                self._stop_at(Fault(f"the {split} loss is {loss}", self._step))
             row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
         return row
 
-    def _finite(self, result: tuple[float, float], split: str) -> tuple[float, float]:
-        """Mean loss and accuracy as they are, or DivergedError where the loss is NaN or infinite."""
-        if not math.isfinite(result[0]):
+    def _check_state(self) -> None:
+        """Raise DivergedError where what would be kept is not finite."""
+        self._stop_at(self._check.settle())
+        if (name := not_finite(self._run.model.state_dict())) is not None:
+            self._stop_at(Fault(f"{name} is not finite", self._step))
+
+    def _stop_at(self, fault: Fault | None) -> None:
+        """Raise DivergedError where there is a fault."""
+        if fault is not None:
             run = self._run
+            remedy = "" if run.precision == "fp32" else " or set train.precision=fp32"
             raise DivergedError(
-                f"{run.title}: the {split} loss is {result[0]} in epoch {self._epoch + 1} (step {self._step}, "
-                f"train.lr={run.config.lr}, precision {run.precision}); lower train.lr or set train.precision=fp32"
+                f"{run.title}: {fault.what} in epoch {self._epoch + 1} (step {fault.step}, "
+                f"train.lr={run.config.lr}, precision {run.precision}); lower train.lr{remedy}"
             )
-        return result

@@ -83,6 +83,17 @@ def newest(path: Path) -> tuple[dict | None, list[str]]:
     return None, faults
 
 
+def last_good(path: Path) -> str:
+    """The newest state that is whole, in words: its file, and how far it is."""
+    state, faults = newest(path)
+    if state is None:
+        return "it has no checkpoint yet"
+    within, epoch = state.get("within"), len(state["history"])
+    place = f"batch {within['batches']} of epoch {epoch + 1}" if within else f"epoch {epoch}"
+    file = path if path.exists() and not faults else before(path)
+    return f"its last checkpoint is {file} ({place}, step {state['sparsifier']['step']})"
+
+
 def state_of(run: Run, history: list[Row]) -> dict:
     """The state of a run between two epochs. Orders, augmentations and schedules are functions of (seed, step)."""
     return {

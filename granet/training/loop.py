@@ -1,7 +1,8 @@
 """The one training loop. Dense, sparse and retraining runs all go through `fit`."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from granet.training import checkpoint
 from granet.training.bookkeeping import Bookkeeping
 from granet.training.history import HistoryFile, Row, describe
 from granet.training.run import Run
-from granet.types import UserError
+from granet.types import DivergedError, UserError
 
 
 def train_epoch(
@@ -27,13 +28,14 @@ def train_epoch(
     """One pass over the training set; returns its row of the history, whose FLOPs and time are of this epoch alone.
 
     Epochs count from 0. ``within`` and ``keep`` are `Bookkeeping`'s: where in the epoch to go on, and who keeps that.
-    Raises DivergedError where a loss is NaN or infinite.
+    Raises DivergedError where a loss, a gradient or what comes of them is NaN or infinite.
     """
     sparsifier, optimizer = run.sparsifier, run.optimizer
     book = Bookkeeping(run, epoch, progress, within, keep)
     run.model.train()
     for images, labels, num_images in book.batches():
         loss, logits = backward(run, images, labels, num_images)
+        book.check_finite(loss)
         sparsifier.after_backward()
         optimizer.step()
         book.before_update(loss, logits, labels, num_images)
@@ -82,7 +84,8 @@ def fit(
     ``on_epoch`` sees every row, those from before a resumption included. After each epoch of ``keep`` the state stays
     as epoch-N.pt beside the checkpoint; where there is no checkpoint, the run goes on from ``start``, such a state,
     which it takes over.
-    Raises UserError where the processes of a run read different states, and DivergedError where a loss is not finite.
+    Raises UserError where the processes of a run read different states. Raises DivergedError where a loss, a gradient
+    or what comes of them is not finite: what is on the disk then is from before that.
     """
     leads = distributed.world().leads  # one process writes and speaks; all of them read
     alone = distributed.world().size == 1  # several do not keep their places within an epoch
@@ -96,6 +99,7 @@ def fit(
     with (
         TrainingProgress(run.title, steps, run.sparsifier.step, silent=not leads) as progress,
         HistoryFile(history_csv if leads else Path(os.devnull)) as file,
+        _naming(checkpoint_path),
     ):
         for fault in faults:
             progress.line(
@@ -132,3 +136,12 @@ def fit(
                 progress.line(f"{run.title}: {describe(row, run.epochs)}")
     run.sparsifier.finish()
     return history
+
+
+@contextmanager
+def _naming(checkpoint_path: Path) -> Iterator[None]:
+    """A DivergedError of the block says at its end which state is left."""
+    try:
+        yield
+    except DivergedError as error:
+        raise DivergedError(f"{error}; {checkpoint.last_good(checkpoint_path)}") from error

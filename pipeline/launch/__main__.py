@@ -24,7 +24,7 @@ from pipeline.cli import run_main
 from pipeline.launch.job import LOGS, Executor, last_lines
 from pipeline.launch.local import LocalExecutor, visible_devices
 from pipeline.launch.loop import TAIL_LINES, Launch
-from pipeline.launch.plan import Schedule, plan, read_pipeline, select, uses_device
+from pipeline.launch.plan import Schedule, State, no_report, plan, read_pipeline, select, uses_device
 from pipeline.launch.view import clock, summary
 from pipeline.params.files import load_grid
 from pipeline.params.schema import Params
@@ -95,6 +95,7 @@ def main(arguments: list[str]) -> None:
         print(f"\n{stage} failed; the end of {job.log}:")
         print("\n".join(f"    {line}" for line in last_lines(job.log, TAIL_LINES)) or "    (it is empty)")
     print(f"\n{summary(schedule)} in {clock(time.monotonic() - began)}")
+    print(no_report(schedule.of(State.SKIPPED)), end="")
     if launch.failed:
         sys.exit(1)
 

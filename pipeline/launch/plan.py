@@ -4,7 +4,7 @@ import logging
 import os
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from graphlib import TopologicalSorter
@@ -18,6 +18,9 @@ Needs = Mapping[str, frozenset[str]]
 """Stage -> the stages whose outputs it reads."""
 CODE = "code"
 """The stage that every other one needs: its digests tell whether a change of the code changes anything for them."""
+
+REPORT = "report"
+"""The stage that needs all others."""
 
 
 def read_pipeline() -> tuple[Needs, set[str]]:
@@ -96,6 +99,12 @@ def plan(needs: Needs, stale: set[str], wanted: set[str]) -> Needs:
         if stage in wanted and (stage in stale or planned & needs[stage]):
             planned.add(stage)
     return {stage: needs[stage] & planned for stage in needs if stage in planned}
+
+
+def no_report(skipped: Collection[str]) -> str:
+    """A line where the report is among the stages that were skipped because others failed; else nothing."""
+    why = "Report   not made, as it needs all stages; of the runs that are there: dvc repro -s report\n"
+    return why if REPORT in skipped else ""
 
 
 class State(Enum):

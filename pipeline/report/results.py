@@ -120,7 +120,7 @@ def is_current(summary: dict[str, Any], params: Params) -> bool:
 def _row(cell: Cell, summary: Summary, folder: RunFolder) -> dict[str, Any]:
     """One run, flat."""
     flops, images, tracking = summary.flops, summary.num_images, summary.tracking
-    kept = ("layer_sparsity", "image_shape", "num_classes", "time_s")
+    kept = ("layer_sparsity", "empty_layers", "image_shape", "num_classes", "time_s")
     return {
         **dataclasses.asdict(cell),
         "cell": cell,

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from granet.masks import empty_layers
+
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """Of a folder, and no way out of the one that it is in."""
 Size = Annotated[int, Field(gt=0)]
@@ -33,6 +35,11 @@ class Summary:
     time_s: float
     environment: dict[str, str]
     tracking: dict[str, str | None]
+
+    @property
+    def empty_layers(self) -> list[str]:
+        """Layers that have lost all their connections."""
+        return empty_layers(self.layer_sparsity)
 
 
 _SUMMARY = TypeAdapter(Summary)

@@ -1,7 +1,9 @@
 """Models as people have them: every matrix is masked, or said to stay dense, or refused in one clear line."""
 
+import copy
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,6 +213,42 @@ def test_a_layer_that_is_emptied_is_named_once_and_a_floor_keeps_it():
     floored = train(replace(method, prune=replace(method.prune, distribution=at_least(global_, 3))))
     assert (emptied.num_active["4.weight"], floored.num_active["4.weight"]) == (0, 3)
     assert emptied.sparsity == floored.sparsity
+
+
+@pytest.mark.parametrize("stop", [1, 3, 9])
+def test_an_emptied_layer_is_no_news_after_a_resumption(stop):
+    """One is empty from the start, one from step 4 on: each is named once, whenever the training was resumed."""
+
+    def built() -> tuple[nn.Module, torch.optim.SGD, Sparsifier]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
+        with torch.no_grad():
+            model.get_parameter("4.weight").mul_(1e-3)
+        masks = {
+            name: torch.ones_like(model.get_parameter(name)).bool()
+            for name in ("0.weight", "2.weight", "4.weight")
+        }
+        masks["0.weight"].zero_()
+        method = replace(METHODS["gmp"](sf=0.9, update_interval=2, t0=2), init=fixed(masks).init)
+        optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+        return model, optimizer, Sparsifier(model, optimizer, method, seed=0, total_steps=12)
+
+    def train(model, optimizer, sparsifier, steps) -> None:
+        for _ in range(steps):
+            turn(cross_entropy(model(torch.randn(8, 8)), torch.randint(2, (8,))), optimizer, sparsifier)
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        first = built()
+        train(*first, stop)
+        states = [copy.deepcopy(part.state_dict()) for part in first]
+        resumed = built()
+        for part, state in zip(resumed, states, strict=True):
+            part.load_state_dict(state)
+        train(*resumed, 12 - stop)
+    messages = [str(one.message).partition(",")[0] for one in said]
+    assert messages == ["step 0: no weight is left in 0.weight", "step 4: no weight is left in 4.weight"]
+    assert {Path(one.filename).name for one in said} == {"loops.py"}  # the loop, and no line of the library
 
 
 @pytest.mark.parametrize("name", METHODS_OF_ALL_KINDS)

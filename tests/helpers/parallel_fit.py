@@ -1,7 +1,7 @@
 """A short run, of one process or of several under torchrun: python parallel_fit.py PREPARED OUT [key=value ...]
 
 Writes OUT/model.pt, OUT/history.csv and, for every mask update and the end, the masks' hashes
-(OUT/masks-RANK.json).
+(OUT/masks-RANK.json). Of a run that diverges every process writes its line (OUT/diverged-RANK).
 """
 
 import json
@@ -17,9 +17,10 @@ from granet import METHODS
 from granet.common import distributed
 from granet.data import open_data
 from granet.models import build
+from granet.training import loop
 from granet.training.config import TrainConfig
-from granet.training.loop import fit
 from granet.training.run import prepare_run
+from granet.types import DivergedError
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,9 @@ CPU = torch.device("cpu")
 def main(prepared: str, out: Path, options: dict) -> None:
     name = options.pop("method", "granet")
     method = METHODS[name](sf=0.9, **({"update_interval": 5} if name == "granet" else {}))
-    kill, spoil, elsewhere = (options.pop(key, None) for key in ("kill", "spoil", "elsewhere"))
+    kill, spoil, elsewhere, overflow = (
+        options.pop(key, None) for key in ("kill", "spoil", "elsewhere", "overflow")
+    )
     loader, doubt = options.pop("loader", "resident"), options.pop("doubt", False)
     config = TrainConfig(**{"epochs": 10, "batch_size": 40, "precision": "fp32", "lr": 0.05} | options)
     with distributed.joined() as world:
@@ -52,15 +55,25 @@ def main(prepared: str, out: Path, options: dict) -> None:
             updates.append([distributed._hash(mask) for mask in masks.values()])
             check(masks)
 
+        def backward(run, *batch):  # the loss of one process is infinite in a step, and no gradient is
+            loss, logits = gradients(run, *batch)
+            infinite = overflow and world.rank == 1 and sparsifier.step + 1 == overflow
+            return loss * torch.inf if infinite else loss, logits
+
         def on_epoch(row) -> None:
             if kill and world.rank == 1 and row["epoch"] == kill:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         distributed.check_masks = record
+        gradients, loop.backward = loop.backward, backward
         out.mkdir(parents=True, exist_ok=True)
         state_folder = out / "elsewhere" if elsewhere and world.rank == 1 else out
         paths = {"history_csv": out / "history.csv", "checkpoint_path": state_folder / "last.pt"}
-        fit(run, on_epoch=on_epoch, **paths)
+        try:
+            loop.fit(run, on_epoch=on_epoch, **paths)
+        except DivergedError as error:
+            (out / f"diverged-{world.rank}").write_text(str(error))
+            return
         updates.append([distributed._hash(mask) for mask in sparsifier.masks.values()])
         (out / f"masks-{world.rank}.json").write_text(json.dumps(updates))
         if world.leads:

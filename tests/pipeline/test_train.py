@@ -126,6 +126,18 @@ def test_a_process_that_dies_ends_the_run_with_one_line(project):
     assert not children(run.pid)
 
 
+def test_a_run_that_diverges_has_said_why_and_is_no_bad_input(project):
+    command = [part for part in COMMAND if part != "method=granet"]
+    done = project.run(*command, "method=deep_r", "deep_r.noise=1e38", "out=diverged", check=False)
+    assert done.returncode == 1
+    assert "the training loss is nan in epoch 1 (step 2, train.lr=0.1, precision fp32); " in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"error: process [01] of 2 ended with exit status 1, so the others were stopped; see its line above",
+        last,
+    )
+
+
 def test_ctrl_c_ends_all_processes_with_one_line(project):
     run = project.start(*COMMAND, "train.epochs=500", "out=interrupted")
     ranks = ranks_in_training(project, run, "interrupted")

@@ -3,13 +3,18 @@
 from functools import cache
 from pathlib import Path
 
+from pandas import DataFrame
+
 from pipeline.params.files import read_yaml
 from pipeline.report.blocks import Fold, Runs, Section, Text
 from pipeline.report.paper.protocol import protocol
 from pipeline.report.provenance import departures, facts, how_to_open, images, run_groups
 from pipeline.report.results import Results, once
-from pipeline.report.words import DATASET_NAMES, MODEL_NAMES
+from pipeline.report.words import DATASET_NAMES, MODEL_NAMES, counted, listed
 from pipeline.workspace import tracking_uri
+
+FEW = 6
+"""As many runs are named in a sentence."""
 
 
 @cache
@@ -57,7 +62,19 @@ def opening(results: Results) -> list[Text | Fold]:
         if cells:
             names = Text(", ".join(f"`{cell.dvc_stage}`" for cell in cells))
             blocks.append(Fold(f"{len(cells)} {why}", [names]))
-    return blocks
+    return blocks + emptied(runs)
+
+
+def emptied(runs: DataFrame) -> list[Text | Fold]:
+    """Which runs have layers that have lost all their connections, and which layers."""
+    lost = {run: gone for run, gone in zip(runs["dvc_stage"], runs["empty_layers"], strict=True) if gone}
+    if not lost:
+        return []
+    named, others = [f"`{stage}`" for stage in lost][:FEW], len(lost) - FEW
+    names = listed([*named, counted(others, "other")] if others > 0 else named)
+    text = say("emptied", count=len(lost), runs=counted(len(runs), "run"), names=names)
+    lines = [f"`{stage}`: {', '.join(f'`{name}`' for name in layers)}" for stage, layers in lost.items()]
+    return [Text(text, "warning"), Fold("The layers without a connection, run by run", [lines])]
 
 
 def beside_the_paper(results: Results, ours: str = "last epoch") -> Text:

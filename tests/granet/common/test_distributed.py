@@ -214,6 +214,15 @@ def test_masks_that_differ_end_the_run_with_the_layers_name(digits, tmp_path):
     assert "layer1.0.conv1.weight: the 2 processes of this run have different masks" in done.stderr
 
 
+def test_a_loss_that_is_infinite_in_one_process_stops_all_at_the_same_step(digits, tmp_path):
+    """5 steps an epoch; no gradient tells the other process of it."""
+    fit(digits, tmp_path, "epochs=3", "overflow=8", processes=2)
+    first, second = ((tmp_path / f"diverged-{rank}").read_text() for rank in range(2))
+    assert first == second
+    assert first.startswith("test: the training loss is inf in epoch 2 (step 8, ")
+    assert first.endswith(f"its last checkpoint is {tmp_path / 'last.pt'} (epoch 1, step 5)")
+
+
 @pytest.mark.soak
 def test_first_masks_are_those_of_the_first_process(digits, tmp_path):
     """Here they differ by their seeds; in earnest, by the last digits of scores from images on two kinds of device."""

@@ -13,6 +13,7 @@ import torch
 from granet import METHODS, UserError
 from granet.common import signals
 from granet.flops import training_flops
+from granet.masks import empty_layers
 from granet.methods import fixed
 from granet.training import checkpoint
 from granet.training.bookkeeping import Bookkeeping
@@ -270,6 +271,15 @@ def test_history_has_a_row_per_epoch_with_all_that_is_reported(straight):
     assert float(history[-1]["sparsity"]) == run.sparsifier.sparsity == pytest.approx(0.9, abs=1e-4)
 
 
+def test_layers_without_a_connection_are_counted_epoch_by_epoch(digits, tmp_path):
+    masks = {name: torch.ones_like(mask) for name, mask in make_run(digits).sparsifier.masks.items()}
+    masks["layer2.0.conv1.weight"].zero_()
+    run = make_run(digits, method=fixed(masks), epochs=2)
+    history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    assert [row["empty_layers"] for row in history] == [1, 1]
+    assert empty_layers(run.sparsifier.layer_sparsity) == ["layer2.0.conv1.weight"]
+
+
 def test_every_second_step_of_rigl_pays_for_its_dense_gradient(digits, tmp_path):
     run = make_run(digits, method=METHODS["rigl"](**GRANET), epochs=2)
     history = fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
@@ -307,7 +317,6 @@ def test_final_sparsity_is_reached_in_the_epoch_the_summary_names(digits):
     assert make_run(digits).first_final_epoch == 2  # step 8 of 4 steps an epoch
 
 
-@pytest.mark.filterwarnings("ignore:step .* is not finite")  # an update of its masks is skipped first
 def test_a_loss_that_is_not_finite_stops_the_run_with_one_line(digits, tmp_path):
     run = make_run(digits, lr=1e30)
     with pytest.raises(UserError, match=r"training loss is (nan|inf) in epoch 1 .*lower train\.lr") as error:

@@ -1,6 +1,10 @@
-"""python -m pipeline.launch with real DVC: the same results as `dvc repro`, and what becomes of failures and Ctrl-C."""
+"""python -m pipeline.launch with real DVC: the same results as `dvc repro`, and what becomes of failures and Ctrl-C.
+
+And python -m pipeline.repro, which is one stage at a time.
+"""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -17,6 +21,8 @@ RECIPE = (
     *SMALL,
     *("train.precision=fp32", "grid.methods=[gmp,granet]", "grid.reinit=[gmp]", "grid.retrain=[]"),
 )
+
+NO_REPORT = "\nReport   not made, as it needs all stages; of the runs that are there: dvc repro -s report\n"
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +114,32 @@ def test_a_failing_stage_stops_only_what_depends_on_it(project):
     assert f"\n{REINIT} failed; the end of logs/{REINIT}.log:\n" in done.stdout
     assert "\n    error: 'width=2' is no argument of the reinit stage; " in done.stdout
     assert "\n1 done, 1 failed, 1 skipped in " in done.stdout
+    assert done.stdout.endswith(NO_REPORT)
     again = project.python("pipeline.launch")  # mended: reinit comes back from DVC's cache
     assert stages_of(again.stdout, "done") == {REINIT, "report"}
     assert "nothing to run" in again.stdout
+
+
+def test_a_run_that_diverges_lets_the_others_go_on(project):
+    """A random walk of 1e38: its loss is NaN, here and in the launcher, at the same step."""
+    deep_r = f"sparse@{CELL}-deep_r-0.98-0"
+    changes = ("grid.methods=[deep_r,gmp,granet]", "deep_r.noise=1e38", "granet.drop_fraction=0.2")
+    project.params(*RECIPE, *changes)
+    done = project.python("pipeline.repro", check=False)
+    assert done.returncode == 1
+    assert re.findall(r"Running stage '([^']+)'", done.stdout) == ["code", deep_r, GRANET]
+    assert done.stdout.endswith(f"\n1 failed, for the reason above: {deep_r}{NO_REPORT}")
+    (line,) = re.findall(r"error: .*", done.stderr)
+    assert (
+        "the training loss is nan in epoch 1 (step 2, train.lr=0.1, precision fp32); lower train.lr" in line
+    )
+    again = project.python("pipeline.launch", check=False)
+    assert again.returncode == 1
+    assert f"\n    {line}\n" in again.stdout
+    assert again.stdout.endswith(NO_REPORT)
+    assert stages_of(again.stdout, "done") == set()
+    assert project.run("dvc", "repro", "-s", "report").returncode == 0
+    assert "4 of 5 runs of the grid are in this report" in (project.folder / "reports/report.md").read_text()
 
 
 def stages_of(printed, event):
@@ -134,6 +163,21 @@ def test_ctrl_c_ends_the_runs_and_the_same_command_goes_on(project):
     done = project.run(*command)
     assert stages_of(done.stdout, "done") == {GMP}  # and no other target
     assert "goes on after epoch" in (project.folder / f"logs/{GMP}.log").read_text()
+
+
+def test_ctrl_c_starts_no_other_stage(project):
+    project.params(*RECIPE, "train.epochs=12")
+    started = project.start("python", "-m", "pipeline.repro")
+    until(
+        lambda: [path for path in project.folder.glob(".checkpoints/*/last.pt") if is_unfinished(path)],
+        seconds=60,
+    )
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does
+    printed, _ = started.communicate(timeout=60)
+    assert started.returncode == 130, printed
+    assert printed.count("Running stage ") == 1
+    assert printed.endswith("interrupted; run the same command again to go on\n")
+    assert running_in(project.folder) == []
 
 
 def is_unfinished(checkpoint):

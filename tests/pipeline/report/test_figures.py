@@ -6,28 +6,6 @@ import pytest
 from pipeline.drawing import Series
 from pipeline.report.figures import MANY, curves, dynamics, rows_of_curves
 from pipeline.report.words import FAMILY_NAMES
-from pipeline.training.run import run_curves
-
-
-def test_run_curves_is_a_png_and_the_same_every_time(tmp_path):
-    history = [
-        {
-            "epoch": epoch,
-            "lr": 0.1,
-            "train_loss": 1 / epoch,
-            "test_loss": 1 / epoch,
-            "train_accuracy": 0.5,
-            "test_accuracy": 0.4,
-            "sparsity": 0.1 * epoch,
-        }
-        for epoch in (1, 2)
-    ]
-    for count in (1, 2):  # a run of one epoch is a point
-        first, second = tmp_path / "a.png", tmp_path / "b.png"
-        run_curves(history[:count], "a run", first)
-        run_curves(history[:count], "a run", second)
-        assert first.read_bytes().startswith(b"\x89PNG")
-        assert first.read_bytes() == second.read_bytes()
 
 
 def series(number, sparsity=0.9):

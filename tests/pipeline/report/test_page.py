@@ -221,6 +221,33 @@ def test_missing_runs_are_counted_and_named(made):
     assert "<code>sparse@cifar10-vgg19-static-0.95-0</code>" in text
 
 
+def test_runs_whose_layers_are_emptied_are_named(tmp_path, made):
+    """In both formats, above everything else; not where all layers have connections."""
+    params = params_of(methods=["granet", "gmp"], **NO, seeds=[0])
+    for cell in cells(params):
+        layers = {"conv1.weight": 0.5, "layer1.conv.weight": 1.0, "fc.weight": 1.0}
+        write_run(tmp_path / "runs", params, cell, [0.9], layers=layers if cell.method == "gmp" else None)
+    report.write(read(params, tmp_path / "runs"), tmp_path / "reports")
+    text = " ".join((tmp_path / "reports/report.md").read_text().split())
+    run = "`sparse@digits-resnet20-gmp-0.98-0`"
+    assert f"**Layers without any connection in 1 of 3 runs:** {run}. Nothing passes there" in text
+    assert f"- {run}: `layer1.conv.weight`, `fc.weight`" in text
+    page = (tmp_path / "reports/report.html").read_text()
+    assert '<div class="warning"><p><strong>Layers without any connection in 1 of 3 runs:</strong>' in page
+    assert page.index("Layers without any connection") < page.index('id="claims"')
+    assert "without any connection" not in (made[0] / "report.html").read_text()
+
+
+def test_many_runs_with_emptied_layers_are_named_in_part_and_listed(tmp_path):
+    params = params_of(methods=["granet"], **NO, seeds=list(range(8)))
+    for cell in cells(params):
+        write_run(tmp_path / "runs", params, cell, [0.9], layers={"fc.weight": 1.0})
+    report.write(read(params, tmp_path / "runs"), tmp_path / "reports")
+    text = " ".join((tmp_path / "reports/report.md").read_text().split())
+    assert "`sparse@digits-resnet20-granet-0.98-5` and 2 others. Nothing passes there" in text
+    assert "- `sparse@digits-resnet20-granet-0.98-7`: `fc.weight`" in text
+
+
 def test_two_reports_of_the_same_runs_are_the_same_bytes(params, made, tmp_path):
     report.write(read(params, made[0].parent / "runs"), tmp_path)
     for path in sorted(made[0].rglob("*.*")):

@@ -17,6 +17,8 @@ ROWS = {
 def test_a_history_becomes_four_panels_with_lines(tmp_path, rows):
     (tmp_path / "history.csv").write_text(rows)
     draw(tmp_path / "history.csv", "a run", tmp_path / "curves.png")
+    draw(tmp_path / "history.csv", "a run", tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "curves.png").read_bytes()
     pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
     for color in [(0x9C, 0xA3, 0xAF), *([(0xE6, 0x9F, 0x00)] if "val" in rows else [])]:
         assert (abs(pixels.astype(int) - color).max(axis=1) < 3).sum() > 20

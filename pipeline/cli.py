@@ -77,7 +77,7 @@ def in_words(error: Exception) -> str:
     if (number := _errno(error)) in FULL:
         return f"{reason}; make room, then run the same command again: it goes on"
     if number in DENIED:
-        return f"{reason}; make it readable and writable for you, then run the same command again"
+        return f"{reason}; make it writable and readable for you, then run the same command again"
     if number in HANDLES:
         return f"{reason}; ulimit -n 4096 allows more, then run the same command again: it goes on"
     if number in HARDWARE:

@@ -151,7 +151,7 @@ class RunFolder:
         found = {key: (value.shape, value.dtype) for key, value in weights.items()}
         if odd := [key for key in {**own, **found} if own.get(key) != found.get(key)]:
             differs = f"{odd[0]} and {len(odd) - 1} more differ" if odd[1:] else f"{odd[0]} differs"
-            raise UserError(f"{self.path / name} is not of the run's network: {differs}; {self.remedy}")
+            raise UserError(f"{self.path / name} is not of this summary's network: {differs}; {self.remedy}")
 
     def history(self) -> "DataFrame":
         """history.csv: a row per epoch."""

@@ -347,7 +347,7 @@ RUNS = [
         "train after",
         f"{WEIGHTS} | dvc repro {DENSE.dvc_stage}",
         ("weights: cut", cut(WEIGHTS), "cannot be read"),
-        ("weights: of vgg19", change(WEIGHTS, lambda _: vgg()), "is not of the run's network"),
+        ("weights: of vgg19", change(WEIGHTS, lambda _: vgg()), "is not of this summary's network"),
         ("weights: rounded", change(WEIGHTS, lambda w: w | {FIRST: w[FIRST].half()}), f"{FIRST} differs"),
     ),
     *table(
@@ -363,7 +363,7 @@ RUNS = [
         (
             "checkpoint: of vgg19",
             change(CHECKPOINT, lambda s: s | {"model": vgg()}),
-            f"{CHECKPOINT} is not of the run's network",
+            f"{CHECKPOINT} is not of this summary's network",
         ),
         ("metrics: no accuracy", text(f"{PRETRAIN.folder}/metrics.json", "{}"), "has no test_accuracy_last"),
     ),
@@ -419,7 +419,7 @@ RUNS = [
         (
             "export: of vgg19",
             change(f"{SPARSE.folder}/model.safetensors", lambda _: vgg()),
-            "model | not of the run's network",
+            "model | not of this summary's network",
         ),
         (
             "export: masks of vgg19",

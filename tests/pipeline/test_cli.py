@@ -39,8 +39,8 @@ def test_ctrl_c_is_130(capsys):
     ("number", "way_out"),
     [
         (errno.ENOSPC, "make room"),
-        (errno.EACCES, "make it readable and writable"),
-        (errno.EROFS, "make it readable and writable"),
+        (errno.EACCES, "make it writable and readable"),
+        (errno.EROFS, "make it writable and readable"),
         (errno.EMFILE, "ulimit -n"),
         (errno.EIO, "see to the disk"),
     ],

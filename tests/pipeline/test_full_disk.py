@@ -93,10 +93,10 @@ def files(folder: Path) -> dict[str, bytes]:
         (SQUARES, "handles 5", "; ulimit -n"),
         (TRAIN, "handles 4", "; ulimit -n"),
         ("report", "handles 3", "; ulimit -n"),
-        (PARAMS, "nobody", "'params.yaml'; make it readable and writable"),
-        (PREPARE, "nobody", "; make it readable and writable"),
-        (TRAIN, "nobody", "'scratch'; make it readable and writable"),
-        ("report", "nobody", "; make it readable and writable"),
+        (PARAMS, "nobody", "'params.yaml'; make it writable and readable"),
+        (PREPARE, "nobody", "; make it writable and readable"),
+        (TRAIN, "nobody", "'scratch'; make it writable and readable"),
+        ("report", "nobody", "; make it writable and readable"),
     ],
 )
 def test_a_machine_that_refuses(

@@ -82,7 +82,7 @@ def test_the_summary_of_an_older_version_is_refused_by_name(folder):
 
 def test_the_weights_of_another_network_are_refused(folder):
     save_file(build("vgg19", num_classes=10).state_dict(), folder.path / "model.safetensors")
-    with pytest.raises(UserError, match="is not of the run's network"):
+    with pytest.raises(UserError, match="is not of this summary's network"):
         folder.model()
 
 

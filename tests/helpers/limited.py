@@ -13,10 +13,8 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from pipeline.cli import run_main
-from pipeline.tracking.client import Tracker
 
 MODULES = {
     "params": "pipeline.params.__main__",
@@ -70,10 +68,6 @@ def run(folder: str, command: str, limit: str) -> None:
     name, *arguments = command.split()
     module = importlib.import_module(MODULES[name])
     kind, _, number = limit.partition(" ")
-    if kind != "handles":  # there MLflow's process is one of those that cannot be
-        for tracking in ("pipeline.training.run", "pipeline.report.page"):
-            tracks: Any = importlib.import_module(tracking)
-            tracks.Tracker = lambda active=False: Tracker(active=False)
     if kind:
         LIMITS[kind](int(number or 0))
     run_main(module.main, module.__doc__, arguments)

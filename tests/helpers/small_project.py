@@ -26,6 +26,7 @@ PARAMS = """grid:
 data: {train_size: 200, val_size: 40, test_size: 100}
 train: {epochs: 2, batch_size: 40, precision: fp32, device: cpu}
 plasticity: {epochs: [1], rates: [0.5]}
+tracking: {offline: true}
 dense: {method: dense}
 gmp: {method: gmp, update_interval: 1it}
 sis: {method: sis}

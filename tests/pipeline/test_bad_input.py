@@ -12,7 +12,6 @@ import torch
 
 from granet.models import build
 from pipeline.cli import run_main
-from pipeline.tracking.client import Tracker
 from tests.helpers.cifar_layout import write_cifar10
 from tests.helpers.image_folder import write_photographs
 from tests.helpers.small_project import DENSE, PLASTICITY, PRETRAIN, SPARSE, write_project
@@ -461,13 +460,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project as the working folder, where nothing is tracked."""
+    """A copy of the project as the working folder."""
     shutil.copytree(home, project := tmp_path / "project")
     monkeypatch.chdir(project)
     for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    for module in ("pipeline.training.run", "pipeline.report.page"):
-        monkeypatch.setattr(f"{module}.Tracker", lambda active=False: Tracker(active=False))
     return project
 
 

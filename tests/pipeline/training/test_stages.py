@@ -87,6 +87,7 @@ def test_two_runs_of_one_configuration_at_once_do_not_meet(project):
         "method=set",
         "set.update_interval=1",
         "train.precision=fp32",
+        "tracking.offline=false",
     ]
     both = [project.start(*command, f"out=twin{i}") for i in (1, 2)]
     printed = [run.communicate()[0] for run in both]
@@ -108,7 +109,7 @@ def test_overrides_do_not_touch_the_results_of_the_pipeline(project):
 
 
 def test_a_summary_says_what_was_run_and_what_came_out(project):
-    project.python("pipeline.train", "dense", "out=summary")
+    project.python("pipeline.train", "dense", "out=summary", "tracking.offline=false")
     summary = json.loads((project.folder / "summary/summary.json").read_text())
     assert summary["config"]["train"]["epochs"] == 2
     assert summary["num_images"] == {"train": 120, "val": 40, "test": 80}

@@ -12,13 +12,16 @@ from tests.helpers.project import ROOT, SMALL, Project
 
 PARAMS = (
     *SMALL,
-    "train.epochs=4",
+    "data.train_size=80",
+    "data.val_size=0",
+    "data.test_size=40",
+    "train.epochs=3",
     "train.precision=fp32",
     "train.checkpoint_s=0.1",
     "grid.after=[imp]",
     "imp.prune_fraction=0.9",
     "grid.pretrain=[element-0.5]",
-    "plasticity.epochs=[2]",
+    "plasticity.epochs=[1]",
     "plasticity.rates=[0.5]",
     "plasticity.outcomes=[final]",
 )

@@ -1,4 +1,5 @@
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -65,7 +66,8 @@ def test_the_objective_falls_along_the_iterations():
     for _ in range(6):
         values.append(objective(problem, solution, 0.05))
         solution = fista(problem, solution, 0.05, 1 / problem.lipschitz())
-    assert values == sorted(values, reverse=True)
+    rounding = 1 + 4 * torch.finfo(torch.float32).eps  # at the minimum a processor's last digit decides
+    assert all(after <= before * rounding for before, after in pairwise(values))
     assert values[-1] < 0.5 * values[0]
 
 

@@ -61,6 +61,11 @@ def running_means(optimizer: Optimizer, weights: Tensors) -> Tensors:
     return {name: s[key] for name, s in state.items() for key in MOMENTUM if s.get(key) is not None}
 
 
+def detached(tensors: Tensors) -> Tensors:
+    """The same values, outside of autograd's graph."""
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
 def learning_rates(optimizer: Optimizer, weights: Tensors) -> dict[str, float]:
     """The learning rate of every weight: that of its parameter group."""
     by_tensor = {id(p): float(g["lr"]) for g in optimizer.param_groups for p in g["params"]}

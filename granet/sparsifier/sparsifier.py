@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from granet import masks as masks_
 from granet.clock import Clock
-from granet.common.optimizers import check_optimizer, learning_rates, running_means, same_shaped
+from granet.common.optimizers import check_optimizer, detached, learning_rates, running_means, same_shaped
 from granet.maskable import check_model, maskable_weights
 from granet.method import Method
 from granet.projection import SoftThreshold, bake, learns_threshold
@@ -99,7 +99,7 @@ class Sparsifier:
         self._follow(method.granularity.group(self.masks))
         self._memory: Tensors = {}
         if method.regenerate is not None:
-            self._memory = method.regenerate.drop.remember(_detached(self._weights))
+            self._memory = method.regenerate.drop.remember(detached(self._weights))
         self._parametrized = method.projection.attach(model, optimizer, self._weights, self.masks)
         self._tally = Tally(self.masks)
         self._undo: Undo | None = Undo(self._touched(), optimizer)
@@ -143,12 +143,12 @@ class Sparsifier:
             self._order.after_step()
         self.step += 1
         if self.method.langevin is not None:
-            weights, lr = _detached(self._weights), learning_rates(self._optimizer, self._weights)
+            weights, lr = detached(self._weights), learning_rates(self._optimizer, self._weights)
             self.method.langevin.move_(weights, self.masks, lr, seed=self._seed, step=self.step)
         if self.updates_at(self.step):
             self._update()
         else:
-            self.method.projection.step_(_detached(self._held), self._held_masks)
+            self.method.projection.step_(detached(self._held), self._held_masks)
 
     @torch.no_grad()
     def mask_(self, model: nn.Module) -> None:
@@ -174,7 +174,7 @@ class Sparsifier:
             self._held_masks[name].copy_(units[key])
 
     def _snapshot(self) -> Snapshot:
-        weights = _detached(self._weights)
+        weights = detached(self._weights)
         gradients: Tensors = {}
         if self._clock.ranks_gradient_at(self.step):
             # A weight that no gradient has reached (an unused layer) scores zero.
@@ -220,7 +220,7 @@ class Sparsifier:
             )
         self.num_skipped += 1
         states = same_shaped(self._optimizer, self._held)
-        self.method.projection.wipe_(_detached(self._held), states, self._held_masks)
+        self.method.projection.wipe_(detached(self._held), states, self._held_masks)
 
     def _restart(self) -> None:
         """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
@@ -233,13 +233,13 @@ class Sparsifier:
         """What building this changes."""
         if self.method.restart is not None:
             return list(self._model.state_dict().values())
-        return [] if self.method.projection.keeps_values else list(_detached(self._held).values())
+        return [] if self.method.projection.keeps_values else list(detached(self._held).values())
 
     @torch.no_grad()
     def _clear(self, kept: Masks) -> None:
         """Zero what the projection wants at zero outside ``kept``, and refresh the counts."""
         states = same_shaped(self._optimizer, self._held)
-        self.method.projection.clear_(_detached(self._held), states, kept)
+        self.method.projection.clear_(detached(self._held), states, kept)
         self._tally.count(self._above_threshold())
 
     def _above_threshold(self) -> Masks:
@@ -298,7 +298,3 @@ class Sparsifier:
         }
         self._clear(self._held_masks)
         self._tally.know_empty()
-
-
-def _detached(tensors: Tensors) -> Tensors:
-    return {name: tensor.detach() for name, tensor in tensors.items()}

@@ -43,9 +43,10 @@ def made(folder: Path) -> Path:
     except OSError as error:
         if error.errno in MACHINE:
             raise
-        reason = f"{error.strerror}: {error.filename}"
+        files = (path for path in (folder, *folder.parents) if path.exists() and not path.is_dir())
+        reason = next((f"{path} is a file" for path in files), error.strerror)
         raise UserError(
-            f"{folder} cannot be a folder ({reason}); move what is there, or name another"
+            f"{folder} cannot be a folder: {reason}; move what is there, or name another"
         ) from None
     return folder
 

@@ -118,6 +118,8 @@ def restore(run: Run, state: dict | None) -> list[Row]:
         return state["history"]
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
+        if isinstance(error, RuntimeError) and not reason.startswith("Error(s) in loading state_dict"):
+            raise  # of the device, which says nothing of the state
         raise UserError(
-            f"{run.title}: the checkpoint to go on from is of another run ({reason}); delete it to begin anew"
+            f"{run.title}: the checkpoint to go on from is of another run ({reason}); move it away to begin anew"
         ) from error

@@ -57,7 +57,7 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
 @contextmanager
 def _unfinished(out: Path) -> Iterator[Path]:
     """An empty folder for the figures of a new report, which is gone afterwards; those of the old one stay."""
-    folder = out / "unfinished"  # what a killed process has left there goes first
+    folder = made(out) / "unfinished"  # what a killed process has left there goes first
     _remove(folder)
     try:
         made(out)

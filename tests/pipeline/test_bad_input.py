@@ -131,7 +131,7 @@ COMMANDS = commands(
     ("prepare dataset=mnist", "dataset='mnist' | choose from digits"),
     ("prepare data.train_size=9999", "data.train_size=9999 | lower one"),
     ("prepare data.image_size=31", "data.image_size=31 | [32, 4096]"),
-    (f"prepare out={FILE}/x", f"{FILE}/x cannot be a folder | name another"),
+    (f"prepare out={FILE}/x", f"{FILE}/x cannot be a folder: {FILE} is a file | name another"),
     ("train", "'' is no stage | write one of dense"),
     ("train daft", "'daft' is no stage | write one of dense"),
     ("train dense lr=1", "'lr=1' | it takes dataset, model, seed"),

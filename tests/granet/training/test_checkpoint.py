@@ -89,7 +89,7 @@ def test_the_state_of_another_run_is_refused_in_one_line():
         ) as error:
             checkpoint.restore(run, state | wrong)
         assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match=r"of another run \('history'\); delete it"):
+    with pytest.raises(UserError, match=r"of another run \('history'\); move it away"):
         checkpoint.restore(run, {key: state[key] for key in ("model", "optimizer", "sparsifier")})
 
 

@@ -60,7 +60,6 @@ def _unfinished(out: Path) -> Iterator[Path]:
     folder = made(out) / "unfinished"  # what a killed process has left there goes first
     _remove(folder)
     try:
-        made(out)
         yield made(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -96,8 +96,8 @@ class Sending:
         if is_over:
             self._sender.abandon()
         elif not self._has_sent_others:
+            self._has_sent_others = True  # once: what one of them is refused for must not hold up this run
             send_others(lambda: not lines.empty())
-            self._has_sent_others = True
 
 
 def serve() -> None:

@@ -1,32 +1,52 @@
-"""Residual networks for small images (He et al. 2016), out of torchvision's blocks."""
+"""Residual networks for small images (He et al. 2016)."""
 
 from collections import OrderedDict
 
-from torch import nn
+from torch import Tensor, nn
 
 from granet.models.initial import initialise
 
-# torchvision is imported inside the builders: it takes longer to load than the rest of granet together.
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and the shortcut past them, (N, in, H, W) -> (N, out, H / stride, W / stride).
+
+    Its parts have the names of torchvision's block of the same name. Where the shape changes, ``downsample`` is a
+    projection (1x1 convolution + BN; option B of He et al. 2016).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.downsample = None
+        if in_channels != out_channels:
+            projection = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += shortcut
+        return self.relu(out)
 
 
 def resnet20(num_classes: int, width: int = 16) -> nn.Module:
     """The thin ResNet of He et al. 2016, Section 4.2: three stages of three basic blocks, 0.27M weights.
 
-    The first stage has ``width`` channels and each later one twice as many at half the resolution. Where
-    the shape changes, the shortcut is a projection (1x1 convolution + BN; option B of that paper).
+    The first stage has ``width`` channels and each later one twice as many at half the resolution.
     Convolutions and the classifier start kaiming-normal (fan-in), BN and biases as torch sets them.
     """
-    from torchvision.models.resnet import BasicBlock
 
-    def stage(inplanes: int, planes: int, stride: int) -> nn.Sequential:
-        projection = None
-        if inplanes != planes:
-            shortcut = nn.Conv2d(inplanes, planes, kernel_size=1, stride=stride, bias=False)
-            projection = nn.Sequential(shortcut, nn.BatchNorm2d(planes))
+    def stage(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
         return nn.Sequential(
-            BasicBlock(inplanes, planes, stride, projection),
-            BasicBlock(planes, planes),
-            BasicBlock(planes, planes),
+            BasicBlock(in_channels, out_channels, stride),
+            BasicBlock(out_channels, out_channels),
+            BasicBlock(out_channels, out_channels),
         )
 
     model = nn.Sequential(
@@ -54,7 +74,7 @@ def resnet50_cifar(num_classes: int) -> nn.Module:
     The stride is on the 3x3 convolution, as in torchvision's ResNet-50. The classifier has no bias, and all weights
     start as torch draws them by default: both as in the released code of GraNet.
     """
-    from torchvision.models import resnet50
+    from torchvision.models import resnet50  # slower to import than the rest of granet together
 
     model = resnet50(num_classes=num_classes)
     model.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)

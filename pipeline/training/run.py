@@ -20,6 +20,7 @@ from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.journal import FOLDER as JOURNAL
 from pipeline.training.cell import Cell
 from pipeline.training.checkpoints import finish, store_of
+from pipeline.training.compiler import defer_compiler
 from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, SUMMARY, RunFolder, metrics_of, summary_of
 from pipeline.training.origin import (
     check_experiment,
@@ -82,6 +83,8 @@ def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
 def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Iterator[Work]:
     """What every training process begins with: data, run, MLflow run, and the folder of its checkpoints."""
     check_experiment()
+    if not params.train.compile:
+        defer_compiler()
     with ExitStack() as stack:
         world = stack.enter_context(distributed.joined(params.train.device))
         tracker = stack.enter_context(Tracker(active=world.leads, offline=params.tracking.offline))

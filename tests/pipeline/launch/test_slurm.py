@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,8 @@ time.sleep(100)
     job = executor.start("a")
     until(lambda: Path("state").exists())
     until(lambda: job.poll() is None and job.queued)
-    # Slurm lets a requeued job wait for two minutes
+    # Slurm lets a requeued job wait for two minutes, as a node refuses its start in the second in which it ended
+    time.sleep(3)
     subprocess.run(["scontrol", "update", f"JobId={job.job_id}", "StartTime=now"], check=True)
     assert exit_code(job) == 0
     assert "went on from step 7" in job.log.read_text()

@@ -90,7 +90,7 @@ def files(folder: Path) -> dict[str, bytes]:
         (PREPARE, "handles 0", "'params.yaml'; ulimit -n"),
         (PREPARE, "handles 2", "; ulimit -n"),
         (PACK, "handles 2", "; ulimit -n"),
-        (SQUARES, "handles 5", "; ulimit -n"),
+        (SQUARES, "handles 3", "; ulimit -n"),
         (TRAIN, "handles 4", "; ulimit -n"),
         ("report", "handles 3", "; ulimit -n"),
         (PARAMS, "nobody", "'params.yaml'; make it writable and readable"),

@@ -98,8 +98,12 @@ def _defining(module: str, name: str) -> str:
 
 @cache
 def digest_of_module(module: str) -> str:
-    """16 hexadecimal digits of a module's bare syntax tree."""
-    return hashlib.blake2b(ast.unparse(tree_of(module)).encode(), digest_size=8).hexdigest()
+    """16 hexadecimal digits of a module's bare syntax tree, and of the C++ beside it."""
+    file = file_of(module)
+    assert file is not None, module
+    beside = sorted([*file.parent.glob("*.cpp"), *file.parent.glob("*.h")])
+    texts = [ast.unparse(tree_of(module)), *(source.read_text(encoding="utf-8") for source in beside)]
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
 
 
 def modules_of(section: str, method: str | None) -> list[str]:

@@ -125,6 +125,10 @@ venv_fits() { # finished (an interrupted one may be broken), new enough, made in
 
 venv_is_ready() { venv_fits && [[ $(<"$stamp") == "$(fingerprint)" ]]; }
 
+build_kernels() { # without a compiler for them everything else works, and says so where they are asked for
+    "$venv_python" -c 'from granet.kernels import why_not; print("sparse kernels:", why_not() or "ready")'
+}
+
 prepare_venv() { # reuses a .venv that fits, else makes a new one
     local python=$venv_python
     if ! venv_fits; then
@@ -139,6 +143,7 @@ prepare_venv() { # reuses a .venv that fits, else makes a new one
     rm -f "$stamp"
     step "Python packages" install_packages
     step "FFCV from source" build_ffcv
+    step "sparse kernels" build_kernels
     fingerprint >"$stamp"
     step "MLflow database" initialise_tracking # also after an upgrade: it migrates an older database
 }

@@ -39,6 +39,11 @@ class TrainConfig:
     )
     channels_last: bool = key(True, "memory layout of images and weights")
     compile: bool = key(False, "torch.compile; minutes at the start, and other rounding")
+    kernels: str = key(
+        "dense",
+        "dense | sparse | auto; sparse: active weights alone, in fp32, on CPUs; auto: where that is faster",
+        choices=("dense", "sparse", "auto"),
+    )
     num_processes: int = key(
         1, "of one run, a device each, started by torchrun; they share each batch", at_least=1
     )

@@ -13,6 +13,7 @@ from granet.flops import Flops, inference_flops, step_flops
 from granet.method import Method
 from granet.schedules import Schedule, piecewise, warmed_up
 from granet.sparsifier import Sparsifier
+from granet.training.arithmetic import choose_arithmetic
 from granet.training.batches import NORMS, check_sizes
 from granet.training.config import TrainConfig
 from granet.training.device import check_compiler, pick_precision
@@ -37,6 +38,8 @@ class Run:
     seed: int
     device: torch.device
     precision: str
+    arithmetic: str
+    """Of its convolutions, in words."""
     evaluate_from: int = 1
     """The first epoch, counted from 1, after which the model is evaluated."""
 
@@ -132,6 +135,8 @@ def prepare_run(
         batches=lambda: ((data.augment.evaluate(x), labels) for x, labels in data.train.epoch(0)),
         rewind_to=rewind_to,
     )
+    precision = pick_precision(config.precision, device)
+    arithmetic = choose_arithmetic(model, sparsifier, dense, config.kernels, precision)
     parallel = distributed.spread(model, sync_bn=config.sync_bn)
     if config.compile:  # in place; a graph for each size of batch, and masks change within it
         check_compiler()
@@ -153,5 +158,6 @@ def prepare_run(
         ),
         seed=seed,
         device=device,
-        precision=pick_precision(config.precision, device),
+        precision=precision,
+        arithmetic=arithmetic,
     )

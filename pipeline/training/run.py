@@ -124,5 +124,6 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
         stack.enter_context(
             tracker.opened(store / JOURNAL, params.tracking.experiment, cell.dvc_stage, **about)
         )
-        environment = {"hardware": hardware(device), "precision": run.precision, **versions(), **made_from}
+        environment = {"hardware": hardware(device), "precision": run.precision, "kernels": run.arithmetic}
+        environment |= {**versions(), **made_from}
         yield Work(run, keep, config, environment, store, tracker)

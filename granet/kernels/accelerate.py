@@ -1,0 +1,84 @@
+"""Switches a model's masked convolutions to the sparse kernels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.fx
+from torch import nn
+
+from granet.kernels import build
+from granet.kernels.build import why_not
+from granet.types import Masks, UserError
+
+
+def accelerate(
+    model: nn.Module,
+    masks: Masks,
+    *,
+    reads_gradient: Callable[[], bool] = lambda: False,
+    pays: Callable[[], bool] = lambda: True,
+) -> dict[str, str]:
+    """Let ``model`` compute with its active weights alone, in place; returns which masked weights stay dense, and why.
+
+    Parameters, names, state_dict and optimizer stay as they are, so it may come at any time, and training goes on as
+    before: forward and both gradients are those of dense fp32 arithmetic up to rounding. ``masks`` are followed when
+    they change in place. Inactive weights must be zero, and get the gradient zero, but in backward passes where
+    ``reads_gradient()`` holds, as for a Sparsifier
+    ``lambda: sparsifier.reads_gradient_at(sparsifier.step + 1)``. While ``pays()`` does not hold, all layers compute
+    as before.
+
+    Raises UserError where the kernels cannot be had.
+    """
+    if reason := why_not():
+        raise UserError(f"accelerate: no sparse kernels on this machine: {reason}")
+    build.keep_freed_memory()
+    from granet.kernels.layers import OTHERS, Active, SparseConv2d
+
+    before_relu, dense = norms_before_relu(model), {}
+    for name, mask in masks.items():
+        owner = model.get_submodule(name.rpartition(".")[0])
+        if reason := _stays_dense(owner):
+            dense[name] = reason
+            continue
+        owner.__class__ = SparseConv2d
+        owner.__dict__["active"] = Active(mask, reads_gradient, pays)
+    if len(dense) < len(masks):
+        for module in model.modules():
+            if type(module) in OTHERS:
+                module.__class__ = OTHERS[type(module)]
+        for norm in before_relu:
+            norm.rectifies = True
+    return dense
+
+
+def _stays_dense(module: nn.Module) -> str | None:
+    """What the kernels do not know about a layer."""
+    if type(module) is not nn.Conv2d:
+        return f"a {type(module).__name__}, no Conv2d"
+    for name, ok in (
+        ("groups", module.groups == 1),
+        ("dilation", set(module.dilation) == {1}),
+        ("stride", module.stride[0] == module.stride[1]),
+        ("padding", not isinstance(module.padding, str)),
+        ("padding_mode", module.padding_mode == "zeros"),
+    ):
+        if not ok:
+            return f"{name}={getattr(module, name)}"
+    return None if module.weight.device.type == "cpu" else f"on {module.weight.device}"
+
+
+def norms_before_relu(model: nn.Module) -> list[Any]:
+    """The normalisations whose output goes to a ReLU and nowhere else, as far as the model's forward can be traced."""
+    try:
+        nodes = torch.fx.symbolic_trace(model).graph.nodes
+    except Exception:  # a forward may do anything: then ReLU stays a pass of its own
+        return []
+    fits: dict[str, bool] = {}
+    for node in nodes:
+        if node.op == "call_module":
+            next_to = [str(user.target) for user in node.users if user.op == "call_module"]
+            only = len(next_to) == len(node.users) == 1 and type(model.get_submodule(next_to[0])) is nn.ReLU
+            fits[str(node.target)] = fits.get(str(node.target), True) and only
+    modules = [model.get_submodule(name) for name, fit in fits.items() if fit]
+    return [module for module in modules if type(module) is nn.BatchNorm2d]

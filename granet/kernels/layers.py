@@ -1,0 +1,201 @@
+"""Layers whose activations lie batch innermost.
+
+A tensor keeps its usual shape (N, C, H, W), but its memory is (C, H, W, N): what the kernels want, and what sums and
+torch's own pooling (on a channels_last tensor of C images with N channels) go along with. Only the first sparse
+convolution, and a dense one between sparse ones, converts.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from granet.kernels.ops import batch_innermost, is_batch_innermost
+from granet.kernels.pattern import Pattern, pattern_of
+
+
+class Active:
+    """The active weights of one convolution: its mask, and the lists made of it, anew whenever the mask has changed."""
+
+    def __init__(self, mask: Tensor, reads_gradient: Callable[[], bool], pays: Callable[[], bool]) -> None:
+        self.mask = mask
+        self.reads_gradient = reads_gradient
+        self.pays = pays
+        self._pattern: Pattern | None = None
+        self._made_at = -1
+
+    def pattern(self, conv: nn.Conv2d) -> Pattern:
+        """The lists for the mask as it is now."""
+        if self._pattern is None or self._made_at != self.mask._version:
+            stride, padding = conv.stride, conv.padding
+            assert not isinstance(padding, str)
+            self._pattern = pattern_of(
+                self.mask, conv.weight, (stride[0], stride[1]), (padding[0], padding[1])
+            )
+            self._made_at = self.mask._version
+        return self._pattern
+
+
+class SparseConv2d(nn.Conv2d):
+    """A convolution that computes with its active weights alone, in fp32, while that pays; else an ordinary one."""
+
+    active: Active
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, O, OH, OW), batch innermost where it computes sparsely."""
+        if not self.active.pays():
+            return super().forward(input)
+        return _Convolution.apply(input.float(), self.weight, self.bias, self)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, conv: SparseConv2d) -> Tensor:
+        x = batch_innermost(x)
+        pattern = conv.active.pattern(conv)
+        ctx.conv, ctx.pattern, ctx.has_bias = conv, pattern, bias is not None
+        ctx.save_for_backward(x, weight)
+        return torch.ops.granet.sparse_forward(
+            x, weight, bias, list(pattern.forward), conv.stride[0], list(conv.padding), False
+        )
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight = ctx.saved_tensors
+        conv, phases = ctx.conv, ctx.pattern.phases
+        gradient = batch_innermost(gradient)
+        stride, padding = conv.stride[0], list(conv.padding)
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            lists = [tensor for phase in phases for tensor in phase.lists]
+            taps = [size for phase in phases for size in phase.taps]
+            starts = [place for phase in phases for place in phase.start]
+            of_x = torch.ops.granet.sparse_input_gradient(
+                gradient, weight, lists, taps, starts, stride, x.shape[2:]
+            )
+        if ctx.needs_input_grad[1]:
+            if conv.active.reads_gradient():
+                of_weight = dense_gradient(x, gradient, conv)
+            else:
+                of_weight = torch.ops.granet.sparse_weight_gradient(
+                    x, gradient, weight, list(ctx.pattern.forward), stride, padding
+                )
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            of_bias = gradient.sum((0, 2, 3))
+        return of_x, of_weight, of_bias, None
+
+
+def dense_gradient(x: Tensor, gradient: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The gradient of all weights, by torch."""
+    x, gradient = (t.contiguous(memory_format=torch.channels_last) for t in (x, gradient))
+    wanted = (False, True, False)
+    return torch.ops.aten.convolution_backward(
+        gradient, x, conv.weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0], 1, wanted
+    )[1]
+
+
+class BatchInnermostNorm(nn.BatchNorm2d):
+    """BatchNorm over (H, W, N), which lie side by side: in training a channel is read from memory once, not thrice."""
+
+    rectifies = False
+    """Whether the ReLU behind it is done here."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same, in the same memory order."""
+        if input.dtype != torch.float32 or not is_batch_innermost(input):
+            return super().forward(input)
+        if not self.training:  # for torch: one image of M pixels
+            x_CHWN = input.permute(1, 2, 3, 0)
+            y = super().forward(x_CHWN.reshape(1, len(x_CHWN), -1, 1))
+            return y.view(x_CHWN.shape).permute(3, 0, 1, 2)
+        y, mean, scale = _Norm.apply(input, self.weight, self.bias, self.eps, self.rectifies)
+        self._follow(mean, scale, input.numel() // len(mean))
+        y.is_rectified = self.rectifies
+        return y
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, scale: Tensor, count: int) -> None:
+        """Move the running statistics, as torch's own layer does."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+        variance = (scale**-2 - self.eps).clamp_(min=0) * (count / max(1, count - 1))
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance, share)
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y, mean, scale = torch.ops.granet.norm(x, weight, bias, eps, relu)
+        ctx.relu = relu
+        ctx.save_for_backward(x, weight, bias, mean, scale)
+        ctx.mark_non_differentiable(mean, scale)
+        return y, mean, scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight, bias, mean, scale = ctx.saved_tensors
+        of_x, of_weight, of_bias = torch.ops.granet.norm_gradients(
+            x, batch_innermost(gradient), weight, bias, mean, scale, ctx.relu
+        )
+        return of_x, None if weight is None else of_weight, None if bias is None else of_bias, None, None
+
+
+class Rectifier(nn.ReLU):
+    """ReLU, which a normalisation before it may have done already."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """max(0, x)."""
+        if getattr(input, "is_rectified", False):
+            return input
+        return _Rectify.apply(input) if is_batch_innermost(input) else super().forward(input)
+
+
+class _Rectify(torch.autograd.Function):
+    """Gradients come in any memory order, as from an average over all pixels; here they go on in that of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.relu()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(batch_innermost(gradient), y, 0)
+
+
+class _Pool:
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() != 4 or not is_batch_innermost(input):
+            return super().forward(input)  # pyright: ignore[reportAttributeAccessIssue]
+        # for torch: C images with N channels, channels_last
+        return super().forward(input.transpose(0, 1)).transpose(0, 1)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class BatchInnermostMaxPool(_Pool, nn.MaxPool2d):
+    """Max-pooling."""
+
+
+class BatchInnermostAvgPool(_Pool, nn.AvgPool2d):
+    """Average pooling."""
+
+
+class BatchInnermostAdaptiveAvgPool(_Pool, nn.AdaptiveAvgPool2d):
+    """Average pooling to a size."""
+
+
+OTHERS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm2d: BatchInnermostNorm,
+    nn.ReLU: Rectifier,
+    nn.MaxPool2d: BatchInnermostMaxPool,
+    nn.AvgPool2d: BatchInnermostAvgPool,
+    nn.AdaptiveAvgPool2d: BatchInnermostAdaptiveAvgPool,
+}
+"""What stands in for torch's own layers, which would copy their input to another order."""

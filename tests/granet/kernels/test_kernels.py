@@ -1,0 +1,256 @@
+"""Forward and both gradients of the sparse kernels against torch's dense convolution in fp64."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from granet.kernels import accelerate, build, why_not
+from granet.kernels.layers import SparseConv2d, is_batch_innermost
+from granet.maskable import maskable_weights
+from granet.models import build as build_model
+from granet.types import UserError
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no sparse kernels: {why_not()}")
+TOLERANCE = 1e-5
+"""Of the norm."""
+
+
+def masked(conv: nn.Conv2d, density: float, seed: int = 0) -> Tensor:
+    """A random mask; the weight is zero outside."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(conv.weight.shape, generator=generator) < density
+    with torch.no_grad():
+        conv.weight.mul_(mask)
+    return mask
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    a, b = a.detach().double(), b.detach().double()
+    return float((a - b).norm() / b.norm().clamp(min=1e-6))
+
+
+def passes(model: nn.Module, x: Tensor, seed: int) -> list[Tensor]:
+    """The output, and the gradients of input, weight and bias for random gradients of the output."""
+    x = x.clone().requires_grad_()
+    y = model(x)
+    gradient = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y.dtype)
+    y.backward(gradient)
+    return [y.detach(), x.grad, *(p.grad for p in model.parameters())]  # type: ignore[list-item]
+
+
+@given(
+    images=st.integers(1, 150),
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    kernel=st.sampled_from([(1, 1), (3, 3), (7, 7), (1, 3), (5, 2)]),
+    stride=st.sampled_from([1, 2, 3]),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    density=st.sampled_from([0.0, 0.02, 0.1, 0.5, 1.0]),
+    bias=st.booleans(),
+    channels_last=st.booleans(),
+)
+def test_forward_and_gradients_are_those_of_dense_arithmetic(
+    images, channels, size, kernel, stride, padding, density, bias, channels_last
+):
+    if any(n + 2 * p < k for n, p, k in zip(size, padding, kernel, strict=True)):
+        return
+    torch.manual_seed(0)
+    conv = nn.Conv2d(channels[0], channels[1], kernel, stride, padding, bias=bias)
+    mask = masked(conv, density)
+    exact = copy.deepcopy(conv).double()
+    if channels_last:
+        conv.to(memory_format=torch.channels_last)
+    model = nn.Sequential(conv)
+    assert accelerate(model, {"0.weight": mask}) == {}
+    x = torch.randn(images, channels[0], *size)
+    y, of_x, of_weight, *of_bias = passes(model, x, 1)
+    exact_y, exact_x, exact_weight, *exact_bias = passes(exact, x.double(), 1)
+    assert y.shape == exact_y.shape
+    assert distance(y, exact_y) < TOLERANCE
+    assert distance(of_x, exact_x) < TOLERANCE
+    assert distance(of_weight, exact_weight * mask) < TOLERANCE
+    assert not of_weight[~mask].any()
+    assert of_weight.stride() == conv.weight.stride()
+    for a, b in zip(of_bias, exact_bias, strict=True):
+        assert distance(a, b) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg19", "resnet50_cifar"])
+def test_a_whole_network_computes_what_it_did(name):
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=10)
+    masks = {
+        name: torch.rand(weight.shape) < 0.1
+        for name, weight in maskable_weights(model).items()
+        if weight.dim() == 4
+    }
+    with torch.no_grad():
+        for weight, mask in masks.items():
+            model.get_parameter(weight).mul_(mask)
+    exact = copy.deepcopy(model).double()
+    names = list(model.state_dict())
+    assert accelerate(model, masks) == {}
+    assert list(model.state_dict()) == names
+    assert sum(isinstance(module, SparseConv2d) for module in model.modules()) == len(masks)
+    x, labels = torch.randn(20, 3, 32, 32), torch.arange(20) % 10
+    for each, images in ((model, x), (exact, x.double())):
+        cross_entropy(each(images), labels).backward()
+    # softmax of untrained networks in fp32: rounding grows on the way back through 50 layers
+    assert distance(model(x), exact(x.double())) < 1e-4
+    for weight, mask in masks.items():
+        of_weight = model.get_parameter(weight).grad
+        assert of_weight is not None
+        assert not of_weight[~mask].any()
+    norms = [(model.get_parameter(n).grad, exact.get_parameter(n).grad * m) for n, m in masks.items()]  # type: ignore[operator]
+    assert (
+        distance(torch.cat([a.flatten() for a, _ in norms]), torch.cat([b.flatten() for _, b in norms]))
+        < 0.02
+    )  # type: ignore[union-attr]
+    model.eval()
+    exact.eval()
+    assert distance(model(x), exact(x.double())) < 1e-4
+
+
+def test_the_memory_stays_batch_innermost():
+    seen = []
+    model = build_model("vgg19", num_classes=10)
+    masks = {
+        n: torch.ones_like(w, dtype=torch.bool) for n, w in maskable_weights(model).items() if w.dim() == 4
+    }
+    accelerate(model, masks)
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU)):
+            module.register_forward_hook(lambda _m, _i, out: seen.append(is_batch_innermost(out)))
+    model(torch.randn(4, 3, 32, 32))
+    assert all(seen[:-1])  # the last ones are of 2 x 2 pixels, and still in order
+    assert len(seen) == 3 * 16 + 4
+
+
+def test_the_same_threads_give_the_same_bits():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(32, 32, 3, padding=1)
+    model, x = nn.Sequential(conv), torch.randn(33, 32, 9, 9)
+    accelerate(model, {"0.weight": masked(conv, 0.1)})
+    first = passes(model, x, 1)
+    for parameter in model.parameters():
+        parameter.grad = None
+    assert all(a.equal(b) for a, b in zip(first, passes(model, x, 1), strict=True))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", [(33, 5, 7, 9), (128, 3, 16, 16), (7, 4, 3, 1)])
+def test_normalisation_is_that_of_torch(shape, relu):
+    torch.manual_seed(0)
+    ours = nn.Sequential(nn.Conv2d(shape[1], shape[1], 1), nn.BatchNorm2d(shape[1]))
+    ours += nn.Sequential(nn.ReLU(inplace=True)) if relu else nn.Sequential()
+    nn.init.uniform_(ours[1].weight, 0.5, 1.5)
+    nn.init.uniform_(ours[1].bias)
+    exact = copy.deepcopy(ours).double()
+    accelerate(ours, {"0.weight": torch.ones_like(ours[0].weight, dtype=torch.bool)})
+    x = 3 + 2 * torch.randn(shape)
+    for _ in range(2):
+        for a, b in zip(passes(ours, x, 1), passes(exact, x.double(), 1), strict=True):
+            assert distance(a, b) < TOLERANCE or b.norm() < 1e-6  # the bias before a norm gets no gradient
+    for a, b in zip(ours.buffers(), exact.buffers(), strict=True):
+        torch.testing.assert_close(a.double(), b.double())
+    assert distance(ours.eval()(x), exact.eval()(x.double())) < TOLERANCE
+
+
+def test_a_mask_that_changes_is_followed():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 8, 3)
+    mask = masked(conv, 0.5)
+    model, x = nn.Sequential(conv), torch.randn(4, 8, 8, 8)
+    accelerate(model, {"0.weight": mask})
+    model(x)
+    mask.logical_and_(torch.rand(mask.shape) < 0.5)
+    with torch.no_grad():
+        conv.weight.mul_(mask)
+    expected = nn.functional.conv2d(x.double(), conv.weight.double(), conv.bias.double())  # type: ignore[union-attr]
+    assert distance(model(x), expected) < TOLERANCE
+
+
+def test_the_dense_gradient_comes_where_it_is_read():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+    mask = masked(conv, 0.2)
+    exact, x, wanted = copy.deepcopy(conv).double(), torch.randn(4, 8, 9, 9), [True]
+    model = nn.Sequential(conv)
+    accelerate(model, {"0.weight": mask}, reads_gradient=lambda: wanted[0])
+    dense = passes(exact, x.double(), 1)[2]
+    assert distance(passes(model, x, 1)[2], dense) < TOLERANCE
+    wanted[0] = False
+    conv.weight.grad = None
+    assert distance(passes(model, x, 1)[2], dense * mask) < TOLERANCE
+
+
+def test_what_the_kernels_do_not_know_stays_dense_by_name():
+    model = nn.ModuleDict(
+        {
+            "groups": nn.Conv2d(4, 4, 3, groups=2),
+            "dilation": nn.Conv2d(4, 4, 3, dilation=2),
+            "stride": nn.Conv2d(4, 4, 3, stride=(1, 2)),
+            "same": nn.Conv2d(4, 4, 3, padding="same"),
+            "circular": nn.Conv2d(4, 4, 3, padding_mode="circular"),
+            "linear": nn.Linear(4, 4),
+            "conv": nn.Conv2d(4, 4, 3),
+        }
+    )
+    masks = {
+        f"{name}.weight": torch.ones_like(layer.weight, dtype=torch.bool) for name, layer in model.items()
+    }  # type: ignore[arg-type]
+    assert accelerate(model, masks) == {
+        "groups.weight": "groups=2",
+        "dilation.weight": "dilation=(2, 2)",
+        "stride.weight": "stride=(1, 2)",
+        "same.weight": "padding=same",
+        "circular.weight": "padding_mode=circular",
+        "linear.weight": "a Linear, no Conv2d",
+    }
+
+
+def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    build.load.cache_clear()
+    with pytest.raises(
+        UserError, match=r"no sparse kernels on this machine: there is no C\+\+ compiler; install"
+    ):
+        accelerate(nn.Linear(2, 2), {})
+    monkeypatch.setenv("CXX", "false")
+    build.load.cache_clear()
+    assert "false failed" in str(why_not())
+    monkeypatch.undo()
+    build.load.cache_clear()
+    assert why_not() is None
+
+
+def test_it_compiles_for_the_machine_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build.load.cache_clear()
+    assert why_not() is None
+    (library,) = (tmp_path / "granet").iterdir()
+    made = library.stat().st_mtime_ns
+    build.load.cache_clear()
+    assert why_not() is None
+    assert library.stat().st_mtime_ns == made
+    monkeypatch.undo()
+    build.load.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # read by the compiler itself
+def test_torch_compile_sees_operators_and_shapes():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    model, x = nn.Sequential(conv, nn.BatchNorm2d(8), nn.ReLU()), torch.randn(4, 3, 9, 9)
+    accelerate(model, {"0.weight": masked(conv, 0.3)})
+    expected = passes(model, x, 1)
+    for parameter in model.parameters():
+        parameter.grad = None
+    compiled = passes(torch.compile(model, backend="aot_eager"), x, 1)  # type: ignore[arg-type]
+    assert all(distance(a, b) < TOLERANCE for a, b in zip(compiled, expected, strict=True))

@@ -41,3 +41,4 @@ check: setup  ## format, lint, types, import floors
 
 bench: setup  ## the benchmarks
 	@$(IN_VENV) python -m benchmarks
+	@$(IN_VENV) python -m benchmarks.kernels

@@ -14,7 +14,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_training_loop_runs_as_pasted():
-    (code,) = blocks("python")
+    code = "\n".join(blocks("python"))  # the second goes on where the first ends
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

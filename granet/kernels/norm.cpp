@@ -36,6 +36,14 @@ struct Affine {
     vec operator()(vec x) const { return x * gain + shift; }
 };
 
+static inline void apply(const float *in, float *out, int64_t M, const Affine &affine, int relu) {
+    for (int64_t i = 0; i < M; i += LANES) {
+        int64_t n = M - i < LANES ? M - i : LANES;
+        vec value = affine(load(in + i, n, 0.0f));
+        store(out + i, relu ? (value > 0.0f ? value : vec{}) : value, n);
+    }
+}
+
 // Statistics over each channel, and y = (x - mean) * scale * weight + bias; negative outputs are 0 with relu.
 extern "C" void granet_norm_forward(const float *x, const float *weight, const float *bias, float *y, float *mean,
                                     float *scale, int64_t C, int64_t M, float eps, int relu, int threads) {
@@ -51,12 +59,18 @@ extern "C" void granet_norm_forward(const float *x, const float *weight, const f
                          }) / M;
         mean[c] = m;
         scale[c] = 1 / std::sqrt(variance + eps);
-        Affine affine(m, scale[c], weight ? weight[c] : 1.0f, bias ? bias[c] : 0.0f);
-        for (int64_t i = 0; i < M; i += LANES) {
-            int64_t n = M - i < LANES ? M - i : LANES;
-            vec value = affine(load(in + i, n, 0.0f));
-            store(out + i, relu ? (value > 0.0f ? value : vec{}) : value, n);
-        }
+        apply(in, out, M, Affine(m, scale[c], weight ? weight[c] : 1.0f, bias ? bias[c] : 0.0f), relu);
+    }
+}
+
+// The same with given statistics.
+extern "C" void granet_norm_apply(const float *x, const float *weight, const float *bias, const float *mean,
+                                  const float *variance, float *y, int64_t C, int64_t M, float eps, int relu,
+                                  int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t c = 0; c < C; c++) {
+        float scale = 1 / std::sqrt(variance[c] + eps);
+        apply(x + c * M, y + c * M, M, Affine(mean[c], scale, weight ? weight[c] : 1.0f, bias ? bias[c] : 0.0f), relu);
     }
 }
 

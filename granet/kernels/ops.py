@@ -180,6 +180,35 @@ def _norm_fake(
     return _empty(x, *x.shape[1:]), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
 
 
+def norm_apply(
+    x: Tensor,
+    weight_C: Tensor | None,
+    bias_C: Tensor | None,
+    mean_C: Tensor,
+    variance_C: Tensor,
+    eps: float,
+    relu: bool,
+) -> Tensor:
+    """Each channel normalised by given statistics, then ReLU if wanted."""
+    y = _empty(x, *x.shape[1:])
+    tensors = map(_pointer, (x, weight_C, bias_C, mean_C, variance_C, y))
+    sizes = (ctypes.c_int64(len(mean_C)), ctypes.c_int64(x.numel() // len(mean_C)))
+    _kernels().granet_norm_apply(*tensors, *sizes, ctypes.c_float(eps), int(relu), torch.get_num_threads())
+    return y
+
+
+def _norm_apply_fake(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+    relu: bool,
+) -> Tensor:
+    return _empty(x, *x.shape[1:])
+
+
 def norm_gradients(
     x: Tensor,
     gradient: Tensor,
@@ -232,6 +261,12 @@ _OPERATORS: tuple[tuple[str, Callable, Callable], ...] = (
         "norm(Tensor x, Tensor? weight, Tensor? bias, float eps, bool relu) -> (Tensor, Tensor, Tensor)",
         norm,
         _norm_fake,
+    ),
+    (
+        "norm_apply(Tensor x, Tensor? weight, Tensor? bias, Tensor mean, Tensor variance, float eps, bool relu)"
+        " -> Tensor",
+        norm_apply,
+        _norm_apply_fake,
     ),
     (
         "norm_gradients(Tensor x, Tensor gradient, Tensor? weight, Tensor? bias, Tensor mean, Tensor scale, bool relu)"

@@ -1,0 +1,170 @@
+"""Sparse arithmetic against dense, whole steps on this machine: how many times as fast, side by side in one process.
+
+    python -m benchmarks.kernels [--pairs N]
+
+The dense step is the pipeline's own: channels_last, in bf16 where the processor computes in it. Masks are random with
+ERK's layers. Steps are taken in turn; the table has the median of the pairs' ratios and their quartiles, and is
+written to reports/kernels.json. Outputs are compared first, in fp32: where they differ there is no row, but an error.
+"""
+
+import argparse
+import copy
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import quantiles
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from granet.distributions import erk
+from granet.flops import inference_flops
+from granet.kernels import accelerate
+from granet.maskable import maskable_weights
+from granet.masks import apply_
+from granet.models import build
+from granet.training.device import pick_precision
+from granet.types import Masks
+
+STEPS = (
+    ("vgg19", 0.95, 128),
+    ("vgg19", 0.98, 128),
+    ("resnet20", 0.95, 128),
+    ("resnet20", 0.98, 128),
+    ("resnet50_cifar", 0.98, 128),
+)
+FORWARDS = tuple(("vgg19", sparsity, batch) for sparsity in (0.95, 0.98) for batch in (1, 32, 128))
+TOLERANCE = 1e-3
+"""Of sparse logits to dense ones in fp32, relative to their norm."""
+PRECISION = pick_precision("auto", torch.device("cpu"))
+
+
+def pair(name: str, sparsity: float) -> tuple[nn.Module, nn.Module, Masks, float]:
+    """A masked network, the same on the sparse kernels, their masks, and their share of the dense FLOPs."""
+    torch.manual_seed(0)
+    model = build(name, num_classes=10)
+    weights = {key: weight.detach() for key, weight in maskable_weights(model).items()}
+    layers = erk({key: tuple(weight.shape) for key, weight in weights.items()}, sparsity)
+    masks = {key: torch.rand(weight.shape) >= layers[key] for key, weight in weights.items()}
+    apply_(weights, masks)
+    flops = inference_flops(model, (3, 32, 32))
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    sparse = copy.deepcopy(model)
+    accelerate(sparse, masks)
+    return model, sparse, masks, flops.at(layers).total / flops.total
+
+
+def forward(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits as training computes them."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=PRECISION == "bf16"):
+        return model(images)
+
+
+def compare(dense: nn.Module, sparse: nn.Module, images: Tensor) -> None:
+    """Raises AssertionError where the two compute something else than each other."""
+    with torch.no_grad():
+        exact, ours = dense(images), sparse(images)
+    distance = float((ours - exact).norm() / exact.norm())
+    assert distance < TOLERANCE, f"outputs differ by {distance:.1e}"
+
+
+def step_of(model: nn.Module, masks: Masks, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    """One optimizer step of training with fixed masks."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    weights = maskable_weights(model)
+
+    def step() -> None:
+        nn.functional.cross_entropy(forward(model, images).float(), labels).backward()
+        apply_({name: weight.grad for name, weight in weights.items() if weight.grad is not None}, masks)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def ratios(
+    dense: Callable[[], object], sparse: Callable[[], object], pairs: int
+) -> tuple[list[float], list[float]]:
+    """Quartiles of dense / sparse over pairs of calls in turn, after one that does not count; seconds of both."""
+
+    def timed(call: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        call()
+        return time.perf_counter() - started
+
+    times = [(timed(dense), timed(sparse)) for _ in range(pairs + 1)][1:]
+    middle = [quantiles([pair[i] for pair in times], n=4)[1] for i in (0, 1)]
+    return quantiles([a / b for a, b in times], n=4), middle
+
+
+def rows(pairs: int) -> list[dict]:
+    """All measurements."""
+    measured = []
+    for kind, settings in (("training step", STEPS), ("forward", FORWARDS)):
+        for name, sparsity, batch in settings:
+            dense, sparse, masks, share = pair(name, sparsity)
+            images = torch.randn(batch, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+            if kind == "forward":
+                forward(dense, torch.randn(64, 3, 32, 32))  # some statistics for BatchNorm
+                sparse.load_state_dict(dense.state_dict())
+                dense.eval()
+                sparse.eval()
+            compare(copy.deepcopy(dense), copy.deepcopy(sparse), images)
+            if kind == "forward":
+                calls = [torch.no_grad()(lambda m=m, x=images: forward(m, x)) for m in (dense, sparse)]
+            else:
+                labels = torch.randint(10, (batch,))
+                calls = [step_of(model, masks, images, labels) for model in (dense, sparse)]
+            spread, (dense_s, sparse_s) = ratios(calls[0], calls[1], pairs)
+            measured.append(
+                {"what": kind, "model": name, "sparsity": sparsity, "batch": batch, "flops": share}
+                | {
+                    "dense_s": dense_s,
+                    "sparse_s": sparse_s,
+                    "ratio": spread[1],
+                    "quartiles": [spread[0], spread[2]],
+                }
+            )
+    return measured
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=9, help="of steps per row")
+    pairs = parser.parse_args().pairs
+    table = Table(title=f"dense {PRECISION} / sparse, {torch.get_num_threads()} threads, {pairs} pairs")
+    for heading in (
+        "",
+        "model",
+        "sparsity",
+        "batch",
+        "FLOPs",
+        "dense ms",
+        "sparse ms",
+        "ratio",
+        "quartiles",
+    ):
+        table.add_column(heading, justify="left" if heading in ("", "model") else "right")
+    measured = rows(pairs)
+    for row in measured:
+        times = (f"{1e3 * row['dense_s']:.1f}", f"{1e3 * row['sparse_s']:.1f}", f"{row['ratio']:.2f}")
+        low, high = row["quartiles"]
+        setting = (f"{row['sparsity']:.0%}", str(row["batch"]), f"{row['flops']:.3f}")
+        table.add_row(row["what"], row["model"], *setting, *times, f"{low:.2f} to {high:.2f}")
+    Console(width=110).print(table)
+    machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
+    out = Path("reports/kernels.json")
+    out.parent.mkdir(exist_ok=True)
+    about = {"machine": machine, "torch": torch.__version__, "precision": PRECISION, "pairs": pairs}
+    out.write_text(json.dumps(about | {"rows": measured}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

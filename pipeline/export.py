@@ -4,8 +4,9 @@
 
 FOLDER is any finished run, e.g. runs/pretrain/<run> or runs/sparse/<run>. Cuts its pruned filters out and writes
 model.onnx (the smaller network), packed.safetensors (weights and masks, nothing rounded) and summary.json: parameters,
-FLOPs, latency and bytes before and after. DIR is runs/export/<run> for a run of the pretrain stage, else
-exports/<stage>/<run>. Needs the packages of requirements-export.txt, which `make setup` installs.
+FLOPs, latency and bytes before and after; on the CPU, latency by the active weights alone as well. DIR is
+runs/export/<run> for a run of the pretrain stage, else exports/<stage>/<run>. Needs the packages of
+requirements-export.txt, which `make setup` installs.
 """
 
 import sys
@@ -17,15 +18,16 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
-from torch import nn
+from torch import Tensor, nn
 
+from granet.deploy.compiled import compile_sparse
 from granet.deploy.latency import latencies
 from granet.deploy.onnx import onnx_outputs, to_onnx
 from granet.deploy.packed import save_packed
 from granet.deploy.shrink import shrink
 from granet.flops import inference_flops
 from granet.training.device import pick_device
-from granet.types import UserError
+from granet.types import Masks, UserError
 from pipeline import cli, code
 from pipeline.training.cell import RUNS
 from pipeline.training.folder import MODEL, SUMMARY, RunFolder
@@ -35,12 +37,12 @@ BATCH_SIZES = (1, 128)
 COMPARED = 16
 """Random images on which outputs are compared."""
 IS_FASTER = (
-    "Masks only simulate sparsity: the masked network computes with its zeros, as slowly as a dense one. "
+    "Masks only simulate sparsity: torch computes with the zeros, as slowly as in a dense network. "
     "Shrinking cuts the pruned filters out; that is what is really faster."
 )
 IS_SMALLER = (
     "Nothing can be cut out: no whole filter is pruned, and masks over single weights only simulate sparsity. "
-    "The network is as fast as a dense one; only its file is smaller."
+    "In torch the network is as fast as a dense one; only its file is smaller."
 )
 
 
@@ -68,6 +70,7 @@ def main(arguments: Sequence[str]) -> None:
         "run": str(run.path),
         **{key: summary.config.get(key) for key in ("dataset", "model", "network", "seed")},
         **compare(model, shrunk, out.path / "model.onnx", summary.image_shape),
+        "sparse": by_active_weights(model, masks, summary.image_shape),
         "image_shape": summary.image_shape,
         "num_classes": summary.num_classes,
         "bytes": {"dense": plain, "packed": packed},
@@ -110,6 +113,42 @@ def compare(
     }
 
 
+class _InBf16(nn.Module):
+    """A network as training computes with it where the processor has bf16."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.model(images_NCHW)
+
+
+def by_active_weights(model: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Latencies on the CPU, in ms, of the masked network in torch's fp32 and bf16, and of `compile_sparse`.
+
+    With the largest difference of an output to fp32. Without numbers, but with the reason, where it cannot be had.
+    """
+    model = model.to("cpu")
+    try:
+        compiled = compile_sparse(model, masks)
+    except UserError as fault:
+        return {"reason": str(fault)}
+    images_NCHW = torch.randn(COMPARED, *image_shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        difference = float((compiled(images_NCHW) - model(images_NCHW)).abs().max())
+    nets = {"fp32": model, "bf16": _InBf16(model), "sparse": compiled}
+    times = {
+        str(size): {
+            key: 1000 * seconds
+            for key, seconds in zip(nets, latencies(list(nets.values()), image_shape, size), strict=True)
+        }
+        for size in BATCH_SIZES
+    }
+    return {"latency_ms": times, "max_difference": difference}
+
+
 def show(summary: dict[str, Any], out: Path) -> None:
     """Print what was gained as a table, and what it means."""
     columns = [Column(head, justify="right") for head in ("masked", "exported", "ratio")]
@@ -127,7 +166,15 @@ def show(summary: dict[str, Any], out: Path) -> None:
         table.add_row(label, f"{before:{form}}", f"{after:{form}}", f"{before / after:.2f} x")
     console = Console()
     console.print(table)
-    console.print(IS_FASTER if times else IS_SMALLER)
+    if times := summary["sparse"].get("latency_ms"):
+        columns = [Column(head, justify="right") for head in ("fp32", "bf16", "active weights")]
+        title = "Latency on the CPU, dense and by the active weights alone; bf16 = 1 x"
+        by_weights = Table("", *columns, title=title, title_justify="left")
+        for size, each in times.items():
+            cells = (f"{value:,.2f} ({each['bf16'] / value:.2f} x)" for value in each.values())
+            by_weights.add_row(f"batch {size}, ms", *cells)
+        console.print(by_weights)
+    console.print(IS_FASTER if summary["latency_ms"] else IS_SMALLER)
     console.print(
         f"Largest difference of an output: {summary['max_difference']:.1e} by shrinking, "
         f"{summary['onnx_max_difference']:.1e} by ONNX."

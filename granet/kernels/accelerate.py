@@ -33,27 +33,33 @@ def accelerate(
     if reason := why_not():
         raise UserError(f"accelerate: no sparse kernels on this machine: {reason}")
     build.keep_freed_memory()
-    from granet.kernels.layers import OTHERS, Active, SparseConv2d
+    from granet.kernels.layers import Active, SparseConv2d
 
     before_relu, dense = norms_before_relu(model), {}
     for name, mask in masks.items():
         owner = model.get_submodule(name.rpartition(".")[0])
-        if reason := _stays_dense(owner):
+        if reason := stays_dense(owner):
             dense[name] = reason
             continue
         owner.__class__ = SparseConv2d
         owner.__dict__["active"] = Active(mask, reads_gradient, pays)
     if len(dense) < len(masks):
-        for module in model.modules():
-            if type(module) in OTHERS:
-                module.__class__ = OTHERS[type(module)]
+        follow_memory_order(model)
         for norm in before_relu:
             norm.rectifies = True
     return dense
 
 
-def _stays_dense(module: nn.Module) -> str | None:
-    """What the kernels do not know about a layer."""
+def follow_memory_order(model: nn.Module) -> None:
+    """Let normalisation, pooling and ReLU go along with what the sparse convolutions leave, without a copy."""
+    from granet.kernels.layers import OTHERS
+
+    for module in model.modules():
+        module.__class__ = OTHERS.get(type(module), type(module))
+
+
+def stays_dense(module: nn.Module) -> str | None:
+    """What the kernels do not know about a layer; None where they know it."""
     if type(module) is not nn.Conv2d:
         return f"a {type(module).__name__}, no Conv2d"
     for name, ok in (

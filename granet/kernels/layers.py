@@ -23,17 +23,18 @@ class Active:
         self.reads_gradient = reads_gradient
         self.pays = pays
         self._pattern: Pattern | None = None
-        self._made_at = -1
+        self._made_of: tuple[int, tuple[int, ...]] | None = None
 
     def pattern(self, conv: nn.Conv2d) -> Pattern:
-        """The lists for the mask as it is now."""
-        if self._pattern is None or self._made_at != self.mask._version:
+        """The lists for the mask as it is now, and the weight as it lies in memory."""
+        made_of = self.mask._version, conv.weight.stride()
+        if self._pattern is None or self._made_of != made_of:
             stride, padding = conv.stride, conv.padding
             assert not isinstance(padding, str)
             self._pattern = pattern_of(
                 self.mask, conv.weight, (stride[0], stride[1]), (padding[0], padding[1])
             )
-            self._made_at = self.mask._version
+            self._made_of = made_of
         return self._pattern
 
 
@@ -44,7 +45,8 @@ class SparseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, O, OH, OW), batch innermost where it computes sparsely."""
-        if not self.active.pays():
+        weight = self.weight  # of another type or elsewhere by now, perhaps
+        if weight.dtype != torch.float32 or weight.device.type != "cpu" or not self.active.pays():
             return super().forward(input)
         return _Convolution.apply(input.float(), self.weight, self.bias, self)
 

@@ -116,7 +116,7 @@ def test_pruned_filters_are_cut_out(filters):
 
 def test_the_run_says_how_large_its_images_are(tmp_path, monkeypatch):
     """FLOPs and ONNX input of a run on 64 x 64 images, whatever its data set is called."""
-    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0])
+    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0, 0.5][: len(models)])
     run = write_run(tmp_path, "pretrain", "filter-0.5", size=64)
     export.main([f"run={run}", f"out={tmp_path / 'out'}"])
     summary = json.loads((tmp_path / "out/summary.json").read_text())
@@ -162,13 +162,19 @@ def test_single_weights_are_said_to_leave_nothing_to_cut_out(tmp_path, monkeypat
     assert summary["flops"]["shrunk"] == summary["flops"]["dense"]
     assert summary["max_difference"] == 0
     assert summary["compression"] > 1.7  # half of the values, and a bit for each
+    sparse = summary["sparse"]
+    assert sparse["max_difference"] < 1e-4
+    assert sparse["latency_ms"].keys() == {"1", "128"}
+    assert all(times.keys() == {"fp32", "bf16", "sparse"} for times in sparse["latency_ms"].values())
     assert (tmp_path / "exports/sparse" / run.name / "model.onnx").exists()
-    assert "Nothing can be cut out" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Nothing can be cut out" in printed
+    assert "active weights" in printed
 
 
 def test_a_run_of_the_pretrain_stage_goes_where_dvc_expects_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0])
+    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0, 0.5][: len(models)])
     run = write_run(Path("runs"), "pretrain", "filter-0.5")
     export.main([f"run={run}"])
     summary = json.loads((tmp_path / "runs/export" / run.name / "summary.json").read_text())

@@ -180,6 +180,19 @@ def test_a_mask_that_changes_is_followed():
     assert distance(model(x), expected) < TOLERANCE
 
 
+def test_a_weight_that_moves_in_memory_or_changes_its_type_is_followed():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 6, 3)
+    model, x = nn.Sequential(conv), torch.randn(4, 8, 8, 8)
+    accelerate(model, {"0.weight": masked(conv, 0.3)})
+    expected = model(x)
+    for order in (torch.channels_last, torch.contiguous_format):
+        model.to(memory_format=order)
+        assert distance(model(x), expected) < TOLERANCE
+    assert distance(model.double()(x.double()), expected) < TOLERANCE
+    assert distance(model.float()(x), expected) < TOLERANCE
+
+
 def test_the_dense_gradient_comes_where_it_is_read():
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 8, 3, stride=2, padding=1)

@@ -1,0 +1,114 @@
+"""A network that computes with its active weights alone, for inference."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from granet import UserError
+from granet.deploy.compiled import SparseInference, compile_sparse
+from granet.deploy.packed import load_packed, save_packed
+from granet.kernels import why_not
+from granet.maskable import maskable_weights
+from granet.models import build
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no sparse kernels: {why_not()}")
+
+
+def masked(model: nn.Module, density: float = 0.1):
+    """Random masks of all maskable weights, which are zeroed; BatchNorm has seen images."""
+    masks = {name: torch.rand(weight.shape) < density for name, weight in maskable_weights(model).items()}
+    with torch.no_grad():
+        for name, mask in masks.items():
+            model.get_parameter(name).mul_(mask)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.uniform_(-0.5, 0.5)
+        model(torch.randn(16, 3, 32, 32))
+    return masks
+
+
+def distance(a, b):
+    return float((a.double() - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("name", ["vgg19", "resnet20", "resnet50_cifar", "resnet50"])
+def test_outputs_are_those_of_the_masked_network(name, tmp_path):
+    torch.manual_seed(0)
+    model = build(name, num_classes=10)
+    masks = masked(model)
+    exact = copy.deepcopy(model).double().eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    compiled = compile_sparse(model, masks)
+    sparse = [module for module in compiled.modules() if isinstance(module, SparseInference)]
+    assert len(sparse) == sum(mask.dim() == 4 for mask in masks.values())
+    for batch in (1, 7, 32):
+        images = torch.randn(batch, 3, 32, 32)
+        with torch.no_grad():
+            assert distance(compiled(images), exact(images.double())) < 1e-5
+    with torch.no_grad():
+        assert distance(compiled.to(memory_format=torch.channels_last)(images), exact(images.double())) < 1e-5
+    assert model.training
+    assert all(value.equal(before[key]) for key, value in model.state_dict().items())
+
+    save_packed(tmp_path / "packed.safetensors", model.state_dict(), masks)
+    weights, loaded_masks = load_packed(tmp_path / "packed.safetensors")
+    fresh = build(name, num_classes=10)
+    fresh.load_state_dict(weights)
+    with torch.no_grad():
+        assert compile_sparse(fresh, loaded_masks)(images).equal(compiled(images))
+
+
+def test_batchnorm_and_relu_go_into_the_convolution():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+    compiled = compile_sparse(model, masked(model))
+    called = [type(compiled.get_submodule(n.target)) for n in compiled.graph.nodes if n.op == "call_module"]
+    assert called == [SparseInference, SparseInference]
+
+
+def test_what_is_used_twice_stays():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.relu = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()
+
+        def forward(self, x):
+            x = self.relu(self.norm(self.conv(x)))
+            y = self.conv(x)
+            return self.relu(self.norm(y)) + y
+
+    model = Twice()
+    masks = masked(model, 0.5)
+    exact = copy.deepcopy(model).double().eval()
+    images = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        assert distance(compile_sparse(model, masks)(images), exact(images.double())) < 1e-5
+
+
+def test_what_the_kernels_do_not_know_computes_as_before():
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=2), nn.MaxPool2d(2)
+    )
+    masks = masked(model, 0.3)
+    exact = copy.deepcopy(model).double().eval()
+    images = torch.randn(4, 3, 12, 12)
+    with torch.no_grad():
+        assert distance(compile_sparse(model, masks)(images), exact(images.double())) < 1e-5
+
+
+def test_what_cannot_be_compiled_is_said():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3)
+
+        def forward(self, x):
+            return self.conv(x) if x.sum() > 0 else x
+
+    model = Branches()
+    with pytest.raises(UserError, match=r"compile_sparse: torch.fx cannot trace this model's forward: "):
+        compile_sparse(model, {"conv.weight": torch.ones_like(model.conv.weight, dtype=torch.bool)})
+    with pytest.raises(UserError, match="'other' is no weight of this model"):
+        compile_sparse(model, {"other": torch.ones(3, dtype=torch.bool)})

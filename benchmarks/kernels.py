@@ -3,14 +3,16 @@
     python -m benchmarks.kernels [--pairs N]
 
 The dense step is the pipeline's own: channels_last, in bf16 where the processor computes in it. Masks are random with
-ERK's layers. Steps are taken in turn; the table has the median of the pairs' ratios and their quartiles, and is
-written to reports/kernels.json. Outputs are compared first, in fp32: where they differ there is no row, but an error.
+ERK's layers. Training steps are `accelerate`'s, forwards `compile_sparse`'s, these also beside onnxruntime (dense,
+fp32). The two take turns; the table has the median of the pairs' ratios and their quartiles, and is written to
+reports/kernels.json. Outputs are compared first, in fp32: where they differ there is no row, but an error.
 """
 
 import argparse
 import copy
 import json
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from granet.deploy.compiled import compile_sparse
+from granet.deploy.onnx import to_onnx
 from granet.distributions import erk
 from granet.flops import inference_flops
 from granet.kernels import accelerate
@@ -86,6 +90,20 @@ def step_of(model: nn.Module, masks: Masks, images: Tensor, labels: Tensor) -> C
     return step
 
 
+def onnx_of(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    """The dense network in onnxruntime, fp32, as many threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        to_onnx(model, Path(folder) / "model.onnx", (3, 32, 32))
+        content = (Path(folder) / "model.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    values = {session.get_inputs()[0].name: images.contiguous().numpy()}
+    return lambda: session.run(None, values)
+
+
 def ratios(
     dense: Callable[[], object], sparse: Callable[[], object], pairs: int
 ) -> tuple[list[float], list[float]]:
@@ -110,9 +128,7 @@ def rows(pairs: int) -> list[dict]:
             images = torch.randn(batch, 3, 32, 32).contiguous(memory_format=torch.channels_last)
             if kind == "forward":
                 forward(dense, torch.randn(64, 3, 32, 32))  # some statistics for BatchNorm
-                sparse.load_state_dict(dense.state_dict())
-                dense.eval()
-                sparse.eval()
+                sparse = compile_sparse(dense.eval(), masks)
             compare(copy.deepcopy(dense), copy.deepcopy(sparse), images)
             if kind == "forward":
                 calls = [torch.no_grad()(lambda m=m, x=images: forward(m, x)) for m in (dense, sparse)]
@@ -120,6 +136,7 @@ def rows(pairs: int) -> list[dict]:
                 labels = torch.randint(10, (batch,))
                 calls = [step_of(model, masks, images, labels) for model in (dense, sparse)]
             spread, (dense_s, sparse_s) = ratios(calls[0], calls[1], pairs)
+            onnx = ratios(onnx_of(dense, images), calls[1], pairs)[0][1] if kind == "forward" else None
             measured.append(
                 {"what": kind, "model": name, "sparsity": sparsity, "batch": batch, "flops": share}
                 | {
@@ -127,6 +144,7 @@ def rows(pairs: int) -> list[dict]:
                     "sparse_s": sparse_s,
                     "ratio": spread[1],
                     "quartiles": [spread[0], spread[2]],
+                    "onnxruntime_ratio": onnx,
                 }
             )
     return measured
@@ -150,6 +168,7 @@ def main() -> None:
         "sparse ms",
         "ratio",
         "quartiles",
+        "onnxruntime",
     ):
         table.add_column(heading, justify="left" if heading in ("", "model") else "right")
     measured = rows(pairs)
@@ -157,8 +176,9 @@ def main() -> None:
         times = (f"{1e3 * row['dense_s']:.1f}", f"{1e3 * row['sparse_s']:.1f}", f"{row['ratio']:.2f}")
         low, high = row["quartiles"]
         setting = (f"{row['sparsity']:.0%}", str(row["batch"]), f"{row['flops']:.3f}")
-        table.add_row(row["what"], row["model"], *setting, *times, f"{low:.2f} to {high:.2f}")
-    Console(width=110).print(table)
+        onnx = f"{row['onnxruntime_ratio']:.2f}" if row["onnxruntime_ratio"] else ""
+        table.add_row(row["what"], row["model"], *setting, *times, f"{low:.2f} to {high:.2f}", onnx)
+    Console(width=120).print(table)
     machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
     out = Path("reports/kernels.json")
     out.parent.mkdir(exist_ok=True)

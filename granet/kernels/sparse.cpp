@@ -156,16 +156,9 @@ struct Plan {
     std::unique_ptr<Item[]> items;
     std::vector<int32_t> cuts; // (O, num_chunks + 1)
 
-    static double per_channel(const Shape &s, const Lists &lists, std::vector<char> &used) {
-        used.assign(s.C, 0);
-        for (int32_t k = 0; k < lists.begin[s.O]; k++)
-            used[lists.place[k] / (s.KH * s.KW)] = 1;
-        return double(lists.begin[s.O]) / (s.O * std::max<int64_t>(1, s.C));
-    }
-
     Plan(const Shape &s, const Lists &lists, const float *weight, int64_t wanted, int threads)
-        : tiling(s, per_channel(s, lists, used), wanted, threads), items(new Item[lists.begin[s.O] + 1]),
-          cuts(s.O * (tiling.num_chunks + 1)) {
+        : used(s.C), tiling(s, double(lists.begin[s.O]) / (s.O * s.C), wanted, threads),
+          items(new Item[lists.begin[s.O] + 1]), cuts(s.O * (tiling.num_chunks + 1)) {
         const Tiling &t = tiling;
         int32_t taps = s.KH * s.KW;
         std::vector<int32_t> tap(taps);
@@ -175,12 +168,16 @@ struct Plan {
                                     x / s.stride * t.block;
 #pragma omp parallel for schedule(static) num_threads(threads)
         for (int64_t o = 0; o < s.O; o++) {
-            int32_t *cut = &cuts[o * (t.num_chunks + 1)], k = lists.begin[o], last = lists.begin[o + 1];
+            int32_t *cut = &cuts[o * (t.num_chunks + 1)], k = lists.begin[o], last = lists.begin[o + 1], c = 0;
             for (int64_t i = 0; i < t.num_chunks; i++) {
                 cut[i] = k;
                 int32_t end = std::min<int64_t>(s.C, (i + 1) * t.chunk) * taps;
                 for (; k < last && lists.place[k] < end; k++) {
-                    int32_t c = lists.place[k] / taps;
+                    while (lists.place[k] >= (c + 1) * taps) // places ascend
+                        c++;
+                    if (!used[c]) // written once: threads share the line
+#pragma omp atomic write
+                        used[c] = 1;
                     items[k] = {static_cast<int32_t>((c - i * t.chunk) * t.channel + tap[lists.place[k] - c * taps]),
                                 weight ? weight[lists.source[k]] : 0.0f};
                 }

@@ -41,6 +41,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         "Weight decay": f"{train.weight_decay:g}{'' if train.decay_norm else ', not on BatchNorm'}",
         "Label smoothing": f"{train.label_smoothing:g}",
         "Precision": once(runs["precision"].tolist()),
+        "Kernels": train.kernels,
         "Hardware": once(runs["hardware"].tolist()),
         "PyTorch": once(runs["torch"].tolist()),
         "Git revision": once(revisions),

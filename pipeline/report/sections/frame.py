@@ -46,7 +46,13 @@ def opening(results: Results) -> list[Text | Fold]:
     where = f"{once(runs['precision'].tolist())} on {once(runs['hardware'].tolist())}"
     data = " ".join(f"{DATASET_NAMES.get(name, name)}: {images(results.on(name))}." for name in grid.datasets)
     length = f"{train.total_epochs} epochs at batch size {train.batch_size}"
-    faster = "; only [smaller networks](#smaller) are" if results.finished("export") else ""
+    faster = "no run was faster for them"
+    if train.kernels != "dense":
+        faster = (
+            f"runs were faster only where their convolutions skipped zeros (train.kernels: {train.kernels})"
+        )
+    elif results.finished("export"):
+        faster += "; only [smaller networks](#smaller) are"
     blocks: list[Text | Fold] = [
         Text(f"{what} {length}, {seeds}, {where}. {data}", "lead"),
         Text(say("how_to_read", faster=faster), "note"),

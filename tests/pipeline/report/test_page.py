@@ -144,6 +144,21 @@ def test_flops_are_ratios_to_dense_and_called_theoretical(page, made):
     assert "Masks only simulate sparsity, so these FLOPs are theoretical, not measured." in text
 
 
+@pytest.mark.parametrize(
+    ("kernels", "words"),
+    [
+        ("dense", "all FLOPs here are theoretical, and no run was faster for them."),
+        ("auto", "and runs were faster only where their convolutions skipped zeros (train.kernels: auto)."),
+    ],
+)
+def test_what_was_faster_is_said(tmp_path, kernels, words):
+    params = params_of(methods=["granet"], **NO)
+    params.train.kernels = kernels
+    write_run(tmp_path / "runs", params, Cell("sparse", "digits", "resnet20", 0, "granet", 0.98), [0.9])
+    report.write(read(params, tmp_path / "runs"), tmp_path / "reports")
+    assert words in " ".join((tmp_path / "reports/report.md").read_text().split())
+
+
 def test_departures_from_the_paper_stand_beside_its_numbers(made):
     for name in ("report.html", "report.md"):
         text = " ".join((made[0] / name).read_text().split())

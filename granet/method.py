@@ -1,6 +1,6 @@
 """What a method is: a value with its axes and a clock. Time is counted in optimizer steps.
 
-The rows are in `granet.methods`. What depends on the length of the run is worked out by `granet.clock`.
+The rows are in `granet.methods`. What depends on the length of the run is worked out by `granet.sparsifier.clock`.
 """
 
 from collections.abc import Callable, Iterator

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import torch
 
-from granet.clock import Clock
 from granet.criteria import READS_GRADIENT, all_finite, all_zero
 from granet.method import Method
+from granet.sparsifier.clock import Clock
 from granet.types import Masks, Snapshot, Tensors
 from granet.update import drop, grow, prune
 

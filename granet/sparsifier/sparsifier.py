@@ -9,11 +9,11 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from granet import masks as masks_
-from granet.clock import Clock
 from granet.common.optimizers import check_optimizer, detached, learning_rates, running_means, same_shaped
 from granet.maskable import check_model, maskable_weights
 from granet.method import Method
 from granet.projection import SoftThreshold, bake, learns_threshold
+from granet.sparsifier.clock import Clock
 from granet.sparsifier.dense_gradients import DenseGradients
 from granet.sparsifier.loop_order import LoopOrder
 from granet.sparsifier.mask_update import mask_update

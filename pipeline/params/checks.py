@@ -15,13 +15,13 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from granet.clock import Clock
 from granet.common.keys import check_keys, keys_of
 from granet.common.steps import parse_time
 from granet.criteria import momentum
 from granet.data import DATASETS
 from granet.methods import INTERVAL, METHODS, TIME
 from granet.models import MODELS
+from granet.sparsifier.clock import Clock
 from granet.studies.plasticity import parse_network
 from granet.types import UserError
 from pipeline.params import sections

@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from granet import METHODS, UserError
-from granet.clock import Clock
+from granet.sparsifier.clock import Clock
 
 
 def updates(name, total=80, **values):

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
-from granet.clock import Clock
 from granet.common.keys import Key
 from granet.distributions import budget
 from granet.maskable import maskable_weights
 from granet.methods.dsr import elsewhere
+from granet.sparsifier.clock import Clock
 from granet.types import Snapshot
 
 STEPS, INTERVAL = 40, 4

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from granet.clock import Clock
 from granet.distributions import erk, uniform
 from granet.methods.dense_layers import first, rule_sparing
+from granet.sparsifier.clock import Clock
 from granet.types import UserError
 from pipeline.budgets import fixed_layers, main
 from pipeline.params.files import compose

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from granet.clock import Clock
 from granet.distributions import LayerSparsity, erk, uniform
 from granet.flops import training_flops
 from granet.methods import METHODS
 from granet.models import build
+from granet.sparsifier.clock import Clock
 from granet.studies.budget import Outline, outline
 from pipeline.report.paper.numbers import IMAGENET, INFERENCE, TRAINING, models, records, rows
 from pipeline.report.paper.protocol import protocol

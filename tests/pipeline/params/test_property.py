@@ -4,7 +4,7 @@ from itertools import product
 
 from hypothesis import HealthCheck, given, settings
 
-from granet.clock import Clock
+from granet.sparsifier.clock import Clock
 from pipeline.params import files
 from pipeline.params.checks import check_grid, steps_per_epoch, validate
 from pipeline.params.schema import Params

@@ -9,7 +9,7 @@ from math import prod
 
 import pytest
 
-from granet.clock import Clock
+from granet.sparsifier.clock import Clock
 from pipeline.params import files as params
 from pipeline.report.paper.numbers import IMAGENET as PAPER
 from pipeline.report.paper.numbers import further, rows

@@ -2,10 +2,10 @@
 
 import pytest
 
-from granet.clock import Clock
 from granet.distributions import uniform
 from granet.flops import Flops
 from granet.methods import METHODS
+from granet.sparsifier.clock import Clock
 from granet.studies.budget import Outline
 from granet.types import UserError
 from pipeline.report.paper.costs import outline_of, planned_ratios, sweep

@@ -39,6 +39,13 @@ def _lists(lists: Sequence[Tensor]) -> _Lists:
     return _Lists(*(tensor.data_ptr() for tensor in lists))
 
 
+def _shape(x: Tensor, y: Tensor, weight_OIHW: Tensor, stride: int, padding: list[int]) -> _Shape:
+    """Of a convolution that reads all of x and writes all of y."""
+    (N, C, H, W), (_, outs, OH, OW) = x.shape, y.shape
+    taps = weight_OIHW.shape[2:]
+    return _Shape(N, C, H, W, outs, OH, OW, OH, OW, *taps, stride, -padding[0], -padding[1], 1, 0, 0)
+
+
 def _empty(like: Tensor, channels: int, height: int, width: int) -> Tensor:
     """New activations for the images of ``like``."""
     images = like.shape[0]
@@ -70,15 +77,11 @@ def forward(
     padding: list[int],
     relu: bool,
 ) -> Tensor:
-    """The convolution, (N, C, H, W) -> (N, outs, OH, OW), then ReLU if wanted."""
+    """The convolution, (N, C, H, W) -> (N, O, OH, OW), then ReLU if wanted."""
     y = _forward_fake(x, weight_OIHW, bias_O, lists, stride, padding, relu)
-    (N, C, H, W), (_, outs, OH, OW) = x.shape, y.shape
-    shape = _Shape(
-        N, C, H, W, outs, OH, OW, OH, OW, *weight_OIHW.shape[2:], stride, -padding[0], -padding[1], 1, 0, 0
-    )
     _kernels().granet_forward(
         *map(_pointer, (x, weight_OIHW, bias_O, y)),
-        ctypes.byref(shape),
+        ctypes.byref(_shape(x, y, weight_OIHW, stride, padding)),
         ctypes.byref(_lists(lists)),
         int(relu),
         torch.get_num_threads(),
@@ -144,13 +147,9 @@ def weight_gradient(
 ) -> Tensor:
     """The gradient of the active weights in a dense tensor that is zero elsewhere, laid out as the weight is."""
     result = torch.zeros_like(weight_OIHW)
-    (N, C, H, W), (_, outs, OH, OW) = x.shape, gradient.shape
-    shape = _Shape(
-        N, C, H, W, outs, OH, OW, OH, OW, *weight_OIHW.shape[2:], stride, -padding[0], -padding[1], 1, 0, 0
-    )
     _kernels().granet_weight_gradient(
         *map(_pointer, (x, gradient, result)),
-        ctypes.byref(shape),
+        ctypes.byref(_shape(x, gradient, weight_OIHW, stride, padding)),
         ctypes.byref(_lists(lists)),
         torch.get_num_threads(),
     )

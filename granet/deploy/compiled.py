@@ -28,10 +28,10 @@ class SparseInference(nn.Module):
         self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, mask_OIHW: Tensor, *, relu: bool
     ) -> None:
         super().__init__()
-        from granet.kernels.ops import batch_innermost
+        from granet.kernels.ops import batch_innermost, precision
         from granet.kernels.pattern import pattern_of
 
-        self._in_order = batch_innermost
+        self._in_order, self._precision = batch_innermost, precision
         self.stride, self.padding, self.relu = conv.stride, conv.padding, relu
         weight, bias = conv.weight.detach(), conv.bias
         if norm is not None:
@@ -48,9 +48,9 @@ class SparseInference(nn.Module):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, O, OH, OW), fp32, batch innermost in memory."""
+        """(N, C, H, W) -> (N, O, OH, OW), fp32, bf16 under its autocast; batch innermost in memory."""
         lists = [self.begin, self.place, self.source]
-        x = self._in_order(x_NCHW.float())
+        x = self._in_order(x_NCHW.to(self._precision()))
         return torch.ops.granet.sparse_forward(
             x, self.weight.view(self.shape), self.bias, lists, self.stride[0], list(self.padding), self.relu
         )
@@ -60,8 +60,9 @@ def compile_sparse(model: nn.Module, masks: Masks) -> GraphModule:
     """A copy of ``model`` for inference whose masked convolutions compute with their active weights alone.
 
     BatchNorm and ReLU that follow a convolution and nothing else go into it. Outputs are those of the masked network in
-    eval mode up to rounding in fp32. What the kernels do not know (`kernels.accelerate`) computes as before. To save
-    it, save the network (`packed.save_packed`) and compile what comes back.
+    eval mode up to rounding in fp32; under autocast to bf16 it computes in that. What the kernels do not know
+    (`kernels.accelerate`) computes as before. To save it, save the network (`packed.save_packed`) and compile what
+    comes back.
 
     Raises UserError for masks of another network, for a forward that torch.fx cannot trace, and where there are no
     kernels.

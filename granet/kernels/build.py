@@ -17,7 +17,9 @@ from pathlib import Path
 
 import torch
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("sparse.cpp", "norm.cpp", "vec.h"))
+SOURCES = tuple(
+    Path(__file__).with_name(name) for name in ("forward.cpp", "gradient.cpp", "norm.cpp", "tiles.h", "vec.h")
+)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fopenmp")
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from granet.kernels.ops import batch_innermost, is_batch_innermost
+from granet.kernels.ops import batch_innermost, is_batch_innermost, precision
 from granet.kernels.pattern import Pattern, pattern_of
 
 
@@ -39,7 +39,10 @@ class Active:
 
 
 class SparseConv2d(nn.Conv2d):
-    """A convolution that computes with its active weights alone, in fp32, while that pays; else an ordinary one."""
+    """A convolution that computes with its active weights alone, while that pays; else an ordinary one.
+
+    In fp32, or in bf16 with sums in fp32 where autocast asks for that.
+    """
 
     active: Active
 
@@ -48,7 +51,7 @@ class SparseConv2d(nn.Conv2d):
         weight = self.weight  # of another type or elsewhere by now, perhaps
         if weight.dtype != torch.float32 or weight.device.type != "cpu" or not self.active.pays():
             return super().forward(input)
-        return _Convolution.apply(input.float(), self.weight, self.bias, self)
+        return _Convolution.apply(input.to(precision()), self.weight, self.bias, self)
 
 
 class _Convolution(torch.autograd.Function):
@@ -84,17 +87,18 @@ class _Convolution(torch.autograd.Function):
                     x, gradient, weight, list(ctx.pattern.forward), stride, padding
                 )
         if ctx.has_bias and ctx.needs_input_grad[2]:
-            of_bias = gradient.sum((0, 2, 3))
+            of_bias = gradient.sum((0, 2, 3), dtype=torch.float32)
         return of_x, of_weight, of_bias, None
 
 
 def dense_gradient(x: Tensor, gradient: Tensor, conv: nn.Conv2d) -> Tensor:
     """The gradient of all weights, by torch."""
     x, gradient = (t.contiguous(memory_format=torch.channels_last) for t in (x, gradient))
-    wanted = (False, True, False)
-    return torch.ops.aten.convolution_backward(
-        gradient, x, conv.weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0], 1, wanted
+    weight, wanted = conv.weight.to(x.dtype), (False, True, False)
+    of_weight = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0], 1, wanted
     )[1]
+    return of_weight.to(conv.weight.dtype)
 
 
 class BatchInnermostNorm(nn.BatchNorm2d):
@@ -105,7 +109,7 @@ class BatchInnermostNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, in the same memory order."""
-        if input.dtype != torch.float32 or not is_batch_innermost(input):
+        if input.dtype not in (torch.float32, torch.bfloat16) or not is_batch_innermost(input):
             return super().forward(input)
         if self.training or self.running_mean is None:
             y, mean, scale = _Norm.apply(input, self.weight, self.bias, self.eps, self.rectifies)

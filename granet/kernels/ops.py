@@ -1,7 +1,7 @@
 """The kernels as torch operators, so that FakeTensors and torch.compile know their shapes.
 
-Shapes: C input and O output channels, H x W pixels, N images. Activations are (N, C, H, W), fp32, with the images
-innermost in memory: `batch_innermost`.
+Shapes: C input and O output channels, H x W pixels, N images. Activations are (N, C, H, W), fp32 or bf16, with the
+images innermost in memory: `batch_innermost`.
 """
 
 import ctypes
@@ -39,6 +39,10 @@ def _lists(lists: Sequence[Tensor]) -> _Lists:
     return _Lists(*(tensor.data_ptr() for tensor in lists))
 
 
+def _is_bf16(x: Tensor) -> int:
+    return int(x.dtype == torch.bfloat16)
+
+
 def _shape(x: Tensor, y: Tensor, weight_OIHW: Tensor, stride: int, padding: list[int]) -> _Shape:
     """Of a convolution that reads all of x and writes all of y."""
     (N, C, H, W), (_, outs, OH, OW) = x.shape, y.shape
@@ -63,6 +67,12 @@ def batch_innermost(x_NCHW: Tensor) -> Tensor:
     return x_NCHW if is_batch_innermost(x_NCHW) else _empty(x_NCHW, *x_NCHW.shape[1:]).copy_(x_NCHW)
 
 
+def precision() -> torch.dtype:
+    """What convolutions compute in here: bf16 under its autocast, else fp32."""
+    halves = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return torch.bfloat16 if halves else torch.float32
+
+
 def out_size(size: int, taps: int, stride: int, padding: int) -> int:
     """Rows or columns of a convolution's output."""
     return (size + 2 * padding - taps) // stride + 1
@@ -84,6 +94,7 @@ def forward(
         ctypes.byref(_shape(x, y, weight_OIHW, stride, padding)),
         ctypes.byref(_lists(lists)),
         int(relu),
+        _is_bf16(x),
         torch.get_num_threads(),
     )
     return y
@@ -125,6 +136,7 @@ def input_gradient(
             ctypes.byref(shape),
             ctypes.byref(_lists(lists[3 * i : 3 * i + 3])),
             0,
+            _is_bf16(gradient),
             torch.get_num_threads(),
         )
     return result
@@ -151,6 +163,7 @@ def weight_gradient(
         *map(_pointer, (x, gradient, result)),
         ctypes.byref(_shape(x, gradient, weight_OIHW, stride, padding)),
         ctypes.byref(_lists(lists)),
+        _is_bf16(x),
         torch.get_num_threads(),
     )
     return result
@@ -169,14 +182,17 @@ def norm(
     y, mean, scale = _norm_fake(x, weight_C, bias_C, eps, relu)
     tensors = map(_pointer, (x, weight_C, bias_C, y, mean, scale))
     sizes = (ctypes.c_int64(len(mean)), ctypes.c_int64(x.numel() // len(mean)))
-    _kernels().granet_norm_forward(*tensors, *sizes, ctypes.c_float(eps), int(relu), torch.get_num_threads())
+    _kernels().granet_norm_forward(
+        *tensors, *sizes, ctypes.c_float(eps), int(relu), _is_bf16(x), torch.get_num_threads()
+    )
     return y, mean, scale
 
 
 def _norm_fake(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty(x, *x.shape[1:]), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    mean, scale = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    return _empty(x, *x.shape[1:]), mean, scale
 
 
 def norm_apply(
@@ -192,7 +208,9 @@ def norm_apply(
     y = _empty(x, *x.shape[1:])
     tensors = map(_pointer, (x, weight_C, bias_C, mean_C, variance_C, y))
     sizes = (ctypes.c_int64(len(mean_C)), ctypes.c_int64(x.numel() // len(mean_C)))
-    _kernels().granet_norm_apply(*tensors, *sizes, ctypes.c_float(eps), int(relu), torch.get_num_threads())
+    _kernels().granet_norm_apply(
+        *tensors, *sizes, ctypes.c_float(eps), int(relu), _is_bf16(x), torch.get_num_threads()
+    )
     return y
 
 
@@ -221,7 +239,7 @@ def norm_gradients(
     results = _norm_gradients_fake(x, gradient, weight_C, bias_C, mean_C, scale_C, relu)
     tensors = map(_pointer, (x, gradient, weight_C, bias_C, mean_C, scale_C, *results))
     sizes = (ctypes.c_int64(len(mean_C)), ctypes.c_int64(x.numel() // len(mean_C)))
-    _kernels().granet_norm_backward(*tensors, *sizes, int(relu), torch.get_num_threads())
+    _kernels().granet_norm_backward(*tensors, *sizes, int(relu), _is_bf16(x), torch.get_num_threads())
     return results
 
 

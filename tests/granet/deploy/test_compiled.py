@@ -50,6 +50,11 @@ def test_outputs_are_those_of_the_masked_network(name, tmp_path):
             assert distance(compiled(images), exact(images.double())) < 1e-5
     with torch.no_grad():
         assert distance(compiled.to(memory_format=torch.channels_last)(images), exact(images.double())) < 1e-5
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        ours, dense = compiled(images), copy.deepcopy(model).eval()(images)
+    with torch.no_grad():
+        expected = exact(images.double())
+    assert distance(ours, expected) < 1.2 * distance(dense, expected)
     assert model.training
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 

@@ -80,6 +80,80 @@ def test_forward_and_gradients_are_those_of_dense_arithmetic(
         assert distance(a, b) < TOLERANCE
 
 
+def in_bf16(model: nn.Module):
+    """Its forward under autocast."""
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return model(x)
+
+    return forward
+
+
+@given(
+    images=st.integers(1, 150),
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    kernel=st.sampled_from([(1, 1), (3, 3), (7, 7), (5, 2)]),
+    stride=st.sampled_from([1, 2, 3]),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    density=st.sampled_from([0.0, 0.02, 0.1, 1.0]),
+)
+def test_in_bf16_only_what_is_read_and_written_is_rounded(
+    images, channels, size, kernel, stride, padding, density
+):
+    if any(n + 2 * p < k for n, p, k in zip(size, padding, kernel, strict=True)):
+        return
+    torch.manual_seed(0)
+    conv = nn.Conv2d(channels[0], channels[1], kernel, stride, padding)
+    mask = masked(conv, density)
+    exact = copy.deepcopy(conv).double()
+    with torch.no_grad():
+        exact.weight.copy_(conv.weight.bfloat16())
+    model = nn.Sequential(conv)
+    accelerate(model, {"0.weight": mask})
+    x = torch.randn(images, channels[0], *size).bfloat16().float()
+    x.requires_grad_()
+    y = in_bf16(model)(x)
+    assert y.dtype == torch.bfloat16
+    gradient = torch.randn(y.shape).bfloat16()
+    y.backward(gradient)
+    exact_x = x.detach().double().requires_grad_()
+    exact_y = exact(exact_x)
+    exact_y.backward(gradient.double())
+    # rounding to 8 bits is at most 2^-9 of each number; sums are in fp32
+    assert distance(y, exact_y) < 2**-8
+    assert distance(x.grad, exact_x.grad) < 2**-8
+    assert distance(conv.weight.grad, exact.weight.grad * mask) < 1e-4
+    assert distance(conv.bias.grad, exact.bias.grad) < 1e-4
+
+
+def test_a_network_in_bf16_is_as_exact_as_dense_arithmetic_in_bf16():
+    torch.manual_seed(0)
+    model = build_model("vgg19", num_classes=10).to(memory_format=torch.channels_last)
+    masks = {n: torch.rand(w.shape) < 0.1 for n, w in maskable_weights(model).items() if w.dim() == 4}
+    with torch.no_grad():
+        for name, mask in masks.items():
+            model.get_parameter(name).mul_(mask)
+    dense, exact = copy.deepcopy(model), copy.deepcopy(model).double()
+    accelerate(model, masks)
+    x, labels = torch.randn(64, 3, 32, 32), torch.arange(64) % 10
+    outputs = [forward(x) for forward in (in_bf16(model), in_bf16(dense))]
+    expected = exact(x.double())
+    ours, theirs = (distance(y, expected) for y in outputs)
+    assert ours < 1.2 * theirs
+    for y, net in zip((*outputs, expected), (model, dense, exact), strict=True):
+        cross_entropy(y.float() if net is not exact else y, labels).backward()
+
+    def of_weights(net):
+        return torch.cat([(net.get_parameter(n).grad * m).flatten() for n, m in masks.items()])
+
+    ours, theirs = (distance(of_weights(net), of_weights(exact)) for net in (model, dense))
+    assert ours < 1.2 * theirs
+    for a, b in zip(model.buffers(), dense.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.02)
+
+
 @pytest.mark.parametrize("name", ["resnet20", "vgg19", "resnet50_cifar"])
 def test_a_whole_network_computes_what_it_did(name):
     torch.manual_seed(0)
@@ -164,6 +238,33 @@ def test_normalisation_is_that_of_torch(shape, relu):
     assert distance(ours.eval()(x), expected) < TOLERANCE
     with torch.no_grad():
         assert distance(ours(x), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", [(33, 5, 7, 9), (128, 3, 16, 16), (7, 4, 3, 1)])
+def test_normalisation_in_bf16_has_its_statistics_in_fp32(shape):
+    torch.manual_seed(0)
+    channels = shape[1]
+    ours = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+    with torch.no_grad():
+        ours[0].weight.copy_(torch.eye(channels)[:, :, None, None])
+    nn.init.uniform_(ours[1].weight, 0.5, 1.5)
+    nn.init.uniform_(ours[1].bias)
+    exact = copy.deepcopy(ours).double()
+    accelerate(ours, {"0.weight": torch.eye(channels)[:, :, None, None] > 0})
+    x = (3 + 2 * torch.randn(shape)).bfloat16().float()
+    gradient = torch.randn(shape).bfloat16()
+    y, expected = in_bf16(ours)(x), exact(x.double())
+    y.backward(gradient)
+    expected.backward(gradient.double())
+    assert distance(y, expected) < 2**-8
+    for a, b in zip(ours.buffers(), exact.buffers(), strict=True):
+        torch.testing.assert_close(a.double(), b.double())
+    for a, b in zip(ours[1].parameters(), exact[1].parameters(), strict=True):
+        assert (
+            distance(a.grad, b.grad) < 1e-2
+        )  # where the output is 0 but for rounding, a gradient passes or not
+    with torch.no_grad():
+        assert distance(in_bf16(ours.eval())(x), exact.eval()(x.double())) < 2**-8
 
 
 def test_a_mask_that_changes_is_followed():

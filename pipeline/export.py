@@ -1,16 +1,18 @@
 """Stage export: make a trained sparse network small, and say what that is worth.
 
-    python -m pipeline.export run=FOLDER [out=DIR]
+    python -m pipeline.export run=FOLDER [out=DIR] [compile=true]
 
 FOLDER is any finished run, e.g. runs/pretrain/<run> or runs/sparse/<run>. Cuts its pruned filters out and writes
 model.onnx (the smaller network), packed.safetensors (weights and masks, nothing rounded) and summary.json: parameters,
-FLOPs, latency and bytes before and after; on the CPU, latency by the active weights alone as well. DIR is
-runs/export/<run> for a run of the pretrain stage, else exports/<stage>/<run>. Needs the packages of
-requirements-export.txt, which `make setup` installs.
+FLOPs, latency and bytes before and after; and the masked network's latency on the CPU, whole and by layer, computed
+densely by torch and by onnxruntime, and by its active weights alone. compile=true: by torch.compile as well, which
+takes half a minute. DIR is runs/export/<run> for a run of the pretrain stage, else exports/<stage>/<run>. Needs the
+packages of requirements-export.txt, which `make setup` installs.
 """
 
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
-from torch import Tensor, nn
+from torch import nn
 
-from granet.deploy.compiled import compile_sparse
-from granet.deploy.latency import latencies
+from granet.deploy.latency import latencies, layer_latencies
 from granet.deploy.onnx import onnx_outputs, to_onnx
 from granet.deploy.packed import save_packed
+from granet.deploy.runtimes import runtimes
 from granet.deploy.shrink import shrink
 from granet.flops import inference_flops
 from granet.training.device import pick_device
@@ -33,9 +35,11 @@ from pipeline.training.cell import RUNS
 from pipeline.training.folder import MODEL, SUMMARY, RunFolder
 from pipeline.training.origin import hardware, provenance, versions
 
-BATCH_SIZES = (1, 128)
+BATCH_SIZES = (1, 16, 128)
 COMPARED = 16
-"""Random images on which outputs are compared."""
+"""Random images on which outputs are compared, and layers timed."""
+WHOLE = ("torch.compile", "onnxruntime")
+"""Ways to run a network that have no layers of its names."""
 IS_FASTER = (
     "Masks only simulate sparsity: torch computes with the zeros, as slowly as in a dense network. "
     "Shrinking cuts the pruned filters out; that is what is really faster."
@@ -48,7 +52,10 @@ IS_SMALLER = (
 
 def main(arguments: Sequence[str]) -> None:
     """Export one run."""
-    values, _ = cli.parse(arguments, ("run", "out"), "the export stage")
+    values, _ = cli.parse(arguments, ("run", "out", "compile"), "the export stage")
+    with_compiler = values.get("compile", "false")
+    if with_compiler not in ("true", "false"):
+        raise UserError(f"compile={with_compiler!r} must be true or false")
     if "run" not in values:
         raise UserError("run=FOLDER is missing: the folder of a finished run, e.g. run=runs/sparse/<run>")
     run = RunFolder(Path(values["run"]))
@@ -70,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         "run": str(run.path),
         **{key: summary.config.get(key) for key in ("dataset", "model", "network", "seed")},
         **compare(model, shrunk, out.path / "model.onnx", summary.image_shape),
-        "sparse": by_active_weights(model, masks, summary.image_shape),
+        "runtimes": by_runtime(model, masks, summary.image_shape, with_compiler=with_compiler == "true"),
         "image_shape": summary.image_shape,
         "num_classes": summary.num_classes,
         "bytes": {"dense": plain, "packed": packed},
@@ -113,40 +120,41 @@ def compare(
     }
 
 
-class _InBf16(nn.Module):
-    """A network as training computes with it where the processor has bf16."""
+def by_runtime(
+    model: nn.Module, masks: Masks, image_shape: tuple[int, int, int], *, with_compiler: bool
+) -> dict[str, Any]:
+    """Latencies of the masked network on the CPU in ms, whole and by masked convolution, in every way it can be run.
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images_NCHW: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return self.model(images_NCHW)
-
-
-def by_active_weights(model: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Latencies on the CPU, in ms, of the masked network in torch's fp32 and bf16, and of `compile_sparse`.
-
-    With the largest difference of an output to fp32. Without numbers, but with the reason, where it cannot be had.
+    With the largest difference of an output to torch's in fp32. Without numbers, but with the reason, where the sparse
+    kernels cannot be had.
     """
-    model = model.to("cpu")
-    try:
-        compiled = compile_sparse(model, masks)
-    except UserError as fault:
-        return {"reason": str(fault)}
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder) / "dense.onnx"
+        to_onnx(model, onnx, image_shape)
+        try:
+            ways = runtimes(model, masks, onnx, with_compiler=with_compiler)
+        except UserError as fault:
+            return {"reason": str(fault)}
     images_NCHW = torch.randn(COMPARED, *image_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        difference = float((compiled(images_NCHW) - model(images_NCHW)).abs().max())
-    nets = {"fp32": model, "bf16": _InBf16(model), "sparse": compiled}
-    times = {
-        str(size): {
-            key: 1000 * seconds
-            for key, seconds in zip(nets, latencies(list(nets.values()), image_shape, size), strict=True)
-        }
-        for size in BATCH_SIZES
+        outputs = {name: net(images_NCHW) for name, net in ways.items()}
+    in_layers = [name for name in ways if name not in WHOLE]
+    layers = [name.removesuffix(".weight") for name, mask in masks.items() if mask.dim() == 4]
+    by_layer = layer_latencies([ways[name] for name in in_layers], layers, image_shape, COMPARED)
+    return {
+        "latency_ms": {
+            str(size): _milliseconds(ways, latencies(list(ways.values()), image_shape, size))
+            for size in BATCH_SIZES
+        },
+        "layer_latency_ms": {layer: _milliseconds(in_layers, each) for layer, each in by_layer.items()},
+        "max_difference": {
+            name: float((output - outputs["fp32"]).abs().max()) for name, output in outputs.items()
+        },
     }
-    return {"latency_ms": times, "max_difference": difference}
+
+
+def _milliseconds(names: Iterable[str], seconds: Iterable[float]) -> dict[str, float]:
+    return {name: 1000 * value for name, value in zip(names, seconds, strict=True)}
 
 
 def show(summary: dict[str, Any], out: Path) -> None:
@@ -166,14 +174,16 @@ def show(summary: dict[str, Any], out: Path) -> None:
         table.add_row(label, f"{before:{form}}", f"{after:{form}}", f"{before / after:.2f} x")
     console = Console()
     console.print(table)
-    if times := summary["sparse"].get("latency_ms"):
-        columns = [Column(head, justify="right") for head in ("fp32", "bf16", "active weights")]
-        title = "Latency on the CPU, dense and by the active weights alone; bf16 = 1 x"
-        by_weights = Table("", *columns, title=title, title_justify="left")
+    if times := summary["runtimes"].get("latency_ms"):
+        names = next(iter(times.values()))
+        fastest = "bf16" if "bf16" in names else "fp32"
+        columns = [Column(name, justify="right") for name in names]
+        title = f"Latency of the masked network on the CPU; in brackets, times as fast as dense {fastest}"
+        by_way = Table("", *columns, title=title, title_justify="left")
         for size, each in times.items():
-            cells = (f"{value:,.2f} ({each['bf16'] / value:.2f} x)" for value in each.values())
-            by_weights.add_row(f"batch {size}, ms", *cells)
-        console.print(by_weights)
+            cells = (f"{value:,.2f} ({each[fastest] / value:.2f})" for value in each.values())
+            by_way.add_row(f"{size}, ms", *cells)
+        console.print(by_way)
     console.print(IS_FASTER if summary["latency_ms"] else IS_SMALLER)
     console.print(
         f"Largest difference of an output: {summary['max_difference']:.1e} by shrinking, "

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,15 +45,19 @@ def to_onnx(model: nn.Module, path: Path, image_shape: Sequence[int]) -> None:
     atomic(path, program.model_proto.SerializeToString(deterministic=True))
 
 
-def onnx_outputs(path: Path, images_NCHW: Tensor) -> Tensor:
-    """Logits of an ONNX file, computed by onnxruntime on the CPU. Raises UserError where a package is missing."""
+def open_onnx(path: Path) -> Any:
+    """A session of onnxruntime on the CPU, as many threads as torch. Raises UserError where a package is missing."""
     _need_onnx()
     import onnxruntime  # slow to import
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {"images": images_NCHW.cpu().numpy()})
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def onnx_outputs(path: Path, images_NCHW: Tensor) -> Tensor:
+    """Logits of an ONNX file, computed by onnxruntime on the CPU. Raises UserError where a package is missing."""
+    (logits,) = open_onnx(path).run(None, {"images": images_NCHW.cpu().numpy()})
     return torch.from_numpy(logits)
 
 

@@ -74,3 +74,11 @@ def duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def milliseconds(value: float) -> str:
+    """
+    >>> milliseconds(3.456), milliseconds(34.56)
+    ('3.46', '34.6')
+    """
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"

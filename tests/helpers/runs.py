@@ -166,6 +166,10 @@ def write_branches(
     return folder.path
 
 
+TIMES = (("1", 4.0), ("128", 160.0))
+"""Batch sizes, and milliseconds of a dense network."""
+
+
 def write_export(root: Path, cell: Cell, *, times_smaller: float = 2.0) -> Path:
     """A finished export run of a network of a million parameters; 1.0 times smaller: nothing was cut out."""
     folder = RunFolder(root / cell.stage / cell.name)
@@ -179,9 +183,11 @@ def write_export(root: Path, cell: Cell, *, times_smaller: float = 2.0) -> Path:
         "seed": cell.seed,
         "parameters": {"dense": 1_000_000, "shrunk": round(1_000_000 / times_smaller)},
         "flops": {"dense": 80_000_000, "shrunk": round(80_000_000 / times_smaller)},
-        "latency_ms": {size: {"dense": ms, "shrunk": ms / 1.6} for size, ms in (("1", 4.0), ("128", 160.0))}
-        if cut
-        else {},
+        "latency_ms": {size: {"dense": ms, "shrunk": ms / 1.6} for size, ms in TIMES} if cut else {},
+        "runtimes": {
+            "latency_ms": {size: {"fp32": ms, "bf16": ms / 2, "sparse bf16": ms / 8} for size, ms in TIMES},
+            "layer_latency_ms": {"conv1": {"fp32": 1.0, "bf16": 0.5, "sparse bf16": 0.25}},
+        },
         "max_difference": 2.5e-6,
         "onnx_max_difference": 1e-6,
         "bytes": {"dense": 4_000_000, "packed": 1_000_000},

@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from granet.deploy.coupling import channel_groups
-from granet.deploy.latency import latencies
+from granet.deploy.latency import latencies, layer_latencies
 from granet.deploy.onnx import onnx_outputs
 from granet.deploy.packed import load_packed
 from granet.flops import inference_flops
 from granet.maskable import maskable_weights
 from granet.masks import apply_
 from granet.models import build
+from granet.training.device import pick_precision
 from granet.types import UserError
 from pipeline import export
 from pipeline.training.folder import RunFolder
@@ -77,7 +78,8 @@ def filters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "100")
         patch.setattr(export, "BATCH_SIZES", (1, 8))
-        patch.setattr(export, "latencies", partial(latencies, time_s=0.2))
+        for measure in (latencies, layer_latencies):
+            patch.setattr(export, measure.__name__, partial(measure, time_s=0.1))
         with (folder / "printed").open("w") as printed:
             patch.setattr(sys, "stdout", printed)
             export.main([f"run={run}", f"out={folder / 'out'}"])
@@ -116,7 +118,8 @@ def test_pruned_filters_are_cut_out(filters):
 
 def test_the_run_says_how_large_its_images_are(tmp_path, monkeypatch):
     """FLOPs and ONNX input of a run on 64 x 64 images, whatever its data set is called."""
-    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0, 0.5][: len(models)])
+    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0, 0.5, 0.5, 0.5][: len(models)])
+    monkeypatch.setattr(export, "layer_latencies", lambda *_: {})
     run = write_run(tmp_path, "pretrain", "filter-0.5", size=64)
     export.main([f"run={run}", f"out={tmp_path / 'out'}"])
     summary = json.loads((tmp_path / "out/summary.json").read_text())
@@ -153,6 +156,9 @@ def test_what_it_prints_fits_100_columns_and_says_what_masks_are(filters):
 def test_single_weights_are_said_to_leave_nothing_to_cut_out(tmp_path, monkeypatch, capsys):
     """The stage's own default folder, of a run that is not of the pretrain stage."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    for measure in (latencies, layer_latencies):
+        monkeypatch.setattr(export, measure.__name__, partial(measure, time_s=0.1))
     run = write_run(Path("runs"), "sparse", None)
     export.main([f"run={run}"])
     summary = json.loads((tmp_path / "exports/sparse" / run.name / "summary.json").read_text())
@@ -162,19 +168,29 @@ def test_single_weights_are_said_to_leave_nothing_to_cut_out(tmp_path, monkeypat
     assert summary["flops"]["shrunk"] == summary["flops"]["dense"]
     assert summary["max_difference"] == 0
     assert summary["compression"] > 1.7  # half of the values, and a bit for each
-    sparse = summary["sparse"]
-    assert sparse["max_difference"] < 1e-4
-    assert sparse["latency_ms"].keys() == {"1", "128"}
-    assert all(times.keys() == {"fp32", "bf16", "sparse"} for times in sparse["latency_ms"].values())
+    ways = summary["runtimes"]
+    names = {"fp32", "onnxruntime", "sparse fp32"}
+    names |= {"bf16", "sparse bf16"} if pick_precision("auto", torch.device("cpu")) == "bf16" else set()
+    assert ways["max_difference"].keys() == names
+    assert all(difference < 1e-4 for name, difference in ways["max_difference"].items() if "bf16" not in name)
+    assert ways["latency_ms"].keys() == {"1", "16", "128"}
+    assert all(times.keys() == names for times in ways["latency_ms"].values())
+    assert "layer1.0.conv1" in ways["layer_latency_ms"]
+    assert all(
+        times.keys() == names - {"onnxruntime"} and all(value > 0 for value in times.values())
+        for times in ways["layer_latency_ms"].values()
+    )
     assert (tmp_path / "exports/sparse" / run.name / "model.onnx").exists()
     printed = capsys.readouterr().out
     assert "Nothing can be cut out" in printed
-    assert "active weights" in printed
+    assert "sparse fp32" in printed
+    assert max(map(len, printed.splitlines())) <= 100
 
 
 def test_a_run_of_the_pretrain_stage_goes_where_dvc_expects_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0, 0.5][: len(models)])
+    monkeypatch.setattr(export, "latencies", lambda models, *_: [2.0, 1.0, 0.5, 0.5, 0.5][: len(models)])
+    monkeypatch.setattr(export, "layer_latencies", lambda *_: {})
     run = write_run(Path("runs"), "pretrain", "filter-0.5")
     export.main([f"run={run}"])
     summary = json.loads((tmp_path / "runs/export" / run.name / "summary.json").read_text())

@@ -13,6 +13,7 @@ from pipeline.report.paper.numbers import IMAGENET
 from pipeline.report.results import Results, curves, layers
 from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.budgets import budget_tables
+from pipeline.report.tables.latency import by_layer, latency
 from pipeline.report.tables.model import Tables, three_columns
 from pipeline.report.tables.plasticity import Study, caption, departures, findings, phases, points, studies
 from pipeline.report.tables.smaller import smaller
@@ -172,8 +173,15 @@ def _numbers_of_study(results: Results, one: Study, num_studies: int) -> list[An
 
 
 def smaller_networks(results: Results) -> Section:
-    """Networks whose pruned filters are cut out."""
+    """Networks whose pruned filters are cut out, and what runs the masked ones."""
     table, facts = smaller(results)
     note = say("packed", *(["uncut"] if facts["networks"] else []), "outputs", **facts)
     blocks = [Text(say("smaller", **facts)), Text(note, "note"), table]
+    if times := latency(results):
+        blocks += [
+            Heading("Latency of the masked networks"),
+            Text(say("latency", **facts)),
+            times,
+            *by_layer(results),
+        ]
     return Section("smaller", "Smaller networks", "Smaller networks", blocks)

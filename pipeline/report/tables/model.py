@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from pipeline.drawing import Series
@@ -59,18 +60,23 @@ class Tables:
         return self._by_sparsity(["original", "reinitialised", "difference"], lines)
 
     def flops(self) -> Table:
-        """Training and inference FLOPs as a share of the dense model's, which every run of the model knows."""
+        """Training and inference FLOPs as a share of the dense model's, which every run of the model knows; and time.
+
+        The time of a whole run is measured, and a share of the mean dense run's.
+        """
         runs, dense = self.results.of(self.dataset, self.model), Number()
         if not runs.empty:
             run = runs.iloc[0]
             training, inference = flops(run["training_dense"]), flops(run["inference_dense"])
             dense = Number("1", f"training {training}, inference {inference} per image", run["group"])
-        lines = [line(self.results, None, [replace(dense, span=2 * len(self.params.grid.sparsities))])]
+        lines = [line(self.results, None, [replace(dense, span=3 * len(self.params.grid.sparsities))])]
         for method in by_family(self.params):
-            metrics, groups = ("training_ratio", "inference_ratio"), self._groups(method)
-            numbers = [self._ratio(group, metric) for group in groups for metric in metrics]
+            numbers = []
+            for group in self._groups(method):
+                numbers += [self._ratio(group, f"{kind}_ratio") for kind in ("training", "inference")]
+                numbers.append(self._time_ratio(group))
             lines.append(replace(line(self.results, method, numbers), heading=heading(self.params, method)))
-        return self._by_sparsity(["training", "inference"], by_heading(lines))
+        return self._by_sparsity(["training", "inference", "measured time"], by_heading(lines))
 
     def three_accuracies(self) -> Table:
         """Each of the three test accuracies by its name; the paper's stands beside its like, the best test epoch."""
@@ -148,6 +154,12 @@ class Tables:
             return Number()
         text = f"{stat.mean:.3f}" if stat.std is None else f"{stat.mean:.3f} ± {stat.std:.3f}"
         return Number(text, group=group.name)
+
+    def _time_ratio(self, group: Group) -> Number:
+        dense, times = (self.results.values(each, "time_s") for each in (self._group("dense"), group))
+        if not dense or not times:
+            return Number()
+        return Number(f"{mean(times) / mean(dense):.2f}", group=group.name)
 
     def _three(self, group: Group) -> Line:
         numbers = [ours(self.results, group, metric) for metric in ("last", "best_val", "best_test")]

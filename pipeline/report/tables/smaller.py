@@ -6,7 +6,7 @@ from dataclasses import replace
 from pipeline.report.blocks import Line, Number, Table, by_heading
 from pipeline.report.names import network_name
 from pipeline.report.results import Results, once
-from pipeline.report.words import flops, setting
+from pipeline.report.words import flops, milliseconds, setting
 
 
 def size_text(num_bytes: float) -> str:
@@ -17,15 +17,16 @@ def size_text(num_bytes: float) -> str:
     return flops(num_bytes).replace("FLOPs", "B")
 
 
-def _milliseconds(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+def short_name(network: str) -> str:
+    """Of a pre-trained network."""
+    return network_name(network).removeprefix("Pre-trained, ").capitalize()
 
 
 MEASURED: list[tuple[str, str, str, Callable[[float], str]]] = [
     ("parameters, thousands", "parameters", "shrunk", lambda n: f"{n / 1e3:,.{1 if n < 1e6 else 0}f}"),
     ("MFLOPs per image", "flops", "shrunk", lambda n: f"{n / 1e6:.1f}"),
-    ("latency at batch 1, ms", "latency_ms.1", "shrunk", _milliseconds),
-    ("latency at batch 128, ms", "latency_ms.128", "shrunk", _milliseconds),
+    ("latency at batch 1, ms", "latency_ms.1", "shrunk", milliseconds),
+    ("latency at batch 128, ms", "latency_ms.128", "shrunk", milliseconds),
     ("weights on disk", "bytes", "packed", size_text),
 ]
 """Head, key in a summary, what stands there beside "dense", and how its numbers read."""
@@ -44,7 +45,7 @@ def smaller(results: Results) -> tuple[Table, dict[str, str]]:
     frame["group"] = [run.cell.group.name for run in exported]
     lines, uncut = [], []
     for group in dict.fromkeys(run.cell.group for run in exported):
-        label = network_name(group.network or "").removeprefix("Pre-trained, ").capitalize()
+        label = short_name(group.network or "")
         runs, numbers = frame[frame["group"] == group.name], []
         means = runs.mean(numeric_only=True).dropna().to_dict()
         for _, key, small, text in MEASURED:

@@ -17,6 +17,7 @@ from pipeline.report.figures import DROP, draw_plasticity, plasticity
 from pipeline.report.paper.claims import claims
 from pipeline.report.results import headline, read
 from pipeline.report.tables.contrasts import of_study
+from pipeline.report.tables.latency import by_layer, latency
 from pipeline.report.tables.plasticity import (
     RATE_COLORS,
     caption,
@@ -566,7 +567,7 @@ def test_smaller_networks_before_and_after(full):
         *("4 MB", "1 MB", "4.00 ×"),
     ]
     text = " ".join(full[0].split())
-    assert "Here, and only here, a speed-up is real" in text
+    assert "they can be cut out: the shrunk network has fewer channels, and the same outputs" in text
     assert "on x86_64 CPU, 2 threads, PyTorch 2.15.0." in text
     assert "differ by at most 2.5e-06" in text
 
@@ -578,6 +579,25 @@ def test_where_nothing_is_cut_there_is_no_second_latency(tmp_path):
     table, facts = smaller(read(params, tmp_path))
     assert [number.text for number in table.lines[0].numbers[6:12]] == [""] * 6
     assert facts["networks"] == "Sparsity 0"
+
+
+def test_latencies_stand_beside_each_other(tmp_path):
+    params = study_of("figure2", *FEW, "grid.pretrain=[element-0.0]", "grid.export=[element-0.0]")
+    results = made(tmp_path / "runs", params)
+    write_export(tmp_path / "runs", EXPORT, times_smaller=1.0)
+    results = read(params, tmp_path / "runs")
+    table = latency(results)
+    assert [head for head, _ in table.heads] == ["fp32", "bf16", "sparse bf16"]
+    rows = [(line.label, [(n.text, n.note) for n in line.numbers]) for line in table.lines]
+    assert rows[1] == (
+        "Sparsity 0, batch 128",
+        [("160.0", "0.50 ×"), ("80.0", "1.00 ×"), ("20.0", "4.00 ×")],
+    )
+    (fold,) = by_layer(results)
+    assert fold.summary == "Sparsity 0, each convolution at batch 16"
+    assert fold.blocks[0].lines[0].label == "conv1"
+    text = page(results, tmp_path / "out")
+    assert "Latency of the masked networks" in text and "4.00 ×" in text
 
 
 def test_nothing_exported_is_no_section(tmp_path):

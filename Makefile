@@ -21,7 +21,7 @@ setup:  ## system libraries, .venv, FFCV, MLflow database; returns at once when 
 
 repro: setup  ## run the stages that are out of date, then say where the report is
 	@[[ -e .git ]] || { $(IN_VENV) dvc config --local core.no_scm true && echo "No .git here: DVC runs without experiments."; }
-	@$(IN_VENV) python -m pipeline.repro
+	@$(IN_VENV) python -m pipeline.launch
 	@echo
 	@echo "Report   reports/report.html"
 	@experiment=$$(sed -n 's/.*"experiment_id": "\(.*\)".*/\1/p' runs/dense/*/summary.json | head -n 1); \

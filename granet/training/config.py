@@ -41,11 +41,14 @@ class TrainConfig:
     compile: bool = key(False, "torch.compile; minutes at the start, and other rounding")
     kernels: str = key(
         "dense",
-        "dense | sparse | auto; sparse: active weights alone, in fp32, on CPUs; auto: where that is faster",
+        "dense | sparse | auto; sparse: active weights alone, on CPUs; auto: where that is faster",
         choices=("dense", "sparse", "auto"),
     )
     num_processes: int = key(
         1, "of one run, a device each, started by torchrun; they share each batch", at_least=1
+    )
+    num_threads: int | None = key(
+        None, "of each process on the CPU: other sums are split otherwise; null: as torch starts", at_least=1
     )
     sync_bn: bool = key(False, "BatchNorm over all processes (GPUs only); false: each its own")
     checkpoint_s: float = key(

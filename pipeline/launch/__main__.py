@@ -7,7 +7,8 @@ What it needs is run as well. Each stage is a `dvc repro -s` of its own, and goe
 fails stops only what depends on it; the exit code is then 1. Ctrl-C ends all runs; the same command goes on with them.
 
 -j N          stages at a time; without it as many as GPUs (each run has train.num_processes of them) times
-              launch.runs_per_gpu, one on the CPU, and all that can with Slurm; more than that share the GPUs
+              launch.runs_per_gpu, and all that can with Slurm; more than that share the GPUs. On the CPU one, or as
+              many as there are cores for train.num_threads
 --executor    local: processes of this machine (default); slurm: jobs, with the resources of launch in params.yaml
 """
 
@@ -18,6 +19,7 @@ import time
 from collections.abc import Collection
 from typing import NoReturn
 
+from granet.common.distributed import own_threads
 from granet.common.files import made
 from granet.types import UserError
 from pipeline.cli import run_main
@@ -68,7 +70,11 @@ def choose_executor(
             f"train.num_processes={per_run} needs as many GPUs, and this machine has {len(devices)}; lower it, or use "
             "--executor slurm"
         )
-    at_once = at_once or max(1, len(devices) // per_run * params.launch.runs_per_gpu)
+    if devices:
+        most = len(devices) // per_run * params.launch.runs_per_gpu
+    else:
+        most = own_threads() // (per_run * (params.train.num_threads or own_threads()))
+    at_once = at_once or max(1, most)
     return LocalExecutor(at_once, devices, per_run), at_once
 
 

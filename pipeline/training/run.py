@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from granet.common import distributed, signals
 from granet.common.files import link_or_copy
 from granet.data import open_data
@@ -85,6 +87,8 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
     check_experiment()
     if not params.train.compile:
         defer_compiler()
+    if params.train.num_threads:
+        torch.set_num_threads(params.train.num_threads)
     with ExitStack() as stack:
         world = stack.enter_context(distributed.joined(params.train.device))
         tracker = stack.enter_context(Tracker(active=world.leads, offline=params.tracking.offline))

@@ -98,6 +98,7 @@ class Project:
 
 SMALL: Sequence[str] = (  # the quick recipe in seconds: the same stages, fewer and smaller steps
     "recipe=quick",
+    "grid.seeds=[0]",
     "data.train_size=120",
     "data.val_size=40",
     "data.test_size=80",

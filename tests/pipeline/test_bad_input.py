@@ -130,7 +130,7 @@ COMMANDS = commands(
     ("prepare seed=1", "'seed=1' | it takes dataset, out"),
     ("prepare dataset=mnist", "dataset='mnist' | choose from digits"),
     ("prepare data.train_size=9999", "data.train_size=9999 | lower one"),
-    ("prepare data.image_size=31", "data.image_size=31 | [32, 4096]"),
+    ("prepare data.image_size=15", "data.image_size=15 | [16, 4096]"),
     (f"prepare out={FILE}/x", f"{FILE}/x cannot be a folder: {FILE} is a file | name another"),
     ("train", "'' is no stage | write one of dense"),
     ("train daft", "'daft' is no stage | write one of dense"),

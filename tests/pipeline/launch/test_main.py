@@ -23,14 +23,27 @@ def test_a_bad_command_line_is_refused(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("device", "wanted", "runs_per_gpu", "at_once"),
-    [("auto", None, 1, 2), ("auto", None, 3, 6), ("cuda", 5, 1, 5), ("cpu", None, 3, 1), ("cpu", 4, 1, 4)],
+    ("device", "wanted", "runs_per_gpu", "num_threads", "at_once"),
+    [
+        ("auto", None, 1, 1, 2),
+        ("auto", None, 3, 1, 6),
+        ("cuda", 5, 1, 1, 5),
+        ("cpu", None, 3, "null", 1),
+        ("cpu", 4, 1, 1, 4),
+        ("cpu", None, 1, 1, 8),
+        ("cpu", None, 1, 3, 2),
+        ("cpu", None, 1, 9, 1),
+    ],
 )
-def test_stages_at_a_time(monkeypatch, device, wanted, runs_per_gpu, at_once):
+def test_stages_at_a_time(monkeypatch, device, wanted, runs_per_gpu, num_threads, at_once):
     monkeypatch.setattr(launch, "visible_devices", lambda: ["0", "1"])
-    changed = params.compose(
-        ["recipe=quick", f"train.device={device}", f"launch.runs_per_gpu={runs_per_gpu}"]
+    monkeypatch.setattr(launch, "own_threads", lambda: 8)
+    changes = (
+        f"train.device={device}",
+        f"launch.runs_per_gpu={runs_per_gpu}",
+        f"train.num_threads={num_threads}",
     )
+    changed = params.compose(["recipe=quick", *changes])
     assert launch.choose_executor("local", wanted, changed, ["report", "sparse@a"])[1] == at_once
 
 

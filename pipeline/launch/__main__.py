@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection
+from contextlib import nullcontext
 from typing import NoReturn
 
 from granet.common.distributed import own_threads
@@ -30,6 +31,7 @@ from pipeline.launch.plan import Schedule, State, no_report, plan, read_pipeline
 from pipeline.launch.view import clock, summary
 from pipeline.params.files import load_grid
 from pipeline.params.schema import Params
+from pipeline.tracking.channel import at_hand
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,7 +98,8 @@ def main(arguments: list[str]) -> None:
     # A closed terminal and a polite kill end a launch as Ctrl-C does: its runs are in groups of their own.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    launch.run()
+    with at_hand() if parsed.executor == "local" and not params.tracking.offline else nullcontext():
+        launch.run()
     for stage, job in launch.failed.items():
         print(f"\n{stage} failed; the end of {job.log}:")
         print("\n".join(f"    {line}" for line in last_lines(job.log, TAIL_LINES)) or "    (it is empty)")

@@ -4,17 +4,16 @@ A run writes what is to be logged into its journal, and a process of its own sen
 training nothing, and a server that hangs or dies costs it a warning: what it does not take is sent later.
 """
 
-import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from os import environ
 from pathlib import Path
 from typing import Any, Self
 
 from granet.common.files import link_or_copy
+from pipeline.tracking.channel import open_channel
 from pipeline.tracking.journal import HANGS, LATER, Journal
 from pipeline.workspace import address
 
@@ -37,11 +36,7 @@ class Tracker:
         self._experiment, self._run = "", ""
         self._logged: set[tuple] = set()
         self._opened: dict[str, int] = {}
-        self._process: subprocess.Popen[str] | None = None
-        if active and not offline:
-            command = [sys.executable, "-m", "pipeline.tracking.sending"]
-            source = {"PYTHONPATH": str(Path(__file__).parents[2])}
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environ | source)
+        self._channel = open_channel() if active and not offline else None
 
     @contextmanager
     def opened(self, folder: Path, experiment: str, name: str, *, params: dict, tags: dict) -> Iterator[None]:
@@ -61,13 +56,11 @@ class Tracker:
 
     def _finish(self) -> None:
         """Let the process send the rest; what it cannot send in time stays in the journal."""
-        if self._process is not None:
-            assert self._process.stdin is not None
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
+        if self._channel is not None:
+            self._channel.hang_up()
             self._wait_for(lambda: False)
             if (
-                self._process.poll() is None
+                not self._channel.is_over()
                 and self._journal is not None
                 and not self._journal.trouble.exists()
             ):
@@ -118,14 +111,13 @@ class Tracker:
             self._poke("more")
 
     def _poke(self, line: str) -> None:
-        if self._process is not None:
-            with suppress(BrokenPipeError):  # the process has gone; the journal is there
-                print(line, file=self._process.stdin, flush=True)
+        if self._channel is not None:
+            self._channel.say(line)
 
     def wait(self) -> dict[str, str | None]:
         """Experiment and ids of the run, once MLflow has made it; the ids are None where it has not."""
         ids: dict[str, str] | None = None
-        if self._journal is not None and self._process is not None:
+        if self._journal is not None and self._channel is not None:
             journal, end = self._journal, self._opened[self._run]
             if self._wait_for(lambda: journal.sent.offset >= end):
                 ids = journal.sent.runs[self._run]
@@ -133,9 +125,9 @@ class Tracker:
 
     def _wait_for(self, is_so: Callable[[], bool]) -> bool:
         """Wait until something is so, or cannot be expected to become so; returns whether it is."""
-        assert self._journal is not None and self._process is not None
+        assert self._journal is not None and self._channel is not None
         began = time.monotonic()
-        while not is_so() and self._process.poll() is None:
+        while not is_so() and not self._channel.is_over():
             with suppress(FileNotFoundError):
                 hangs = self._journal.trouble.read_text() == HANGS
                 if hangs or time.monotonic() - began > LAST_TRY_S:
@@ -149,9 +141,8 @@ class Tracker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+        if self._channel is not None:
+            self._channel.kill()
 
 
 def _seen(call: Mapping[str, Any]) -> tuple:

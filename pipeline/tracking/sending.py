@@ -1,6 +1,8 @@
 """When a journal is sent: by the process beside its run, as it grows, and later where that did not go.
 
-`client` starts the process: python -m pipeline.tracking.sending
+`channel` starts the process, for one run, or for all of a launch, which connect to a socket that listens:
+
+    python -m pipeline.tracking.sending [SOCKET'S DESCRIPTOR]
 """
 
 import shutil
@@ -10,11 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from socket import socket
 from threading import Thread
 
 from filelock import FileLock, Timeout
 
 from pipeline.cli import FailedError
+from pipeline.tracking.channel import fork_for_each
 from pipeline.tracking.journal import FOLDER, HANGS, LATER, REFUSES, Journal, is_cleared, unsent
 from pipeline.tracking.server import Sender, first_line, import_mlflow, warn
 from pipeline.workspace import address
@@ -102,12 +106,6 @@ class Sending:
 
 def serve() -> None:
     """Send the journal whose folder the first line on standard input names; every other line says that it has grown."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGUSR1,
-    ):  # they reach the run, too, which says how it ends
-        signal.signal(number, signal.SIG_IGN)
     sys.stdout = sys.stderr  # MLflow may print
     lines: Lines = SimpleQueue()
     Thread(target=_listen, args=(lines,), daemon=True).start()
@@ -139,4 +137,17 @@ def _end_of(lines: Lines, timeout: float | None) -> bool:
 
 
 if __name__ == "__main__":
-    serve()
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+    ):  # they reach the run, too, which says how it ends
+        signal.signal(number, signal.SIG_IGN)
+    if sys.argv[1:]:
+        import_mlflow()
+        from pipeline.tracking import curves  # noqa: F401  (forks have matplotlib, too)
+
+        with socket(fileno=int(sys.argv[1])) as server:
+            fork_for_each(server, serve)
+    else:
+        serve()

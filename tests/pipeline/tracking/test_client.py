@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.tracking import channel
+from pipeline.tracking.channel import at_hand
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.journal import Journal
 from pipeline.workspace import tracking_uri
@@ -67,6 +69,39 @@ def test_a_run_with_params_tags_metrics_and_artifacts(workspace):
     assert nested.data.tags["mlflow.parentRunId"] == where["run_id"]
     assert (nested.data.params, nested.data.metrics) == ({"rate": "0.5"}, {"change": -1.0})
     assert nested.info.status == "FINISHED"
+
+
+def test_a_launcher_has_a_process_at_hand_that_serves_each_run_by_a_fork(workspace, monkeypatch):
+    started = []
+    with at_hand():
+        monkeypatch.setattr(channel, "Process", lambda: started.append(1))
+        with track() as tracker, track(Path(".checkpoints/other/mlflow")) as other:
+            tracker.metrics({"test_accuracy": 0.5}, step=1)
+            other.metrics({"test_accuracy": 0.75}, step=1)
+            ids = [each.wait()["run_id"] for each in (tracker, other)]
+    assert started == []
+    runs = [database(workspace).get_run(run_id) for run_id in ids]
+    assert [run.data.metrics["test_accuracy"] for run in runs] == [0.5, 0.75]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_where_the_launcher_has_gone_a_run_has_a_process_of_its_own(workspace, monkeypatch):
+    monkeypatch.setenv("GRANET_SENDER", str(workspace / "gone"))
+    with track() as tracker:
+        assert tracker.wait()["run_id"] is not None
+
+
+def test_a_fork_that_is_killed_costs_nothing_but_the_tracking(workspace, capfd):
+    with at_hand():
+        with track() as tracker:
+            tracker.wait()
+            os.kill(int(tracker._channel._pid), signal.SIGKILL)
+            tracker.metrics({"test_accuracy": 0.5}, step=1)
+        assert capfd.readouterr().err == ""
+        with track():  # sends what is left of its own journal
+            pass
+    (run,) = database(workspace).search_runs(["1"])
+    assert (run.data.metrics, run.info.status) == ({"test_accuracy": 0.5}, "FINISHED")
 
 
 def test_a_queued_experiment_writes_to_the_parents_database(workspace, monkeypatch):
@@ -158,6 +193,8 @@ def test_a_caller_that_is_killed_leaves_a_killed_run(workspace):
     code = """
 import os, signal
 from pathlib import Path
+from pipeline.tracking import channel
+from pipeline.tracking.channel import at_hand
 from pipeline.tracking.client import Tracker
 tracker = Tracker()
 with tracker.opened(Path("x/mlflow"), "exp", "run", params={}, tags={}):

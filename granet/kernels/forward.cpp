@@ -104,13 +104,13 @@ static void forward(const Number *x, const float *weight, const float *bias, Num
     const Tiling &t = plan.tiling;
 #pragma omp parallel num_threads(threads)
     {
-        Buffer<Number> buffer(t.size());
-        int64_t row = t.vectors(t.columns) * WIDTH;
+        Buffer<Number> buffer(t.size()), line(t.flat ? (t.rows + 1) * t.pitch() + WIDTH : 0);
+        int64_t row = t.vectors(t.numbers(t.columns)) * WIDTH;
         Buffer<float> put_down(t.num_chunks > 1 ? s.O * t.rows * row : 0);
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < t.tasks(); task++) {
             Tile tile(s, t, task);
-            std::vector<Piece<Number>> parts = pieces<Number>(tile.rows, t.vectors(tile.columns));
+            std::vector<Piece<Number>> parts = pieces<Number>(tile.lines, tile.vectors);
             for (int64_t chunk = 0; chunk < t.num_chunks; chunk++) {
                 int64_t c0 = chunk * t.chunk, c1 = std::min(s.C, c0 + t.chunk);
                 bool last = chunk + 1 == t.num_chunks;
@@ -119,14 +119,18 @@ static void forward(const Number *x, const float *weight, const float *bias, Num
                     const int32_t *cut = plan.cut(o, chunk);
                     if (cut[0] == cut[1] && chunk > 0 && !last)
                         continue;
+                    Number *out = y + o * tile.plane + tile.start;
                     for (const Piece<Number> &part : parts)
                         part.kernel(&plan.items[cut[0]], &plan.items[cut[1]],
                                     {buffer.start + part.row * t.pitch() + part.vector * WIDTH, t.pitch(),
-                                     y + o * tile.plane + tile.start + part.row * tile.row_pitch, tile.row_pitch,
+                                     t.flat ? line.start : out + part.row * tile.row_pitch, tile.row_pitch,
                                      put_down.start + (o * t.rows + part.row) * row + part.vector * WIDTH, row,
                                      &tile.place[part.vector], &tile.count[part.vector], tile.whole, chunk == 0, last,
                                      bias ? bias[o] : 0.0f,
                                      relu ? 0.0f : -std::numeric_limits<float>::infinity()});
+                    for (int64_t r = 0; t.flat && last && r < tile.rows; r++)
+                        std::memcpy(out + r * tile.row_pitch, line.start + r * t.pitch(),
+                                    t.numbers(tile.columns) * sizeof(Number));
                 }
             }
         }

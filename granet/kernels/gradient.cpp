@@ -30,19 +30,25 @@ static inline void sums(vec *v, float *out) {
     }
 }
 
-// The gradient of one output's tile, side by side, as the kernel reads it.
+// The gradient of one output's tile, side by side, as the kernel reads it; in a flat one with zeros for the padding.
 template <class Number>
-static void gather(const Number *from, Number *to, const Tile &tile, int64_t vectors) {
+static void gather(const Number *from, Number *to, const Tiling &t, const Tile &tile) {
     constexpr int WIDTH = Wide<Number>::WIDTH;
+    if (t.flat) {
+        std::memset(to, 0, tile.vectors * WIDTH * sizeof(Number));
+        for (int64_t r = 0; r < tile.rows; r++)
+            std::memcpy(to + r * t.pitch(), from + r * tile.row_pitch, t.numbers(tile.columns) * sizeof(Number));
+        return;
+    }
     for (int64_t r = 0; r < tile.rows; r++, from += tile.row_pitch)
-        for (int64_t v = 0; v < vectors; v++, to += WIDTH)
+        for (int64_t v = 0; v < tile.vectors; v++, to += WIDTH)
             store(to, load(from + tile.place[v], tile.count[v], 0.0f));
 }
 
 // Gradients of the weights of items `first` to `last`, added to theirs in `part`.
 template <class Number>
 static void add(const Item *items, int64_t first, int64_t last, const Number *in, int64_t pitch, const Number *gradient,
-                int64_t rows, int64_t vectors, float *part) {
+                int64_t lines, int64_t vectors, float *part) {
     constexpr int WIDTH = Wide<Number>::WIDTH;
     for (int64_t k = first; k < last; k += GROUP) {
         const Number *at[GROUP];
@@ -53,7 +59,7 @@ static void add(const Item *items, int64_t first, int64_t last, const Number *in
             sum[i] = vec{};
         }
         const Number *g = gradient;
-        for (int64_t r = 0; r < rows; r++)
+        for (int64_t r = 0; r < lines; r++)
             for (int64_t v = 0; v < vectors; v++, g += WIDTH) {
                 Places<Number> places(g);
                 int64_t place = r * pitch + v * WIDTH;
@@ -81,11 +87,10 @@ static void weight_gradient(const Number *x, const Number *gradient, float *resu
     {
         std::vector<float> &part = parts[omp_get_thread_num()];
         part.assign(num_active, 0.0f);
-        Buffer<Number> buffer(t.size()), outer(t.rows * t.vectors(t.columns) * WIDTH);
+        Buffer<Number> buffer(t.size()), outer(t.rows * t.vectors(t.pitch()) * WIDTH + WIDTH);
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < t.tasks(); task++) {
             Tile tile(s, t, task);
-            int64_t vectors = t.vectors(tile.columns);
             for (int64_t chunk = 0; chunk < t.num_chunks; chunk++) {
                 int64_t c0 = chunk * t.chunk, c1 = std::min(s.C, c0 + t.chunk);
                 pack(x, buffer.start, s, t, tile, c0, c1, plan.used);
@@ -93,9 +98,9 @@ static void weight_gradient(const Number *x, const Number *gradient, float *resu
                     int64_t first = plan.cut(o, chunk)[0], last = plan.cut(o, chunk)[1];
                     if (first == last)
                         continue;
-                    gather(gradient + o * tile.plane + tile.start, outer.start, tile, vectors);
-                    add(plan.items.get(), first, last, buffer.start, t.pitch(), outer.start, tile.rows, vectors,
-                        part.data());
+                    gather(gradient + o * tile.plane + tile.start, outer.start, t, tile);
+                    add(plan.items.get(), first, last, buffer.start, t.pitch(), outer.start, tile.lines,
+                        tile.vectors, part.data());
                 }
             }
         }

@@ -42,10 +42,12 @@ struct Tiling {
     int64_t block, rows, columns, chunk;            // images, rows and columns of a tile; channels
     int64_t plane_rows, plane_columns, plane, channel; // of the buffer: its sizes, and numbers per plane and channel
     int64_t num_blocks, num_row_tiles, num_column_tiles, num_chunks;
+    bool flat; // rows are computed as one, with the padding between them: small images of few would leave vectors empty
 
     int64_t tasks() const { return num_blocks * num_row_tiles * num_column_tiles; }
     int64_t pitch() const { return plane_columns * block; }
-    int64_t vectors(int64_t columns) const { return (columns * block + width - 1) / width; }
+    int64_t numbers(int64_t columns) const { return columns * block; } // of a row
+    int64_t vectors(int64_t numbers) const { return (numbers + width - 1) / width; }
     int64_t size() const { return chunk * channel + (SUMS + 1) * width; }
 
     void fit(const Shape &s) {
@@ -73,16 +75,19 @@ struct Tiling {
         }
         auto busy = [&] { return chunk >= s.C || weights * chunk >= MIN_WEIGHTS; };
         columns = std::min<int64_t>(s.OW, std::max<int64_t>(1, 2 * SUMS * width / block));
-        rows = std::min<int64_t>(s.OH, std::max<int64_t>(1, 256 / vectors(columns)));
+        rows = std::min<int64_t>(s.OH, std::max<int64_t>(1, 256 / vectors(numbers(columns))));
         for (fit(s); (!busy() || tasks() < threads) && rows > 1; fit(s))
             rows = (rows + 1) / 2;
+        int64_t apart = rows * vectors(numbers(columns));
+        flat = block % width != 0 && vectors((rows - 1) * pitch() + numbers(columns)) < apart;
     }
 };
 
-// Some outputs: images from n0, rows from h0, columns from w0. A row of them is vectors whose places in y are `place`
-// from the row's first on; the last numbers of some are none.
+// Some outputs: images from n0, rows from h0, columns from w0. A line of them is vectors whose places in y are `place`
+// from the row's first on; the last numbers of some are none. A flat tile is one line, which lies apart from y.
 struct Tile {
     int64_t n0, images, h0, rows, w0, columns, start, row_pitch, plane;
+    int64_t lines, vectors; // what kernels take for rows, and vectors of each
     bool whole;
     std::vector<int64_t> place;
     std::vector<int> count;
@@ -97,16 +102,21 @@ struct Tile {
         plane = s.YH * s.YW * s.N;
         row_pitch = s.out_stride * s.YW * s.N;
         start = ((s.out_start_h + h0 * s.out_stride) * s.YW + s.out_start_w + w0 * s.out_stride) * s.N + n0;
+        lines = t.flat ? 1 : rows;
+        vectors = t.vectors(t.flat ? (rows - 1) * t.pitch() + t.numbers(columns) : t.numbers(columns));
         whole = true;
-        for (int64_t v = 0; v < t.vectors(columns); v++) {
+        for (int64_t v = 0; v < vectors; v++) {
             int64_t first = v * t.width;
-            if (t.block % t.width == 0) {
+            if (t.flat) {
+                place.push_back(first);
+                count.push_back(t.width);
+            } else if (t.block % t.width == 0) {
                 int64_t n = first % t.block;
                 place.push_back(first / t.block * s.out_stride * s.N + n);
                 count.push_back(std::max<int64_t>(0, std::min(t.width, images - n)));
             } else { // the whole batch, and out_stride is 1: a row lies in y as it does in the buffer
                 place.push_back(first);
-                count.push_back(std::min(t.width, columns * t.block - first));
+                count.push_back(std::min(t.width, t.numbers(columns) - first));
             }
             whole &= count.back() == t.width;
         }

@@ -7,16 +7,16 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from granet import kernels
+from granet.deploy.norms import called, fold_norms_, only_follower
 from granet.deploy.shrink import check_masks
 from granet.maskable import maskable_weights
 from granet.types import Masks, UserError
 
 
 class SparseInference(nn.Module):
-    """A convolution by its active weights, with the BatchNorm and the ReLU behind it."""
+    """A convolution by its active weights, with the ReLU behind it."""
 
     weight: Tensor
     bias: Tensor | None
@@ -24,22 +24,14 @@ class SparseInference(nn.Module):
     place: Tensor
     source: Tensor
 
-    def __init__(
-        self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, mask_OIHW: Tensor, *, relu: bool
-    ) -> None:
+    def __init__(self, conv: nn.Conv2d, mask_OIHW: Tensor, *, relu: bool) -> None:
         super().__init__()
         from granet.kernels.ops import batch_innermost, precision
         from granet.kernels.pattern import pattern_of
 
         self._in_order, self._precision = batch_innermost, precision
         self.stride, self.padding, self.relu = conv.stride, conv.padding, relu
-        weight, bias = conv.weight.detach(), conv.bias
-        if norm is not None:
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-            weight, bias = fuse_conv_bn_weights(weight, bias, *statistics)
-        weight = weight.detach().float().contiguous()
+        weight, bias = conv.weight.detach().float().contiguous(), conv.bias
         self.shape = weight.shape
         self.register_buffer("weight", weight.flatten(1))  # no memory format changes its order
         self.register_buffer("bias", None if bias is None else bias.detach().float())
@@ -74,9 +66,10 @@ def compile_sparse(model: nn.Module, masks: Masks) -> GraphModule:
         compiled = torch.fx.symbolic_trace(copy.deepcopy(model).eval())
     except Exception as error:  # a forward may do anything
         raise UserError(f"compile_sparse: torch.fx cannot trace this model's forward: {error}") from error
+    fold_norms_(compiled, compiled.graph)
     for node in list(compiled.graph.nodes):
         name = f"{node.target}.weight"
-        if name in masks and kernels.stays_dense(_module(compiled, node)) is None:
+        if name in masks and kernels.stays_dense(compiled.get_submodule(str(node.target))) is None:
             _replace(compiled, node, masks[name])
     compiled.graph.lint()
     compiled.recompile()
@@ -85,28 +78,11 @@ def compile_sparse(model: nn.Module, masks: Masks) -> GraphModule:
 
 
 def _replace(compiled: GraphModule, node: Node, mask: Tensor) -> None:
-    """Put the kernel in the place of a convolution, and of what it takes along."""
-    conv: Any = _module(compiled, node)
-    norm = _next(compiled, node, nn.BatchNorm2d)
-    if norm is not None and _module(compiled, norm).running_mean is None:
-        norm = None  # it normalises by each batch
-    relu = _next(compiled, norm or node, nn.ReLU)
-    folded: Any = None if norm is None else _module(compiled, norm)
-    compiled.set_submodule(str(node.target), SparseInference(conv, folded, mask, relu=relu is not None))
+    """Put the kernel in the place of a convolution, of what is left of its BatchNorm, and of its ReLU."""
+    conv: Any = called(compiled, node)
+    norm = only_follower(compiled, compiled.graph, node, (nn.Identity,))
+    relu = only_follower(compiled, compiled.graph, norm or node, (nn.ReLU,))
+    compiled.set_submodule(str(node.target), SparseInference(conv, mask, relu=relu is not None))
     for taken in filter(None, (relu, norm)):
         taken.replace_all_uses_with(node)
         compiled.graph.erase_node(taken)
-
-
-def _next(compiled: GraphModule, node: Node, kind: type[nn.Module]) -> Node | None:
-    """The one module that an output goes to, if it is of a ``kind``."""
-    users = list(node.users)
-    calls = [other for other in compiled.graph.nodes if other.target == node.target]
-    if len(users) == len(calls) == 1 and type(_module(compiled, users[0])) is kind:
-        return users[0]
-    return None
-
-
-def _module(compiled: GraphModule, node: Node) -> Any:
-    """What a node calls, if it calls a module."""
-    return compiled.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -46,7 +46,7 @@ def channel_groups(model: nn.Module) -> list[ChannelGroup]:
     """
     walk = _Walk(model)
     spaces: dict[fx.Node, _Space] = {}
-    for node in _trace(model).nodes:
+    for node in trace(model).nodes:
         terms = [spaces[term] for term in node.all_input_nodes]
         if node.op == "placeholder":
             spaces[node] = _Space(closed=True)
@@ -177,7 +177,8 @@ class _Tracer(fx.Tracer):
             raise _untraced(self.path_of_module(m), error) from error
 
 
-def _trace(model: nn.Module) -> fx.Graph:
+def trace(model: nn.Module) -> fx.Graph:
+    """The graph of a model, without data. Raises UserError, with a module's name, where torch.fx cannot."""
     try:
         return _Tracer().trace(model)
     except UserError:

@@ -1,62 +1,96 @@
-"""Sparsity made real: pruned filters are cut out. Masks only simulate it, a masked network computes with its zeros."""
+"""Sparsity made real: channels that nothing needs are cut out. Masks only simulate it, by computing with zeros."""
 
-import copy
-from typing import Any
+from collections import Counter
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from granet.deploy.coupling import channel_groups
-from granet.granularity import ChannelGroup
+from granet.deploy.norms import fold_norms
+from granet.deploy.spare import silence
 from granet.maskable import PLAIN, maskable_weights
 from granet.types import Masks, Tensors, UserError
 
 
-def shrink(model: nn.Module, masks: Masks) -> nn.Module:
-    """A dense copy of ``model`` without its pruned channels: smaller, with the same outputs in eval mode.
+@dataclass(frozen=True)
+class Cut:
+    """What became of a group of channels that only go together."""
 
-    A channel goes where the filters that make it are inactive in ``masks`` (weights not named are active) and the
-    vectors over it (BatchNorm, biases) are zero: only then is it zero itself, and not a constant. One channel of every
-    group stays. Device, memory format and modes are the model's. Raises UserError for masks of another network, and as
-    `channel_groups` does.
+    name: str
+    """The first weight that makes them."""
+    size: int
+    kept: int
+    reasons: dict[str, int]
+    """How many went, by key of `spare.REASONS`."""
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A smaller network, its masks, which are of the same weights as before, and what became of every group."""
+
+    model: nn.Module
+    masks: Masks
+    cuts: list[Cut]
+
+
+def shrink(model: nn.Module, masks: Masks, *, round_to: int = 1, fold: bool = False) -> nn.Module:
+    """The network of `shrunk`, which has its arguments and errors."""
+    return shrunk(model, masks, round_to=round_to, fold=fold).model
+
+
+def shrunk(model: nn.Module, masks: Masks, *, round_to: int = 1, fold: bool = False) -> Shrunk:
+    """A dense copy of ``model`` without the channels that its ``masks`` make needless: the same outputs in eval mode.
+
+    A channel goes where it is always zero, where nobody reads it, and where it is a constant that fits into the biases
+    of the layers that read it, until nothing changes: single weights empty filters too. Weights not named in ``masks``
+    are active. One channel of every group stays; with ``round_to`` a multiple of it, or all of them. ``fold`` puts
+    BatchNorm into the weights before it (`norms.fold_norms`). Device, memory format and modes are the model's.
+
+    Raises UserError for masks of another network, for a ``round_to`` below 1, and as `channel_groups` does.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1)).eval()
+    >>> mask = torch.arange(8).view(8, 1, 1, 1).expand(8, 3, 3, 3) < 5
+    >>> _ = net[0].weight.data.mul_(mask), net[0].bias.data.copy_(torch.tensor([-1.0] * 7 + [1.0]))
+    >>> shrunk(net, {"0.weight": mask}).cuts
+    [Cut(name='0.weight', size=8, kept=5, reasons={'zero': 2, 'constant': 1})]
     """
+    if round_to < 1:
+        raise UserError(f"round_to={round_to} must be at least 1, e.g. 8")
     check_masks(maskable_weights(model), masks)
-    kept = {group: _kept(group, model, masks) for group in channel_groups(model)}
-    smaller = copy.deepcopy(model)
-    modules: dict[str, Any] = dict(smaller.named_modules())
-    for group, channels in kept.items():
-        for name in (*group.outputs, *group.vectors):
-            _cut(smaller.get_parameter(name), 0, channels)
-        for name in group.inputs:
-            _cut(smaller.get_parameter(name), 1, channels)
-        for name in group.norms:
-            for buffer in modules[name].buffers():
+    model, masks, reasons = silence(model, masks)
+    cuts = []
+    for group in channel_groups(model):
+        kept = _kept(reasons[group.name], round_to)
+        for axis, names in enumerate(((*group.outputs, *group.vectors), group.inputs)):
+            for name in names:
+                _cut(model.get_parameter(name), axis, kept)
+                if name in masks:
+                    _cut(masks[name], axis, kept)
+        for norm in map(model.get_submodule, group.norms):
+            for buffer in norm.buffers():
                 if buffer.dim() == 1:  # num_batches_tracked is a number
-                    _cut(buffer, 0, channels)
-            modules[name].num_features = len(channels)
-    for module in modules.values():
+                    _cut(buffer, 0, kept)
+            norm.num_features = len(kept)  # type: ignore[assignment]
+        gone = Counter(reasons[group.name]) - Counter(reasons[group.name][i] for i in kept.tolist())
+        cuts.append(Cut(group.name, group.size, len(kept), dict(gone)))
+    for module in model.modules():
         if isinstance(module, PLAIN):
             kind = "features" if isinstance(module, nn.Linear) else "channels"
             for side, size in zip(("out", "in"), module.weight.shape[:2], strict=True):
                 setattr(module, f"{side}_{kind}", size)
-    return smaller
+    return Shrunk(fold_norms(model) if fold else model, masks, cuts)
 
 
-def _kept(group: ChannelGroup, model: nn.Module, masks: Masks) -> Tensor:
-    """Indices of the channels that stay, in order."""
-    everywhere = torch.ones(group.size, dtype=torch.bool)
-    alive = ~everywhere
-    for name in group.outputs:
-        alive |= masks[name].flatten(1).any(1).cpu() if name in masks else everywhere
-    for name in group.vectors:
-        alive |= (model.get_parameter(name).detach() != 0).cpu()
-    for name in group.norms:  # without weight and bias it makes a constant of zero: minus the mean
-        alive |= everywhere if model.get_submodule(name).weight is None else ~everywhere
-    return alive.nonzero().flatten() if alive.any() else torch.tensor([0])
+def _kept(reasons: list[str], round_to: int) -> Tensor:
+    """Indices of the channels that stay, in order: those that are needed, and others up to a multiple."""
+    by_need = sorted(range(len(reasons)), key=lambda i: reasons[i] != "")
+    number = max(1, reasons.count(""))
+    return torch.tensor(sorted(by_need[: -(-number // round_to) * round_to]))
 
 
 def _cut(tensor: Tensor, axis: int, channels: Tensor) -> None:
-    """Keep these channels of a parameter or buffer, in place: whoever shares it sees the smaller one."""
+    """Keep these channels of a parameter, buffer or mask, in place: whoever shares it sees the smaller one."""
     smaller = tensor.data.index_select(axis, channels.to(tensor.device))
     if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         smaller = smaller.contiguous(memory_format=torch.channels_last)

@@ -2,17 +2,19 @@
 
     python -m pipeline.export run=FOLDER [out=DIR] [compile=true]
 
-FOLDER is any finished run, e.g. runs/pretrain/<run> or runs/sparse/<run>. Cuts its pruned filters out and writes
-model.onnx (the smaller network), packed.safetensors (weights and masks, nothing rounded) and summary.json: parameters,
-FLOPs, latency and bytes before and after; and the masked network's latency on the CPU, whole and by layer, computed
-densely by torch and by onnxruntime, and by its active weights alone. compile=true: by torch.compile as well, which
-takes half a minute. DIR is runs/export/<run> for a run of the pretrain stage, else exports/<stage>/<run>. Needs the
-packages of requirements-export.txt, which `make setup` installs.
+FOLDER is any finished run, e.g. runs/pretrain/<run> or runs/sparse/<run>. Cuts out the channels that its masks make
+needless and writes model.onnx (the smaller network), packed.safetensors (weights and masks, nothing rounded) and
+summary.json: which channels went and why; parameters, FLOPs, latency and bytes before and after; and the masked
+network's latency on the CPU, whole and by layer, computed densely by torch and by onnxruntime, and by its active weights
+alone. compile=true: by torch.compile as well, which takes half a minute. DIR is runs/export/<run> for a run of the
+pretrain stage, else exports/<stage>/<run>. Needs the packages of requirements-export.txt, which `make setup` installs.
 """
 
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ from granet.deploy.latency import latencies, layer_latencies
 from granet.deploy.onnx import onnx_outputs, to_onnx
 from granet.deploy.packed import save_packed
 from granet.deploy.runtimes import runtimes
-from granet.deploy.shrink import shrink
+from granet.deploy.shrink import Cut, shrunk
+from granet.deploy.spare import REASONS
 from granet.flops import inference_flops
 from granet.training.device import pick_device
 from granet.types import Masks, UserError
@@ -42,10 +45,10 @@ WHOLE = ("torch.compile", "onnxruntime")
 """Ways to run a network that have no layers of its names."""
 IS_FASTER = (
     "Masks only simulate sparsity: torch computes with the zeros, as slowly as in a dense network. "
-    "Shrinking cuts the pruned filters out; that is what is really faster."
+    "Shrinking cuts channels out; that is what is really faster."
 )
 IS_SMALLER = (
-    "Nothing can be cut out: no whole filter is pruned, and masks over single weights only simulate sparsity. "
+    "Nothing can be cut out: every channel is needed, and masks over single weights only simulate sparsity. "
     "In torch the network is as fast as a dense one; only its file is smaller."
 )
 
@@ -66,17 +69,18 @@ def main(arguments: Sequence[str]) -> None:
     model = run.model()
     masks = run.masks(model)
     try:
-        shrunk = shrink(model, masks)
+        smaller = shrunk(model, masks)
     except UserError as fault:
         raise UserError(f"run={run.path}: {fault}") from None
-    to_onnx(shrunk, out.path / "model.onnx", summary.image_shape)
+    to_onnx(smaller.model, out.path / "model.onnx", summary.image_shape)
     packed = save_packed(out.path / "packed.safetensors", run.weights(), masks)
     plain = run.file(MODEL).stat().st_size
     exported = {
         "name": summary.name,
         "run": str(run.path),
         **{key: summary.config.get(key) for key in ("dataset", "model", "network", "seed")},
-        **compare(model, shrunk, out.path / "model.onnx", summary.image_shape),
+        "channels": channels(smaller.cuts),
+        **compare(model, smaller.model, out.path / "model.onnx", summary.image_shape),
         "runtimes": by_runtime(model, masks, summary.image_shape, with_compiler=with_compiler == "true"),
         "image_shape": summary.image_shape,
         "num_classes": summary.num_classes,
@@ -90,6 +94,17 @@ def main(arguments: Sequence[str]) -> None:
     }
     out.write_json(SUMMARY, exported)
     show(exported, out.path)
+
+
+def channels(cuts: Sequence[Cut]) -> dict[str, Any]:
+    """Number of channels before and after; of those that went, by reason; the same of every group."""
+    reasons = sum((Counter(cut.reasons) for cut in cuts), Counter())
+    return {
+        "dense": sum(cut.size for cut in cuts),
+        "shrunk": sum(cut.kept for cut in cuts),
+        "reasons": {key: reasons[key] for key in REASONS},
+        "groups": [asdict(cut) for cut in cuts],
+    }
 
 
 def compare(
@@ -164,6 +179,7 @@ def show(summary: dict[str, Any], out: Path) -> None:
     table = Table("", *columns, title=title, title_justify="left")
     times = summary["latency_ms"]
     rows = [
+        ("channels", {key: summary["channels"][key] for key in ("dense", "shrunk")}, ","),
         ("parameters", summary["parameters"], ","),
         ("FLOPs of one image", summary["flops"], ","),
         *((f"latency at batch {size}, ms", both, ",.2f") for size, both in times.items()),
@@ -184,6 +200,9 @@ def show(summary: dict[str, Any], out: Path) -> None:
             cells = (f"{value:,.2f} ({each[fastest] / value:.2f})" for value in each.values())
             by_way.add_row(f"{size}, ms", *cells)
         console.print(by_way)
+    why = [f"{number:,} {REASONS[key]}" for key, number in summary["channels"]["reasons"].items() if number]
+    if why:
+        console.print(f"Channels that went: {'; '.join(why)}.", highlight=False)
     console.print(IS_FASTER if summary["latency_ms"] else IS_SMALLER)
     console.print(
         f"Largest difference of an output: {summary['max_difference']:.1e} by shrinking, "

@@ -194,7 +194,8 @@ def _caller(node: fx.Node) -> str:
 
 def _unknown(name: str, what: str) -> UserError:
     return UserError(
-        f"{name} {what}: which channels depend on each other there is not known; prune single weights"
+        f"{name} {what}: which channels depend on each other there is not known; "
+        "prune single weights, without shrinking"
     )
 
 

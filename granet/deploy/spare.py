@@ -17,7 +17,7 @@ from granet.granularity import ChannelGroup
 from granet.maskable import PLAIN
 from granet.types import Masks
 
-REASONS = {"zero": "always zero", "unread": "read by nobody", "constant": "constants, now in biases"}
+REASONS = {"zero": "always zero", "unread": "read by nobody", "constant": "constant, now in biases"}
 """Why channels can go; the first one that holds counts."""
 
 

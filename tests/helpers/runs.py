@@ -181,6 +181,12 @@ def write_export(root: Path, cell: Cell, *, times_smaller: float = 2.0) -> Path:
         "model": cell.model,
         "network": cell.network,
         "seed": cell.seed,
+        "channels": {
+            "dense": 448,
+            "shrunk": round(448 / times_smaller),
+            "reasons": {"zero": 448 - round(448 / times_smaller), "unread": 0, "constant": 0},
+            "groups": [],
+        },
         "parameters": {"dense": 1_000_000, "shrunk": round(1_000_000 / times_smaller)},
         "flops": {"dense": 80_000_000, "shrunk": round(80_000_000 / times_smaller)},
         "latency_ms": {size: {"dense": ms, "shrunk": ms / 1.6} for size, ms in TIMES} if cut else {},

@@ -103,6 +103,11 @@ def test_pruned_filters_are_cut_out(filters):
         "dense": sum(value.numel() for value in dense.parameters()),
         "shrunk": sum(value.numel() for value in shrunk.parameters()),  # half of the filters: half as wide
     }
+    channels = summary["channels"]
+    assert (channels["dense"], channels["shrunk"]) == (448, 224)  # of 3 trunks and 9 blocks
+    assert channels["reasons"] == {"zero": 224, "unread": 0, "constant": 0}
+    assert channels["groups"][0] == {"name": "conv1.weight", "size": 16, "kept": 8, "reasons": {"zero": 8}}
+    assert len(channels["groups"]) == 12
     assert summary["flops"]["dense"] / summary["flops"]["shrunk"] == pytest.approx(4, abs=0.1)
     assert summary["latency_ms"].keys() == {"1", "8"}
     assert all(0 < value < 1e4 for times in summary["latency_ms"].values() for value in times.values())
@@ -147,7 +152,14 @@ def test_its_files_give_the_run_back(filters):
 def test_what_it_prints_fits_100_columns_and_says_what_masks_are(filters):
     printed = filters[2]
     assert max(len(line) for line in printed.splitlines() if not line.startswith("Written to")) <= 100
-    for words in ("latency at batch 1, ms", "parameters", "FLOPs", "weights on disk"):
+    for words in (
+        "latency at batch 1, ms",
+        "channels",
+        "parameters",
+        "FLOPs",
+        "weights on disk",
+        "Channels that went: 224 always zero.",
+    ):
         assert words in printed
     assert "Masks only simulate sparsity" in printed
     assert "really faster" in printed.replace("\n", " ")
@@ -164,6 +176,7 @@ def test_single_weights_are_said_to_leave_nothing_to_cut_out(tmp_path, monkeypat
     summary = json.loads((tmp_path / "exports/sparse" / run.name / "summary.json").read_text())
     assert summary["network"] is None
     assert summary["latency_ms"] == {}
+    assert summary["channels"]["reasons"] == {"zero": 0, "unread": 0, "constant": 0}
     assert summary["parameters"]["shrunk"] == summary["parameters"]["dense"]
     assert summary["flops"]["shrunk"] == summary["flops"]["dense"]
     assert summary["max_difference"] == 0

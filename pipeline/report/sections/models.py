@@ -173,9 +173,9 @@ def _numbers_of_study(results: Results, one: Study, num_studies: int) -> list[An
 
 
 def smaller_networks(results: Results) -> Section:
-    """Networks whose pruned filters are cut out, and what runs the masked ones."""
+    """Networks whose needless channels are cut out, and what runs the masked ones."""
     table, facts = smaller(results)
-    note = say("packed", *(["uncut"] if facts["networks"] else []), "outputs", **facts)
+    note = say("channels", "packed", *(["uncut"] if facts["networks"] else []), "outputs", **facts)
     blocks = [Text(say("smaller", **facts)), Text(note, "note"), table]
     if times := latency(results):
         blocks += [

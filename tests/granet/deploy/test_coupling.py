@@ -134,11 +134,23 @@ class Function(nn.Module):
         return self.function(x)
 
 
+class Attends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attention(x, x, x)[0]
+
+
 @pytest.mark.parametrize(
     "call, words",
     [
         (nn.Conv2d(4, 4, 3, padding=1, groups=2), "call is a convolution with groups=2"),
+        (nn.Conv2d(4, 4, 3, groups=4), "call is a convolution with groups=4"),
         (nn.GroupNorm(2, 4), "call is a GroupNorm"),
+        (nn.LayerNorm(4), "call is a LayerNorm"),
+        (Attends(), "call.attention is a MultiheadAttention"),
         (nn.Sigmoid(), "call is a Sigmoid"),  # of zero it makes a half
         (nn.Linear(7, 7), "call meets 4 channels where it is made for 7"),
         (Function(lambda x: torch.cat([x, x], 1)), "call calls cat"),

@@ -570,6 +570,7 @@ def test_smaller_networks_before_and_after(full):
     assert "they can be cut out: the shrunk network has fewer channels, and the same outputs" in text
     assert "on x86_64 CPU, 2 threads, PyTorch 2.15.0." in text
     assert "differ by at most 2.5e-06" in text
+    assert "Filter sparsity 0.5: 448 of 896 channels (448 always zero);" in text  # two seeds
 
 
 def test_where_nothing_is_cut_there_is_no_second_latency(tmp_path):
@@ -579,6 +580,7 @@ def test_where_nothing_is_cut_there_is_no_second_latency(tmp_path):
     table, facts = smaller(read(params, tmp_path))
     assert [number.text for number in table.lines[0].numbers[6:12]] == [""] * 6
     assert facts["networks"] == "Sparsity 0"
+    assert facts["channels"] == "Sparsity 0: 0 of 448 channels"
 
 
 def test_latencies_stand_beside_each_other(tmp_path):

@@ -45,7 +45,7 @@ WHOLE = ("torch.compile", "onnxruntime")
 """Ways to run a network that have no layers of its names."""
 IS_FASTER = (
     "Masks only simulate sparsity: torch computes with the zeros, as slowly as in a dense network. "
-    "Shrinking cuts channels out; that is what is really faster."
+    "Shrinking cuts channels out: only that, or computing with the active weights alone, can be really faster."
 )
 IS_SMALLER = (
     "Nothing can be cut out: every channel is needed, and masks over single weights only simulate sparsity. "

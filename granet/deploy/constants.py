@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from granet.deploy.coupling import NORMS, SUMS, trace
+from granet.deploy.coupling import NORMS, trace
 from granet.maskable import PLAIN
 from granet.types import Masks, Tensors
 
@@ -64,8 +64,6 @@ class _Walk(fx.Interpreter):
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         if target is torch.flatten:
             return next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        if target in SUMS and args and args[0].dim() == 0:  # the image: it varies, whatever is added to it
-            return torch.add(*args, **kwargs)
         return super().call_function(target, args, kwargs)
 
     def _layer(self, module: Any, x_I: Tensor) -> Tensor:

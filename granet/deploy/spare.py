@@ -53,9 +53,9 @@ class _Needs:
         self._active = {
             name: active_columns(name, model.get_parameter(name), masks) for name in self._constants
         }
-        before = None
-        while before != (before := sum(int(needed.sum()) for needed in self.channels.values())):
-            varying = {name: active & self._constants[name].isnan() for name, active in self._active.items()}
+        varying = {name: active & self._constants[name].isnan() for name, active in self._active.items()}
+        num_needed = -1
+        while num_needed < (num_needed := sum(int(needed.sum()) for needed in self.channels.values())):
             for group in reversed(self.groups):
                 self.channels[group.name] = self._seen(group, varying)
 
@@ -75,7 +75,7 @@ class _Needs:
         read_in = {name: group.name for group in self.groups for name in group.inputs}
         layers: list[Any] = [module for module in model.modules() if isinstance(module, PLAIN)]
         for layer in layers:
-            name = names[id(layer.weight)]
+            name = names.get(id(layer.weight), "")
             if name not in read_in:
                 continue
             weight = layer.weight.detach()

@@ -527,7 +527,7 @@ def test_a_study_without_a_branch_says_so(tmp_path):
 
 
 def test_beside_methods_the_study_is_a_section_more(tmp_path):
-    params = study_of("quick", "grid.pretrain=[element-0.9]", "plasticity.epochs=[4]")
+    params = study_of("quick", "grid.seeds=[0]", "grid.pretrain=[element-0.9]", "plasticity.epochs=[4]")
     text = page(made(tmp_path / "runs", params), tmp_path / "out")
     ids = re.findall(r'<h2 id="(\w+)">', text)
     assert ids[0] == "claims"

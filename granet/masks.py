@@ -40,8 +40,10 @@ def check(masks: Masks, weights: Tensors) -> None:
 
 
 def num_active(masks: Masks) -> Counts:
-    """Active weights per tensor. Reads the masks back to the host: call it at updates, not at every step."""
-    return {name: int(mask.sum()) for name, mask in masks.items()}
+    """Active weights per tensor. One question to the device, which is waited for: for updates, not for every step."""
+    sums = [mask.sum() for mask in masks.values()]
+    counts = torch.stack([one.to(sums[0].device) for one in sums]).tolist() if sums else []
+    return dict(zip(masks, counts, strict=True))
 
 
 def layer_sparsity(counts: Counts, shapes: Shapes) -> dict[str, float]:

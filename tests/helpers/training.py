@@ -24,6 +24,7 @@ def make_run(
     num_workers: int = 0,
     method: Method | None = None,
     seed: int = 0,
+    device: torch.device = CPU,
     **config: Any,
 ) -> Run:
     """ResNet-20 of width 8 in batches of 64, for 3 epochs; ``config`` are other keys of TrainConfig."""
@@ -34,7 +35,7 @@ def make_run(
         batch_size=values["batch_size"],
         seed=seed,
         num_workers=num_workers,
-        device=CPU,
+        device=device,
     )
     torch.manual_seed(seed)
     model = build("resnet20", num_classes=data.num_classes, width=8)
@@ -45,6 +46,6 @@ def make_run(
         data,
         TrainConfig(**values),
         seed=seed,
-        device=CPU,
+        device=device,
         rewind_to=copy.deepcopy(model.state_dict()),
     )

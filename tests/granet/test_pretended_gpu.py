@@ -1,0 +1,163 @@
+"""What a GPU asks of the library, checked without one: no two devices in one operation, no wait in a plain step."""
+
+import copy
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from granet import METHODS, Sparsifier
+from granet.common.optimizers import same_shaped
+from granet.common.progress import TrainingProgress
+from granet.data.loaders import sent
+from granet.masks import num_active
+from granet.training import checkpoint
+from granet.training.bookkeeping import Bookkeeping
+from granet.training.device import pick_device, pick_precision
+from granet.training.loop import train_epoch
+from tests.granet import test_methods as methods
+from tests.helpers.pretended_gpu import CPU, CUDA, HOST, PretendedGpu, pretended_gpu
+from tests.helpers.training import GRANET, make_run
+
+WAITS_PER_LAYER = 14
+"""Of a mask update, at most, and as many for all layers together."""
+
+
+def to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(HOST) for name, tensor in tensors.items()}
+
+
+def on_gpu(tensors: dict) -> bool:
+    return all(tensor.device == CUDA for tensor in tensors.values())
+
+
+def test_what_the_pretended_gpu_refuses_and_counts():
+    with pretended_gpu() as gpu:
+        here, host = torch.ones(3, device="cuda"), torch.ones(3)
+        with pytest.raises(AssertionError, match="add: a tensor of the host"):
+            _ = here + host
+        with pytest.raises(AssertionError, match="rand: a generator of cpu"):
+            torch.rand(2, device="cuda", generator=torch.Generator())
+        with pytest.raises(TypeError, match="numpy"):
+            here.numpy()
+        assert (here + torch.tensor(1.0)).device == CUDA and not gpu.syncs.total()
+        assert host.pin_memory().to(CUDA, non_blocking=True).device == CUDA
+        assert here.to("cpu", non_blocking=True).device == CPU
+        assert not gpu.syncs.total()
+        assert len(host.to(CUDA, non_blocking=True).cpu()) == len(here[here > 0]) == here.sum().item()
+        assert here.any()
+        assert gpu.syncs == {
+            "copy to the GPU": 1,
+            "copy to the host": 1,
+            "index by a mask, or from the host": 1,
+            "_local_scalar_dense": 2,
+        }
+
+
+def trained(name: str, gpu: PretendedGpu) -> tuple[nn.Module, Sparsifier, Counter, list[int]]:
+    """The table's loop, on the GPU; what waited in plain steps, and how often each update waited."""
+
+    def batch(number: int) -> tuple[Tensor, Tensor]:
+        images, labels = methods.batch(number)
+        return images.to(CUDA), labels.to(CUDA)
+
+    torch.manual_seed(0)
+    model = methods.Net().to(CUDA)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    sparsifier = Sparsifier(
+        model,
+        optimizer,
+        methods.make_method(name),
+        seed=0,
+        total_steps=methods.STEPS,
+        batches=lambda: map(batch, range(20)),
+        rewind_to=copy.deepcopy(model.state_dict()),
+    )
+    plain, updates = Counter(), []
+    for number in range(methods.STEPS):
+        images, labels = batch(number)
+        gpu.syncs.clear()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        sparsifier.after_backward()
+        optimizer.step()
+        sparsifier.after_step()
+        if sparsifier.updates_at(number + 1):
+            updates.append(gpu.syncs.total())
+        else:
+            plain += gpu.syncs
+        optimizer.zero_grad(set_to_none=True)
+    state = [value for tensors in same_shaped(optimizer, sparsifier._weights).values() for value in tensors]
+    assert on_gpu(model.state_dict()) and on_gpu(sparsifier.masks) and on_gpu(dict(enumerate(state)))
+    assert state or name.startswith(("one_shot", "imp")) or not sparsifier.masks
+    return model, sparsifier, plain, updates
+
+
+@pytest.mark.parametrize("name", [*METHODS, "granet si=0.5", "imp lr"])
+def test_every_method_trains_on_one_device_to_the_same_bits_and_waits_at_updates_alone(name):
+    with pretended_gpu() as gpu:
+        model, sparsifier, plain, updates = trained(name, gpu)
+        weights = {key: value.cpu() for key, value in model.state_dict().items()}
+        masks = {key: mask.cpu() for key, mask in sparsifier.masks.items()}
+    here, optimizer, expected = methods.make(name)
+    methods.train(here, optimizer, expected, range(methods.STEPS))
+    for key, value in here.state_dict().items():
+        assert torch.equal(weights[key], value), key
+    for key, mask in expected.masks.items():
+        assert torch.equal(masks[key], mask), key
+    assert not plain
+    assert max(updates, default=0) <= WAITS_PER_LAYER * (len(masks) + 1)
+
+
+def test_masks_are_counted_by_one_question():
+    with pretended_gpu() as gpu:
+        masks = {"a": torch.ones(3, dtype=torch.bool), "b": torch.zeros(2, 2, dtype=torch.bool)}
+        there = {name: mask.to(CUDA) for name, mask in masks.items()}
+        gpu.syncs.clear()
+        assert num_active(there) == num_active(masks) == {"a": 3, "b": 0} and num_active({}) == {}
+        assert gpu.syncs.total() == 1
+
+
+@pytest.mark.parametrize("method", ["dense", "granet"])
+def test_an_epoch_of_the_pipeline_waits_for_its_order_and_its_masks_alone(digits, monkeypatch, method):
+    """4 steps an epoch, the last with 8 images, in bf16; the masks change after every second step."""
+    after_update, steps = Bookkeeping.after_update, {}
+
+    def noted(book: Bookkeeping) -> None:
+        after_update(book)
+        steps[book._step] = dict(+gpu.syncs)
+        gpu.syncs.clear()
+
+    monkeypatch.setattr(Bookkeeping, "after_update", noted)
+    monkeypatch.setattr(TrainingProgress, "due", lambda progress: False)
+    with pretended_gpu() as gpu, TrainingProgress("test", 4, silent=True) as progress:
+        device = pick_device("auto")
+        assert device.type == "cuda" and pick_precision("auto", device) == "bf16"
+        row = METHODS[method](**({} if method == "dense" else GRANET))
+        run = make_run(digits, device=device, method=row, precision="auto")
+        gpu.syncs.clear()
+        history = train_epoch(run, 0, progress)
+        gpu.syncs.clear()
+        train_epoch(run, 1, progress)
+        assert on_gpu(run.model.state_dict()) and on_gpu(run.sparsifier.masks)
+        state = checkpoint.state_of(run, [history])
+        restored = make_run(digits, device=device, method=row, precision="auto")
+        checkpoint.restore(restored, {**state, "model": to_host(state["model"])})
+        assert on_gpu(restored.model.state_dict()) and on_gpu(restored.sparsifier.masks)
+    assert 0 < history["test_accuracy"] < 1
+    assert steps[1] == {"copy to the GPU": 3}  # order of the epoch; mean and deviation of pixels, which stay
+    assert steps[3] == {} and steps[5] == {"copy to the GPU": 1} and steps[7] == {}
+    num_waits = sum(steps[6].values())
+    assert (
+        0 < num_waits <= WAITS_PER_LAYER * (len(run.sparsifier.masks) + 1)
+        if method == "granet"
+        else not num_waits
+    )
+
+
+def test_a_batch_that_the_host_decodes_is_not_waited_for():
+    with pretended_gpu() as gpu:
+        batch = torch.arange(24).view(2, 2, 2, 3)
+        copied = sent(batch, CUDA)
+        assert copied.device == CUDA and not gpu.syncs.total() and torch.equal(copied.cpu(), batch)
+    assert sent(batch, CPU).data_ptr() != batch.data_ptr()

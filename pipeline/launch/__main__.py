@@ -1,6 +1,6 @@
 """Run all stages that are out of date, several at a time.
 
-    python -m pipeline.launch [-j N] [--executor local|slurm] [TARGET ...]
+    python -m pipeline.launch [-j N] [--minutes N] [--executor local|slurm] [TARGET ...]
 
 A TARGET is a stage as `dvc stage list --name-only` shows it, or its beginning: sparse, sparse@cifar10-vgg19-granet.
 What it needs is run as well. Each stage is a `dvc repro -s` of its own, and goes to logs/<stage>.log. A stage that
@@ -9,10 +9,12 @@ fails stops only what depends on it; the exit code is then 1. Ctrl-C ends all ru
 -j N          stages at a time; without it as many as GPUs (each run has train.num_processes of them) times
               launch.runs_per_gpu, and all that can with Slurm; more than that share the GPUs. On the CPU one, or as
               many as there are cores for train.num_threads
+--minutes N   how long this may take: then runs are interrupted, as by Ctrl-C, and the same command goes on with them
 --executor    local: processes of this machine (default); slurm: jobs, with the resources of launch in params.yaml
 """
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -24,10 +26,10 @@ from granet.common.distributed import own_threads
 from granet.common.files import made
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.launch.job import LOGS, Executor, last_lines
+from pipeline.launch.job import GRACE_S, LOGS, Executor, last_lines
 from pipeline.launch.local import LocalExecutor, visible_devices
 from pipeline.launch.loop import TAIL_LINES, Launch
-from pipeline.launch.plan import Schedule, State, no_report, plan, read_pipeline, select, uses_device
+from pipeline.launch.plan import Needs, Schedule, State, no_report, plan, read_pipeline, select, uses_device
 from pipeline.launch.view import clock, summary
 from pipeline.params.files import load_grid
 from pipeline.params.schema import Params
@@ -42,14 +44,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line: at_once, executor, targets."""
+    """The command line: at_once, minutes, executor, targets."""
     parser = _Parser(add_help=False)
     parser.add_argument("-j", dest="at_once", metavar="N", type=int)
+    parser.add_argument("--minutes", metavar="N", type=float, default=math.inf)
     parser.add_argument("--executor", choices=["local", "slurm"], default="local")
     parser.add_argument("targets", nargs="*")
     parsed = parser.parse_args(arguments)
     if parsed.at_once is not None and parsed.at_once < 1:
         parser.error(f"argument -j: {parsed.at_once} must be at least 1")
+    if not parsed.minutes > 0:
+        parser.error(f"argument --minutes: {parsed.minutes:g} must be above 0")
     return parsed
 
 
@@ -80,6 +85,30 @@ def choose_executor(
     return LocalExecutor(at_once, devices, per_run), at_once
 
 
+def work(planned: Needs, num_stages: int, executor: Executor, at_once: int, minutes: float) -> None:
+    """Work off a plan, in its order where that is open; exits with 1 where a stage failed.
+
+    Runs have to have ended after ``minutes``, which they are told `GRACE_S` seconds before.
+    """
+    print(f"{len(planned)} of {num_stages} stages to run, {min(at_once, len(planned))} at a time", flush=True)
+    schedule = Schedule(planned)
+    launch = Launch(schedule, executor, at_once, max(0.0, 60 * minutes - GRACE_S))
+    began = time.monotonic()
+    # A closed terminal and a polite kill end a launch as Ctrl-C does: its runs are in groups of their own.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    launch.run()
+    for stage, job in launch.failed.items():
+        print(f"\n{stage} failed; the end of {job.log}:")
+        print("\n".join(f"    {line}" for line in last_lines(job.log, TAIL_LINES)) or "    (it is empty)")
+    print(f"\n{summary(schedule)} in {clock(time.monotonic() - began)}")
+    if not schedule.over:
+        print("the time is over; run the same command again to go on")
+    print(no_report(schedule.of(State.SKIPPED)), end="")
+    if launch.failed:
+        sys.exit(1)
+
+
 def main(arguments: list[str]) -> None:
     """Launch; exits with 1 where a stage failed."""
     parsed = parse(arguments)
@@ -91,22 +120,9 @@ def main(arguments: list[str]) -> None:
         print("nothing to do: all stages are up to date")
         return
     executor, at_once = choose_executor(parsed.executor, parsed.at_once, params, planned)
-    print(f"{len(planned)} of {len(needs)} stages to run, {min(at_once, len(planned))} at a time", flush=True)
-    schedule = Schedule(planned)
-    launch = Launch(schedule, executor, at_once)
-    began = time.monotonic()
-    # A closed terminal and a polite kill end a launch as Ctrl-C does: its runs are in groups of their own.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    with at_hand() if parsed.executor == "local" and not params.tracking.offline else nullcontext():
-        launch.run()
-    for stage, job in launch.failed.items():
-        print(f"\n{stage} failed; the end of {job.log}:")
-        print("\n".join(f"    {line}" for line in last_lines(job.log, TAIL_LINES)) or "    (it is empty)")
-    print(f"\n{summary(schedule)} in {clock(time.monotonic() - began)}")
-    print(no_report(schedule.of(State.SKIPPED)), end="")
-    if launch.failed:
-        sys.exit(1)
+    is_sent = parsed.executor == "local" and not params.tracking.offline
+    with at_hand() if is_sent else nullcontext():
+        work(planned, len(needs), executor, at_once, parsed.minutes)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,11 @@ TAIL_LINES = 10
 class Launch:
     """Works off a schedule."""
 
-    def __init__(self, schedule: Schedule, executor: Executor, at_once: int) -> None:
+    def __init__(
+        self, schedule: Schedule, executor: Executor, at_once: int, time_s: float = float("inf")
+    ) -> None:
         self._schedule = schedule
+        self._end = time.monotonic() + time_s
         self._executor = executor
         self._at_once = at_once
         self._view = LaunchView(schedule, at_once, time.monotonic, Console(highlight=False, soft_wrap=True))
@@ -34,10 +37,13 @@ class Launch:
         self.failed: dict[str, Job] = {}
 
     def run(self) -> None:
-        """Start what may start and look after what runs, until nothing is left; whatever happens, leave no job."""
+        """Start what may start and look after what runs, until nothing is left or the time is over.
+
+        Whatever happens, no job is left: those that run then are interrupted, and keep their place.
+        """
         try:
             with self._view.live():
-                while not self._schedule.over:
+                while not self._schedule.over and time.monotonic() < self._end:
                     self._step(time.monotonic())
                     time.sleep(TICK_S)
         finally:

@@ -144,3 +144,15 @@ def test_a_job_that_has_just_ended_may_still_count():
     launch._step(2)  # the scheduler has not noticed yet
     with pytest.raises(UserError, match="refuses"):
         launch._step(2 + launch_loop.LATER_S)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_nothing_starts_when_the_time_is_over(monkeypatch):
+    """Of a clock that goes a second with every look."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr(launch_loop.time, "monotonic", lambda: float(next(ticks)))
+    fake = Fake(a=[("Running stage 'a':\n", None)], b=[("", 0)])
+    schedule = Schedule(needs(a="", b="a"))
+    launch_loop.Launch(schedule, fake, 1, time_s=20.0).run()
+    assert fake.started == ["a"] and fake.stopped
+    assert (schedule.of(State.RUNNING), schedule.of(State.WAITING)) == (["a"], ["b"])

@@ -12,6 +12,7 @@ from pipeline.params import files as params
     [
         (["-j", "0"], "argument -j: 0 must be at least 1"),
         (["-j", "many"], "argument -j: invalid int value: 'many'"),
+        (["--minutes", "0"], "argument --minutes: 0 must be above 0"),
         (["--executor", "cloud"], "invalid choice: 'cloud'"),
         (["--fast"], "unrecognized arguments: --fast"),
     ],

@@ -1,14 +1,12 @@
 """What a GPU asks of the library, checked without one: no two devices in one operation, no wait in a plain step."""
 
-import copy
 from collections import Counter
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from granet import METHODS, Sparsifier
-from granet.common.optimizers import same_shaped
 from granet.common.progress import TrainingProgress
 from granet.data.loaders import sent
 from granet.masks import num_active
@@ -17,7 +15,8 @@ from granet.training.bookkeeping import Bookkeeping
 from granet.training.device import pick_device, pick_precision
 from granet.training.loop import train_epoch
 from tests.granet import test_methods as methods
-from tests.helpers.pretended_gpu import CPU, CUDA, HOST, PretendedGpu, pretended_gpu
+from tests.helpers.on_device import all_on, train_on
+from tests.helpers.pretended_gpu import CPU, CUDA, HOST, pretended_gpu
 from tests.helpers.training import GRANET, make_run
 
 WAITS_PER_LAYER = 14
@@ -26,10 +25,6 @@ WAITS_PER_LAYER = 14
 
 def to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.to(HOST) for name, tensor in tensors.items()}
-
-
-def on_gpu(tensors: dict) -> bool:
-    return all(tensor.device == CUDA for tensor in tensors.values())
 
 
 def test_what_the_pretended_gpu_refuses_and_counts():
@@ -55,48 +50,18 @@ def test_what_the_pretended_gpu_refuses_and_counts():
         }
 
 
-def trained(name: str, gpu: PretendedGpu) -> tuple[nn.Module, Sparsifier, Counter, list[int]]:
-    """The table's loop, on the GPU; what waited in plain steps, and how often each update waited."""
-
-    def batch(number: int) -> tuple[Tensor, Tensor]:
-        images, labels = methods.batch(number)
-        return images.to(CUDA), labels.to(CUDA)
-
-    torch.manual_seed(0)
-    model = methods.Net().to(CUDA)
-    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    sparsifier = Sparsifier(
-        model,
-        optimizer,
-        methods.make_method(name),
-        seed=0,
-        total_steps=methods.STEPS,
-        batches=lambda: map(batch, range(20)),
-        rewind_to=copy.deepcopy(model.state_dict()),
-    )
-    plain, updates = Counter(), []
-    for number in range(methods.STEPS):
-        images, labels = batch(number)
-        gpu.syncs.clear()
-        nn.functional.cross_entropy(model(images), labels).backward()
-        sparsifier.after_backward()
-        optimizer.step()
-        sparsifier.after_step()
-        if sparsifier.updates_at(number + 1):
-            updates.append(gpu.syncs.total())
-        else:
-            plain += gpu.syncs
-        optimizer.zero_grad(set_to_none=True)
-    state = [value for tensors in same_shaped(optimizer, sparsifier._weights).values() for value in tensors]
-    assert on_gpu(model.state_dict()) and on_gpu(sparsifier.masks) and on_gpu(dict(enumerate(state)))
-    assert state or name.startswith(("one_shot", "imp")) or not sparsifier.masks
-    return model, sparsifier, plain, updates
-
-
 @pytest.mark.parametrize("name", [*METHODS, "granet si=0.5", "imp lr"])
 def test_every_method_trains_on_one_device_to_the_same_bits_and_waits_at_updates_alone(name):
+    plain, updates = Counter(), []
+
+    def note(sparsifier: Sparsifier) -> None:
+        if sparsifier.updates_at(sparsifier.step):
+            updates.append(gpu.syncs.total())
+        else:
+            plain.update(+gpu.syncs)
+
     with pretended_gpu() as gpu:
-        model, sparsifier, plain, updates = trained(name, gpu)
+        model, sparsifier = train_on(CUDA, name, gpu.syncs.clear, note)
         weights = {key: value.cpu() for key, value in model.state_dict().items()}
         masks = {key: mask.cpu() for key, mask in sparsifier.masks.items()}
     here, optimizer, expected = methods.make(name)
@@ -139,11 +104,11 @@ def test_an_epoch_of_the_pipeline_waits_for_its_order_and_its_masks_alone(digits
         history = train_epoch(run, 0, progress)
         gpu.syncs.clear()
         train_epoch(run, 1, progress)
-        assert on_gpu(run.model.state_dict()) and on_gpu(run.sparsifier.masks)
+        assert all_on(CUDA, [*run.model.state_dict().values(), *run.sparsifier.masks.values()])
         state = checkpoint.state_of(run, [history])
         restored = make_run(digits, device=device, method=row, precision="auto")
         checkpoint.restore(restored, {**state, "model": to_host(state["model"])})
-        assert on_gpu(restored.model.state_dict()) and on_gpu(restored.sparsifier.masks)
+        assert all_on(CUDA, [*restored.model.state_dict().values(), *restored.sparsifier.masks.values()])
     assert 0 < history["test_accuracy"] < 1
     assert steps[1] == {"copy to the GPU": 3}  # order of the epoch; mean and deviation of pixels, which stay
     assert steps[3] == {} and steps[5] == {"copy to the GPU": 1} and steps[7] == {}

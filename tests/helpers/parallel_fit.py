@@ -1,7 +1,8 @@
 """A short run, of one process or of several under torchrun: python parallel_fit.py PREPARED OUT [key=value ...]
 
-Writes OUT/model.pt, OUT/history.csv and, for every mask update and the end, the masks' hashes
-(OUT/masks-RANK.json). Of a run that diverges every process writes its line (OUT/diverged-RANK).
+``device`` is train.device; the CPU where nothing is said. Writes OUT/model.pt, OUT/history.csv and, for every mask
+update and the end, the masks' hashes (OUT/masks-RANK.json). Of a run that diverges every process writes its line
+(OUT/diverged-RANK).
 """
 
 import json
@@ -19,10 +20,9 @@ from granet.data import open_data
 from granet.models import build
 from granet.training import loop
 from granet.training.config import TrainConfig
+from granet.training.device import pick_device
 from granet.training.run import prepare_run
 from granet.types import DivergedError
-
-CPU = torch.device("cpu")
 
 
 def main(prepared: str, out: Path, options: dict) -> None:
@@ -31,21 +31,23 @@ def main(prepared: str, out: Path, options: dict) -> None:
     kill, spoil, elsewhere, overflow = (
         options.pop(key, None) for key in ("kill", "spoil", "elsewhere", "overflow")
     )
+    where = options.pop("device", "cpu")
     loader, doubt = options.pop("loader", "resident"), options.pop("doubt", False)
     config = TrainConfig(**{"epochs": 10, "batch_size": 40, "precision": "fp32", "lr": 0.05} | options)
-    with distributed.joined() as world:
+    with distributed.joined(where) as world:
+        device = pick_device(where)
         data = open_data(
             Path(prepared),
             loader=loader,
             batch_size=config.batch_size,
             seed=0,
-            device=CPU,
+            device=device,
         )
         if doubt and (init := method.init):  # as scores would that differ among processes
             method = replace(method, init=lambda given: init(replace(given, seed=given.seed + world.rank)))
         torch.manual_seed(0)
         model = build("resnet20", num_classes=data.num_classes, width=8)
-        run = prepare_run("test", model, method, data, config, seed=0, device=CPU)
+        run = prepare_run("test", model, method, data, config, seed=0, device=device)
         updates, sparsifier = [], run.sparsifier
         check = distributed.check_masks
 
@@ -82,5 +84,5 @@ def main(prepared: str, out: Path, options: dict) -> None:
 
 if __name__ == "__main__":
     texts = dict(text.split("=", 1) for text in sys.argv[3:])
-    values = {k: v if k in ("method", "loader") else json.loads(v) for k, v in texts.items()}
+    values = {k: v if k in ("method", "loader", "device") else json.loads(v) for k, v in texts.items()}
     main(sys.argv[1], Path(sys.argv[2]), values)

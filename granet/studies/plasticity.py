@@ -143,6 +143,7 @@ def static(network: str, model: nn.Module) -> Method:
     def init(context: InitContext) -> Masks:
         left = {group.name: max(1, group.size - round(sparsity * group.size)) for group in groups}
         units = random_masks({group.name: (group.size,) for group in groups}, left, context.seed)
+        units = {name: unit_mask.to(context.weights[name].device) for name, unit_mask in units.items()}
         return unit.expand(units, units, context.weights)
 
     return replace(method, init=init, granularity=unit)

@@ -9,7 +9,11 @@ from torch import Tensor
 from granet import METHODS, Sparsifier
 from granet.common.progress import TrainingProgress
 from granet.data.loaders import sent
+from granet.deploy.packed import load_packed, save_packed
+from granet.deploy.shrink import shrink
 from granet.masks import num_active
+from granet.models import build
+from granet.studies.plasticity import static
 from granet.training import checkpoint
 from granet.training.bookkeeping import Bookkeeping
 from granet.training.device import pick_device, pick_precision
@@ -72,6 +76,20 @@ def test_every_method_trains_on_one_device_to_the_same_bits_and_waits_at_updates
         assert torch.equal(masks[key], mask), key
     assert not plain
     assert max(updates, default=0) <= WAITS_PER_LAYER * (len(masks) + 1)
+
+
+def test_filters_and_what_is_left_of_them_stay_on_one_device(tmp_path):
+    with pretended_gpu():
+        model = build("resnet20", num_classes=10, width=8).to(CUDA)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        sparsifier = Sparsifier(model, optimizer, static("filter-0.5", model), seed=0, total_steps=1)
+        smaller = shrink(model, sparsifier.masks)
+        assert all_on(CUDA, [*sparsifier.masks.values(), *smaller.state_dict().values()])
+        save_packed(tmp_path / "packed.safetensors", model.state_dict(), sparsifier.masks)
+        here = {name: mask.cpu() for name, mask in sparsifier.masks.items()}
+    weights, masks = load_packed(tmp_path / "packed.safetensors")
+    assert weights["conv1.weight"].shape == masks["conv1.weight"].shape
+    assert all(torch.equal(masks[name], mask) for name, mask in here.items())
 
 
 def test_masks_are_counted_by_one_question():

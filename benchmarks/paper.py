@@ -20,7 +20,6 @@ from itertools import product
 from pathlib import Path
 
 from granet.common.files import made
-from granet.training.device import pick_device
 from granet.types import UserError
 from pipeline.cli import run_main
 from pipeline.launch.__main__ import choose_executor, parse, work
@@ -109,7 +108,8 @@ def main(arguments: list[str]) -> None:
     parsed = parse([text for text in arguments if text not in overrides])
     if parsed.targets or parsed.executor != "local":
         raise UserError("benchmarks.paper takes no targets and no executor: those are pipeline.launch's")
-    if "train.device=cpu" not in overrides and pick_device("auto").type == "cpu":
+    devices = [] if "train.device=cpu" in overrides else visible_devices()
+    if not devices and "train.device=cpu" not in overrides:
         raise UserError(
             "there is no GPU here, and each run would take days; write train.device=cpu to begin anyhow"
         )
@@ -119,7 +119,6 @@ def main(arguments: list[str]) -> None:
     needs, stale = read_pipeline()
     planned = plan(needs, stale, set(needs) - {REPORT})
     if planned:
-        devices = visible_devices() if params.train.device != "cpu" else []
         at_once = parsed.at_once or (len(devices) * (pays(MEASURED) or params.launch.runs_per_gpu) or None)
         executor, at_once = choose_executor("local", at_once, params, planned)
         work(in_order(planned, [*order(params)]), len(needs), executor, at_once, parsed.minutes)

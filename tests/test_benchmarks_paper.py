@@ -58,7 +58,7 @@ def test_as_many_runs_at_once_as_pay(tmp_path, rates, runs):
     ],
 )
 def test_a_bad_command_line_is_refused(monkeypatch, arguments, message):
-    monkeypatch.setattr(paper, "pick_device", lambda name: type("Device", (), {"type": "cpu"}))
+    monkeypatch.setattr(paper, "visible_devices", list)
     with pytest.raises(UserError, match=message):
         paper.main(arguments)
 

@@ -1,10 +1,10 @@
 """What a GPU asks of the library, checked without one: no two devices in one operation, no wait in a plain step."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from granet import METHODS, Sparsifier
 from granet.common.progress import TrainingProgress
@@ -14,21 +14,17 @@ from granet.deploy.shrink import shrink
 from granet.masks import num_active
 from granet.models import build
 from granet.studies.plasticity import static
-from granet.training import checkpoint
 from granet.training.bookkeeping import Bookkeeping
 from granet.training.device import pick_device, pick_precision
-from granet.training.loop import train_epoch
+from granet.training.loop import fit, train_epoch
+from granet.training.run import Run
 from tests.granet import test_methods as methods
 from tests.helpers.on_device import all_on, train_on
-from tests.helpers.pretended_gpu import CPU, CUDA, HOST, pretended_gpu
+from tests.helpers.pretended_gpu import CPU, CUDA, pretended_gpu
 from tests.helpers.training import GRANET, make_run
 
 WAITS_PER_LAYER = 14
 """Of a mask update, at most, and as many for all layers together."""
-
-
-def to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.to(HOST) for name, tensor in tensors.items()}
 
 
 def test_what_the_pretended_gpu_refuses_and_counts():
@@ -123,10 +119,6 @@ def test_an_epoch_of_the_pipeline_waits_for_its_order_and_its_masks_alone(digits
         gpu.syncs.clear()
         train_epoch(run, 1, progress)
         assert all_on(CUDA, [*run.model.state_dict().values(), *run.sparsifier.masks.values()])
-        state = checkpoint.state_of(run, [history])
-        restored = make_run(digits, device=device, method=row, precision="auto")
-        checkpoint.restore(restored, {**state, "model": to_host(state["model"])})
-        assert all_on(CUDA, [*restored.model.state_dict().values(), *restored.sparsifier.masks.values()])
     assert 0 < history["test_accuracy"] < 1
     assert steps[1] == {"copy to the GPU": 3}  # order of the epoch; mean and deviation of pixels, which stay
     assert steps[3] == {} and steps[5] == {"copy to the GPU": 1} and steps[7] == {}
@@ -136,6 +128,29 @@ def test_an_epoch_of_the_pipeline_waits_for_its_order_and_its_masks_alone(digits
         if method == "granet"
         else not num_waits
     )
+
+
+def test_a_run_that_was_interrupted_within_an_epoch_ends_as_on_the_cpu(digits, tmp_path):
+    """fit() with checkpoints after every step of two epochs of four; it ends in the third step of the second one."""
+
+    def fitted(folder: Path, device: torch.device, stop_at: int | None = None) -> Run:
+        run = make_run(digits, device=device, epochs=2, checkpoint_s=0.0)
+        updates_at = run.sparsifier.updates_at
+        if stop_at:
+            run.sparsifier.updates_at = lambda step: (
+                updates_at(step) if step != stop_at else pytest.fail("killed")
+            )
+        fit(run, history_csv=folder / "history.csv", checkpoint_path=folder / "last.pt")
+        return run
+
+    expected = fitted(tmp_path / "cpu", CPU)
+    with pretended_gpu():
+        with pytest.raises(pytest.fail.Exception):
+            fitted(tmp_path / "gpu", CUDA, stop_at=7)
+        run = fitted(tmp_path / "gpu", CUDA)
+        weights = {name: value.cpu() for name, value in run.model.state_dict().items()}
+    for name, value in expected.model.state_dict().items():
+        assert torch.equal(weights[name], value), name
 
 
 def test_a_batch_that_the_host_decodes_is_not_waited_for():

@@ -94,6 +94,11 @@ class OnGpu(Tensor):
             memo[id(self)] = copied
         return memo[id(self)]
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.behind.__reduce_ex__(
+            protocol
+        )  # torch.save's file says the CPU, where it is loaded anyhow
+
     def data_ptr(self) -> int:
         return self.behind.data_ptr()
 

@@ -9,6 +9,7 @@ from granet.types import UserError
 from pipeline.params.files import compose
 from pipeline.training.cell import cells
 from tests.helpers.project import Project
+from tests.helpers.waiting import until
 
 PARAMS = compose(["recipe=claims"])
 
@@ -64,19 +65,22 @@ def test_a_bad_command_line_is_refused(monkeypatch, arguments, message):
 
 
 @pytest.mark.soak
-def test_runs_that_the_time_has_ended_go_on(tmp_path):
-    """The digits, two methods; of the second launch all is done, and the report is there."""
+def test_runs_that_were_ended_go_on(tmp_path):
+    """The digits, two methods: the time is over at once, then SIGTERM ends runs that train, then all is done."""
     project = Project(tmp_path)
     command = "-j", "2", "train.device=cpu", "grid.datasets=[digits]", "grid.models=[resnet20]"
     command += "grid.methods=[gmp,granet]", "grid.sparsities=[0.98]", "grid.seeds=[0]", "train.epochs=12"
     command += "data.train_size=120", "data.val_size=40", "data.test_size=80", "train.batch_size=40"
     command += "tracking.offline=true", "gmp.update_interval=1it", "granet.update_interval=1it"
-    first = project.python("benchmarks.paper", "--minutes", "0.6", *command)
+    first = project.python("benchmarks.paper", "--minutes", "0.34", *command)
     assert "the time is over; run the same command again to go on" in first.stdout
-    second = project.python("benchmarks.paper", *command)
-    assert "goes on after epoch" in "".join(
-        log.read_text() for log in project.folder.glob("logs/*@digits-resnet20*")
-    )
-    assert "params.yaml: no change" in second.stdout
+    second = project.start("python", "-m", "benchmarks.paper", *command)
+    until(lambda: [*project.folder.glob(".checkpoints/*/last.pt")], seconds=120)
+    second.terminate()
+    second.communicate(timeout=60)
+    assert second.returncode == 130
+    third = project.python("benchmarks.paper", *command)
+    assert "params.yaml: no change" in third.stdout
+    assert "goes on after epoch" in "".join(log.read_text() for log in project.folder.glob("logs/*@digits-*"))
     assert len([*project.folder.glob("runs/*/*/metrics.json")]) == 3
     assert (project.folder / "reports/report.md").exists()

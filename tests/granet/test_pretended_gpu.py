@@ -23,7 +23,7 @@ from tests.helpers.on_device import all_on, train_on
 from tests.helpers.pretended_gpu import CPU, CUDA, pretended_gpu
 from tests.helpers.training import GRANET, make_run
 
-WAITS_PER_LAYER = 14
+WAITS_PER_LAYER = 10
 """Of a mask update, at most, and as many for all layers together."""
 
 

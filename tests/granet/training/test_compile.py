@@ -19,21 +19,21 @@ from granet.training.run import prepare_run
 CPU = torch.device("cpu")
 
 
-def trained(digits: Path, folder: Path, *, compile: bool):
+def trained(digits: Path, folder: Path, *, compile: bool, device: torch.device = CPU):
     """Two epochs of 200 images in batches of 64, the last one of 8. Softplus, because ReLU is not continuous backward:
 
     there a value that is 0 but for rounding flips a whole gradient.
     """
     torch.compiler.reset()  # graphs of another network with the same shapes would do
     counters.clear()
-    data = open_data(digits, loader="resident", batch_size=64, seed=0, device=CPU)
+    data = open_data(digits, loader="resident", batch_size=64, seed=0, device=device)
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.Softplus(), nn.Flatten(), nn.Linear(512, 10)
     )
     config = TrainConfig(epochs=2, batch_size=64, lr=0.05, precision="fp32", compile=compile)
     method = METHODS["granet"](sf=0.9, update_interval=2)
-    run = prepare_run("test", model, method, data, config, seed=0, device=CPU)
+    run = prepare_run("test", model, method, data, config, seed=0, device=device)
     return run, fit(run, history_csv=folder / "history.csv", checkpoint_path=folder / "last.pt")
 
 

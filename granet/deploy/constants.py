@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from granet.deploy.coupling import NORMS, trace
 from granet.maskable import PLAIN
+from granet.sparsifier.coupling import NORMS, trace
 from granet.types import Masks, Tensors
 
 VARIES = torch.tensor(torch.nan, dtype=torch.float64)

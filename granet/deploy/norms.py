@@ -7,7 +7,7 @@ from torch import nn
 from torch.fx import Graph, Node
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from granet.deploy.coupling import NORMS, trace
+from granet.sparsifier.coupling import NORMS, trace
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

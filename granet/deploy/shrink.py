@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from granet.deploy.coupling import channel_groups
 from granet.deploy.norms import fold_norms
 from granet.deploy.spare import silence
 from granet.maskable import PLAIN, maskable_weights
+from granet.sparsifier.coupling import channel_groups
 from granet.types import Masks, Tensors, UserError
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from granet.deploy.constants import VARIES, active_columns, constants_read
-from granet.deploy.coupling import channel_groups
 from granet.granularity import ChannelGroup
 from granet.maskable import PLAIN
+from granet.sparsifier.coupling import channel_groups
 from granet.types import Masks
 
 REASONS = {"zero": "always zero", "unread": "read by nobody", "constant": "constant, now in biases"}

@@ -17,7 +17,6 @@ from torch import nn
 
 from granet.common.keys import check_keys, key
 from granet.criteria import gradient, magnitude
-from granet.deploy.coupling import channel_groups
 from granet.distributions import nowhere, preserve
 from granet.drops import Count, Drop, by_fraction, globally, one_stays
 from granet.granularity import ELEMENT, Granularity, filters
@@ -27,6 +26,7 @@ from granet.methods.fixed import fixed
 from granet.methods.static import static as static_method
 from granet.schedules import constant
 from granet.sparsifier import Sparsifier
+from granet.sparsifier.coupling import channel_groups
 from granet.training.config import TrainConfig
 from granet.training.history import Row
 from granet.training.loop import fit

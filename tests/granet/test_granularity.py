@@ -57,7 +57,7 @@ def test_single_weights_are_their_own_units():
 
 
 def test_vectors_are_parameters_of_the_model():
-    from granet.deploy.coupling import channel_groups
+    from granet.sparsifier.coupling import channel_groups
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
     unit = filters(channel_groups(model))

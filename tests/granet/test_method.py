@@ -4,7 +4,6 @@ import pytest
 
 from granet import METHODS, UserError
 from granet.criteria import gradient, magnitude, momentum, over_threshold, random, sign_flip
-from granet.deploy.coupling import channel_groups
 from granet.drops import Drop, initial_signs
 from granet.granularity import filters
 from granet.inits.random import everything
@@ -12,6 +11,7 @@ from granet.langevin import Langevin
 from granet.method import Method, Prune, Regenerate
 from granet.models import build
 from granet.projection import GRADIENT, WEIGHT, Feedback, Forward, Masked, SoftThreshold
+from granet.sparsifier.coupling import channel_groups
 
 PRUNE = Prune(0.0, 0.9, 0, None, 0.5)
 REGENERATE = Regenerate(Drop(magnitude), gradient)

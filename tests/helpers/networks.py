@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from granet.deploy.coupling import channel_groups
 from granet.maskable import maskable_weights
 from granet.masks import apply_
 from granet.models import build
+from granet.sparsifier.coupling import channel_groups
 from granet.types import Masks
 
 IMAGE = (3, 32, 32)

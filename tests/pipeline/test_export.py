@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from granet.deploy.coupling import channel_groups
 from granet.deploy.latency import latencies, layer_latencies
 from granet.deploy.onnx import onnx_outputs
 from granet.deploy.packed import load_packed
@@ -19,6 +18,7 @@ from granet.flops import inference_flops
 from granet.maskable import maskable_weights
 from granet.masks import apply_
 from granet.models import build
+from granet.sparsifier.coupling import channel_groups
 from granet.training.device import pick_precision
 from granet.types import UserError
 from pipeline import export

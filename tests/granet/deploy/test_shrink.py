@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from granet.deploy.coupling import channel_groups
 from granet.deploy.packed import save_packed
 from granet.deploy.shrink import shrink
 from granet.maskable import maskable_weights
 from granet.masks import apply_, random_masks
 from granet.models import MODELS, build
+from granet.sparsifier.coupling import channel_groups
 from granet.types import UserError
 from tests.helpers.networks import (
     IMAGE,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from granet.deploy.coupling import channel_groups
 from granet.maskable import maskable_weights
 from granet.models import build
+from granet.sparsifier.coupling import channel_groups
 from granet.types import UserError
 
 RESNET20 = """
@@ -156,6 +156,8 @@ class Attends(nn.Module):
         (Function(lambda x: torch.cat([x, x], 1)), "call calls cat"),
         (Function(lambda x: operator.add(x, 1)), "call calls add"),  # of zero it makes one
         (Function(lambda x: x.view(-1)), "call calls view"),
+        (Function(lambda x: x.mean((1, 2))), "call calls mean"),  # over the channels
+        (Function(lambda x: x.mean()), "call calls mean"),
         (Function(lambda x: x if x.sum() > 0 else -x), "call cannot be traced by torch.fx"),
     ],
 )

@@ -61,7 +61,7 @@ def channel_groups(model: nn.Module) -> list[ChannelGroup]:
             and all(isinstance(a, fx.Node) for a in node.args)
         ):
             spaces[node] = walk.join(terms, _caller(node))
-        elif node.op == "call_function" and node.target in FUNCTIONS:
+        elif (node.op == "call_function" and node.target in FUNCTIONS) or _is_method_apart(node):
             spaces[node] = terms[0]
         else:
             what = getattr(node.target, "__name__", node.target)
@@ -185,6 +185,14 @@ def trace(model: nn.Module) -> fx.Graph:
         raise
     except Exception as error:  # whatever the model's own code makes of a tensor without values
         raise _untraced(type(model).__name__, error) from error
+
+
+def _is_method_apart(node: fx.Node) -> bool:
+    """Whether a node is x.relu(), or x.mean over positions: axes from 2 on."""
+    if node.op != "call_method" or node.target != "mean":
+        return node.op == "call_method" and node.target == "relu"
+    axes: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    return bool(axes) and all(axis > 1 for axis in ([axes] if isinstance(axes, int) else axes))
 
 
 def _caller(node: fx.Node) -> str:

@@ -39,6 +39,15 @@ def check(masks: Masks, weights: Tensors) -> None:
             )
 
 
+def shapes(masks: Masks) -> Shapes:
+    """The shape of every tensor.
+
+    >>> shapes({"a": torch.ones(2, 3)})
+    {'a': (2, 3)}
+    """
+    return {name: tuple(mask.shape) for name, mask in masks.items()}
+
+
 def num_active(masks: Masks) -> Counts:
     """Active weights per tensor. One question to the device, which is waited for: for updates, not for every step."""
     sums = [mask.sum() for mask in masks.values()]

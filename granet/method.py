@@ -83,6 +83,39 @@ class Regenerate:
 
 
 @dataclass(frozen=True)
+class ChannelPrune:
+    """Channels that go for good, at regenerations: along a cubic from none at step 0 to ``share`` of all of them.
+
+    It ends with the last update not after ``until``, a share of the run. What goes with them grows elsewhere. Every
+    place keeps ``floor`` of the 1 - ``share`` that stays on average.
+    """
+
+    share: float
+    until: float
+    floor: float = 0.0
+    criterion: Criterion = magnitude
+
+    def __post_init__(self) -> None:
+        Key("of the channels", at_least=0, below=1).check("channel_sparsity", self.share)
+        Key("a share of the run", above=0, at_most=1).check("channels_until", self.until)
+        Key("a share of 1 - channel_sparsity", at_least=0, at_most=1).check("channel_floor", self.floor)
+
+    def last_step(self, total_steps: int, update_interval: int) -> int:
+        """The update after which no channel goes. Raises UserError where there is none."""
+        until = round(self.until * total_steps)
+        if (last := last_multiple(until, update_interval)) < 1:
+            raise UserError(
+                f"update_interval={update_interval}: no mask update falls before step {until}, "
+                f"channels_until={self.until} of the run; lower update_interval or train longer"
+            )
+        return last
+
+    def least(self, size: int) -> int:
+        """Of ``size`` channels of one place, how many stay at least."""
+        return max(1, int(size * (1 - self.share) * self.floor))
+
+
+@dataclass(frozen=True)
 class Method:
     """A sparse-training method. ``None`` in a field: the method has no such phase.
 
@@ -94,6 +127,8 @@ class Method:
     update_interval: int | None = None  # optimizer steps between mask updates
     prune: Prune | None = None
     regenerate: Regenerate | None = None
+    channels: ChannelPrune | None = None
+    """What takes whole channels out of a network whose weights are pruned one by one."""
     granularity: Granularity = ELEMENT
     projection: Projection = GRADIENT
     """Where the mask acts."""
@@ -110,7 +145,7 @@ class Method:
     @property
     def criteria(self) -> frozenset[Criterion]:
         """All criteria that an update may ask."""
-        used = {self.prune.criterion} if self.prune else set()
+        used = {phase.criterion for phase in (self.prune, self.channels) if phase}
         return frozenset(
             used | ({self.regenerate.drop.criterion, self.regenerate.grow} if self.regenerate else set())
         )
@@ -149,6 +184,12 @@ class Method:
         yield (
             forward and bool(self.granularity.vectors),
             "a forward projection masks single weights, not the BatchNorm of a filter; use projection=GRADIENT",
+        )
+        yield (
+            self.channels is not None
+            and (self.regenerate is None or self.granularity is not ELEMENT or forward),
+            "channels go at regenerations of single weights, which grow elsewhere what went with them; give "
+            "regenerate, granularity=ELEMENT, and no forward projection",
         )
         yield (
             over_threshold in self.criteria and not learns_threshold(self.projection),

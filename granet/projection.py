@@ -8,7 +8,7 @@ only what the network computes with is masked; the optimizer goes on with the ke
 one is an update of the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,6 +182,17 @@ class Forward(Projection):
 def learns_threshold(projection: Projection) -> bool:
     """Whether every weight has a learned soft threshold."""
     return isinstance(projection, Forward) and projection.parametrization is SoftThreshold
+
+
+def thresholds(modules: Mapping[str, Masked]) -> Tensors:
+    """The learned threshold of every weight that has one, 0-dim."""
+    return {name: m.threshold for name, m in modules.items() if isinstance(m, SoftThreshold)}
+
+
+def above_threshold(modules: Mapping[str, Masked], weights: Tensors) -> Masks:
+    """Where soft thresholds are learned: what the forward does not zero, which differs between updates."""
+    soft = {name: module for name, module in modules.items() if isinstance(module, SoftThreshold)}
+    return {name: module(weights[name].detach()) != 0 for name, module in soft.items()}
 
 
 GRADIENT = Projection()

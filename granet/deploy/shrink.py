@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from granet.deploy.norms import fold_norms
 from granet.deploy.spare import silence
-from granet.maskable import PLAIN, maskable_weights
+from granet.maskable import maskable_weights
 from granet.sparsifier.coupling import channel_groups
+from granet.sparsifier.cutting import resize_, select
 from granet.types import Masks, Tensors, UserError
 
 
@@ -59,26 +60,14 @@ def shrunk(model: nn.Module, masks: Masks, *, round_to: int = 1, fold: bool = Fa
         raise UserError(f"round_to={round_to} must be at least 1, e.g. 8")
     check_masks(maskable_weights(model), masks)
     model, masks, reasons = silence(model, masks)
+    groups = channel_groups(model)
+    kept = {group.name: _kept(reasons[group.name], round_to) for group in groups}
+    resize_(model, groups, select(kept), lambda name: [masks[name]] if name in masks else [])
     cuts = []
-    for group in channel_groups(model):
-        kept = _kept(reasons[group.name], round_to)
-        for axis, names in enumerate(((*group.outputs, *group.vectors), group.inputs)):
-            for name in names:
-                _cut(model.get_parameter(name), axis, kept)
-                if name in masks:
-                    _cut(masks[name], axis, kept)
-        for norm in map(model.get_submodule, group.norms):
-            for buffer in norm.buffers():
-                if buffer.dim() == 1:  # num_batches_tracked is a number
-                    _cut(buffer, 0, kept)
-            norm.num_features = len(kept)  # type: ignore[assignment]
-        gone = Counter(reasons[group.name]) - Counter(reasons[group.name][i] for i in kept.tolist())
-        cuts.append(Cut(group.name, group.size, len(kept), dict(gone)))
-    for module in model.modules():
-        if isinstance(module, PLAIN):
-            kind = "features" if isinstance(module, nn.Linear) else "channels"
-            for side, size in zip(("out", "in"), module.weight.shape[:2], strict=True):
-                setattr(module, f"{side}_{kind}", size)
+    for group in groups:
+        its, left = reasons[group.name], kept[group.name]
+        gone = Counter(its) - Counter(its[i] for i in left.tolist())
+        cuts.append(Cut(group.name, group.size, len(left), dict(gone)))
     return Shrunk(fold_norms(model) if fold else model, masks, cuts)
 
 
@@ -87,14 +76,6 @@ def _kept(reasons: list[str], round_to: int) -> Tensor:
     by_need = sorted(range(len(reasons)), key=lambda i: reasons[i] != "")
     number = max(1, reasons.count(""))
     return torch.tensor(sorted(by_need[: -(-number // round_to) * round_to]))
-
-
-def _cut(tensor: Tensor, axis: int, channels: Tensor) -> None:
-    """Keep these channels of a parameter, buffer or mask, in place: whoever shares it sees the smaller one."""
-    smaller = tensor.data.index_select(axis, channels.to(tensor.device))
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        smaller = smaller.contiguous(memory_format=torch.channels_last)
-    tensor.data = smaller
 
 
 def check_masks(weights: Tensors, masks: Masks) -> None:

@@ -8,6 +8,7 @@ says so.
 from collections.abc import Callable
 
 from granet.method import Method
+from granet.methods.chase import chase
 from granet.methods.deep_r import deep_r
 from granet.methods.dense import dense
 from granet.methods.dpf import dpf
@@ -49,6 +50,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "str": str_,
     "dpf": dpf,
     "granet": granet,
+    "chase": chase,
     "one_shot": one_shot,
     "imp": imp,
     "sis": sis,

@@ -2,7 +2,7 @@
 
 from granet.criteria import READS_GRADIENT, Criterion
 from granet.method import Method
-from granet.schedules import constant, cosine
+from granet.schedules import constant, cosine, cubic
 from granet.types import Schedule
 
 
@@ -12,6 +12,7 @@ class Clock:
     - ``interval``: steps between mask updates; None: never
     - ``target``: step -> sparsity to prune to
     - ``fraction``: step -> share of the active weights that a regeneration drops
+    - ``removed``: step -> share of all channels that are removed by then
     - ``last_pruning_step``: from there on the sparsity is final; 0 where it never changes
 
     Raises UserError where the method's times do not fit the run.
@@ -24,6 +25,7 @@ class Clock:
         )
         self.target: Schedule = constant(0.0)
         self.fraction: Schedule = constant(0.0)
+        self.removed: Schedule = constant(0.0)
         self.last_pruning_step = self._first_prune = self._prune_stop = self._regenerate_stop = 0
         self._doubled: list[int] = []
         if (phase := method.prune) is not None:
@@ -35,6 +37,8 @@ class Clock:
             self.fraction = cosine(phase.initial, phase.final, horizon)
             self._regenerate_stop = self.last_pruning_step if phase.until == "tf" else horizon
             self._doubled = [round(share * total_steps) for share in phase.doubled_at]
+        if (phase := method.channels) is not None:
+            self.removed = cubic(0.0, phase.share, 0, phase.last_step(total_steps, self.interval or 1))
 
     def prunes_at(self, step: int) -> bool:
         """Whether the update after ``step`` prunes, if there is one."""
@@ -44,6 +48,10 @@ class Clock:
         """Whether the update after ``step`` regenerates, if there is one."""
         interval = (self.interval or 1) * 2 ** sum(step > doubled for doubled in self._doubled)
         return step <= self._regenerate_stop and step % interval == 0
+
+    def removes_at(self, step: int) -> bool:
+        """Whether the update after ``step`` may remove channels, if there is one."""
+        return self._method.channels is not None and self.regenerates_at(step)
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change after optimizer step ``step`` (counted from 1)."""
@@ -65,4 +73,6 @@ class Clock:
             used.add(phase.criterion)
         if (phase := self._method.regenerate) is not None and self.regenerates_at(step):
             used |= {phase.drop.criterion, phase.grow}
+        if (phase := self._method.channels) is not None and self.removes_at(step):
+            used.add(phase.criterion)
         return used

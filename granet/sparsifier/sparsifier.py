@@ -12,14 +12,17 @@ from granet import masks as masks_
 from granet.common.optimizers import check_optimizer, detached, learning_rates, running_means, same_shaped
 from granet.maskable import check_model, maskable_weights
 from granet.method import Method
-from granet.projection import SoftThreshold, bake, learns_threshold
+from granet.projection import above_threshold, bake, learns_threshold, thresholds
+from granet.sparsifier.channels import channels_of
 from granet.sparsifier.clock import Clock
+from granet.sparsifier.cutting import cut_, put_back_
 from granet.sparsifier.dense_gradients import DenseGradients
+from granet.sparsifier.held import Held
 from granet.sparsifier.loop_order import LoopOrder
 from granet.sparsifier.mask_update import mask_update
 from granet.sparsifier.tally import Tally
 from granet.sparsifier.undo import Undo, rewind
-from granet.types import Batches, Counts, InitContext, Loss, Masks, Shapes, Snapshot, Tensors, UserError
+from granet.types import Batches, Counts, InitContext, Loss, Masks, Snapshot, Tensors, UserError
 
 
 class Sparsifier:
@@ -89,13 +92,10 @@ class Sparsifier:
                 for name, weight in self._weights.items()
             }
             self._order = LoopOrder(optimizer)
-        self._shapes: Shapes = {name: tuple(weight.shape) for name, weight in self._weights.items()}
-        # What the masks keep at zero: the weights, and where channels are pruned their BatchNorm as well.
-        vectors = {name: model.get_parameter(name) for name in method.granularity.vectors}
-        self._held: Tensors = self._weights | vectors
-        self._held_masks: Masks = self.masks | {
-            name: torch.ones_like(vector, dtype=torch.bool) for name, vector in vectors.items()
-        }
+        self._shapes = masks_.shapes(self._weights)
+        self._channels = channels_of(method.channels, model, self._weights)
+        vectors = {**method.granularity.vectors, **self._channels.unit.vectors}
+        self._held = Held(model, self._weights, self.masks, vectors)
         self._follow(method.granularity.group(self.masks))
         self._memory: Tensors = {}
         if method.regenerate is not None:
@@ -104,7 +104,7 @@ class Sparsifier:
         self._tally = Tally(self.masks)
         self._undo: Undo | None = Undo(self._touched(), optimizer)
         self._restart()
-        self._clear(self._held_masks)
+        self._clear(self._held.masks)
         self._undo.changed()
 
     def updates_at(self, step: int) -> bool:
@@ -125,7 +125,7 @@ class Sparsifier:
 
         Clipping may come before or after. With accumulated gradients, call it after every part or after the last.
         """
-        gradients = self._gradients()
+        gradients = self._held.gradients
         if self._order is not None:
             self._order.after_backward(any_gradient=bool(gradients))
         self._follow_edits()
@@ -134,7 +134,7 @@ class Sparsifier:
             self._tally.warn_of_empty(self.step, stacklevel=3)
         if self._clock.ranks_gradient_at(self.step + 1):
             self._dense.keep(gradients, self.masks)
-        self.method.projection.backward_(gradients, self._held_masks)
+        self.method.projection.backward_(gradients, self._held.masks)
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -148,14 +148,22 @@ class Sparsifier:
         if self.updates_at(self.step):
             self._update()
         else:
-            self.method.projection.step_(detached(self._held), self._held_masks)
+            self.method.projection.step_(detached(self._held.tensors), self._held.masks)
 
-    @torch.no_grad()
     def mask_(self, model: nn.Module) -> None:
         """Zero the masked weights of a copy of the model: an average (EMA, SWA) is as dense as all its masks were."""
-        for name, mask in self._held_masks.items():
-            weight = model.get_parameter(name)
-            weight.mul_(mask.to(weight.device))
+        self._held.mask_(model)
+
+    @torch.no_grad()
+    def shrink(self, state: dict | None = None) -> None:
+        """Cut the channels that the method has removed out of model, optimizer and masks, in place, between two steps.
+
+        What is left computes the same, faster; `finish` puts them back as zeros. To resume a run that was shrunk, call
+        it with the Sparsifier's state before any state is loaded. Methods that remove no channels have nothing to cut.
+        """
+        smaller = self._channels.at(state) if state else self._channels.shrunk()
+        cut_(self._model, self._optimizer, self._held.masks, self._channels, smaller)
+        self._channels = smaller
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -164,14 +172,11 @@ class Sparsifier:
         for name in self._parametrized:
             self.masks[name].logical_and_(self._weights[name] != 0)
         self._parametrized = {}
-
-    def _gradients(self) -> Tensors:
-        return {name: tensor.grad for name, tensor in self._held.items() if tensor.grad is not None}
+        self._channels = put_back_(self._model, self._optimizer, self._held.masks, self._channels)
 
     def _follow(self, units: Masks) -> None:
         """Set the masks of BatchNorm to those of its channels."""
-        for name, key in self.method.granularity.vectors.items():
-            self._held_masks[name].copy_(units[key])
+        self._held.follow(units | self._channels.alive)
 
     def _snapshot(self) -> Snapshot:
         weights = detached(self._weights)
@@ -186,7 +191,7 @@ class Sparsifier:
             self.step,
             self._seed,
             running_means(self._optimizer, self._weights),
-            {name: m.threshold for name, m in self._parametrized.items() if isinstance(m, SoftThreshold)},
+            thresholds(self._parametrized),
             self._memory,
             self.masks,
         )
@@ -194,11 +199,11 @@ class Sparsifier:
     def _update(self) -> None:
         snapshot, unit = self._snapshot(), self.method.granularity
         self._dense.clear()
-        update = mask_update(self.method, self._clock, self.masks, snapshot)
+        update = mask_update(self.method, self._clock, self.masks, snapshot, self._channels)
         if update is None:
             self._skip()
             return
-        self._memory = update.memory
+        self._memory, self._channels = update.memory, update.channels
         for name, mask in unit.expand(update.active, update.active, snapshot.weights).items():
             self.masks[name].copy_(mask)
         self._follow(update.active)
@@ -206,9 +211,9 @@ class Sparsifier:
             module.refresh(snapshot.weights[name])
         self._restart()
         # What was pruned or dropped and grown again in one update starts from zero like any other grown weight.
-        self._clear(self._held_masks | unit.expand(update.kept, update.active, snapshot.weights))
+        self._clear(self._held.masks | unit.expand(update.kept, update.active, snapshot.weights))
         self._tally.warn_of_empty(self.step, stacklevel=5)
-        self.method.projection.backward_(self._gradients(), self._held_masks)
+        self.method.projection.backward_(self._held.gradients, self._held.masks)
 
     def _skip(self) -> None:
         """Leave masks and counts as they are: NaN and infinity rank nothing. What they have reached is zeroed."""
@@ -219,8 +224,8 @@ class Sparsifier:
                 stacklevel=3,
             )
         self.num_skipped += 1
-        states = same_shaped(self._optimizer, self._held)
-        self.method.projection.wipe_(detached(self._held), states, self._held_masks)
+        states = same_shaped(self._optimizer, self._held.tensors)
+        self.method.projection.wipe_(detached(self._held.tensors), states, self._held.masks)
 
     def _restart(self) -> None:
         """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
@@ -233,28 +238,20 @@ class Sparsifier:
         """What building this changes."""
         if self.method.restart is not None:
             return list(self._model.state_dict().values())
-        return [] if self.method.projection.keeps_values else list(detached(self._held).values())
+        return [] if self.method.projection.keeps_values else list(detached(self._held.tensors).values())
 
     @torch.no_grad()
     def _clear(self, kept: Masks) -> None:
         """Zero what the projection wants at zero outside ``kept``, and refresh the counts."""
-        states = same_shaped(self._optimizer, self._held)
-        self.method.projection.clear_(detached(self._held), states, kept)
-        self._tally.count(self._above_threshold())
-
-    def _above_threshold(self) -> Masks:
-        """Where soft thresholds are learned: what the forward does not zero, which differs between updates."""
-        return {
-            name: module(self._weights[name].detach()) != 0
-            for name, module in self._parametrized.items()
-            if isinstance(module, SoftThreshold)
-        }
+        states = same_shaped(self._optimizer, self._held.tensors)
+        self.method.projection.clear_(detached(self._held.tensors), states, kept)
+        self._tally.count(above_threshold(self._parametrized, self._weights))
 
     def _follow_edits(self) -> None:
         """Masks may be edited in place: weights and counts follow."""
         if self._tally.is_stale():
             self._follow(self.method.granularity.group(self.masks))
-            self._clear(self._held_masks)
+            self._clear(self._held.masks)
             self._tally.warn_of_empty(self.step, stacklevel=4)
 
     @property
@@ -262,7 +259,7 @@ class Sparsifier:
         """Active weights per tensor."""
         self._follow_edits()
         if learns_threshold(self.method.projection):
-            self._tally.count(self._above_threshold())
+            self._tally.count(above_threshold(self._parametrized, self._weights))
         return dict(self._tally.counts)
 
     @property
@@ -278,23 +275,26 @@ class Sparsifier:
     def state_dict(self) -> dict:
         """Everything a resumed run needs: the step, the packed masks with their shapes, and the drop's memory."""
         state = {"step": self.step, "num_skipped": self.num_skipped, "memory": self._memory}
-        return state | {"masks": masks_.pack(self.masks), "shapes": self._shapes}
+        state |= {"masks": masks_.pack(self.masks), "shapes": masks_.shapes(self.masks)}
+        return state | {"channels": self._channels.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state_dict`. Raises UserError where it is of another model."""
-        if state["shapes"] != self._shapes:
-            odd = sorted({name for name, _ in state["shapes"].items() ^ self._shapes.items()})
+        shapes = masks_.shapes(self.masks)
+        if state["shapes"] != shapes:
+            odd = sorted({name for name, _ in state["shapes"].items() ^ shapes.items()})
             raise UserError(f"masks: this state is of another model; differing tensors: {', '.join(odd[:3])}")
         if self._undo is not None:
             self._undo.restore()
             self._undo = None
         self.step = state["step"]
         self.num_skipped = state.get("num_skipped", 0)
-        for name, mask in masks_.unpack(state["masks"], self._shapes).items():
+        for name, mask in masks_.unpack(state["masks"], shapes).items():
             self.masks[name].copy_(mask)
+        self._channels = self._channels.at(state)
         self._follow(self.method.granularity.group(self.masks))
         self._memory = {
             name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
         }
-        self._clear(self._held_masks)
+        self._clear(self._held.masks)
         self._tally.know_empty()

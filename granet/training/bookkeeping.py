@@ -104,6 +104,8 @@ class Bookkeeping:
         sparsifier = self._run.sparsifier
         if sparsifier.updates_at(self._step):
             distributed.check_masks(sparsifier.masks)
+            if self._run.shrinks:
+                sparsifier.shrink()
             self._forward_flops = self._run.inference_flops
         if self._progress.due():
             rate = self._world.size * self._meter.num_images / (time.perf_counter() - self._started)

@@ -112,6 +112,7 @@ def restore(run: Run, state: dict | None) -> list[Row]:
     if state is None:
         return []
     try:
+        run.sparsifier.shrink(state["sparsifier"])  # to the shapes of the state
         run.model.load_state_dict(state["model"])
         run.optimizer.load_state_dict(state["optimizer"])
         run.sparsifier.load_state_dict(state["sparsifier"])

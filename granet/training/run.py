@@ -53,6 +53,11 @@ class Run:
         restarts = self.sparsifier.method.restart is not None
         return restarts and step % round_steps == 0 and self.sparsifier.updates_at(step)
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether channels that are removed are cut out at once: not where DDP or a compiled graph knows the shapes."""
+        return distributed.world().size == 1 and not self.config.compile
+
     def forward(self, model: nn.Module, images_BCHW: Tensor) -> Tensor:
         """Logits, under autocast where the precision asks for it."""
         if self.config.channels_last:

@@ -8,7 +8,7 @@ from granet.drops import Drop, initial_signs
 from granet.granularity import filters
 from granet.inits.random import everything
 from granet.langevin import Langevin
-from granet.method import Method, Prune, Regenerate
+from granet.method import ChannelPrune, Method, Prune, Regenerate
 from granet.models import build
 from granet.projection import GRADIENT, WEIGHT, Feedback, Forward, Masked, SoftThreshold
 from granet.sparsifier.coupling import channel_groups
@@ -53,6 +53,7 @@ def method(**axes) -> Method:
         ),
         ({"regenerate": Regenerate(Drop(magnitude), sign_flip)}, "only a Drop remembers"),
         ({"prune": Prune(0, 0.9, 0, None, 0.5, criterion=sign_flip)}, "only a Drop remembers"),
+        ({"prune": PRUNE, "channels": ChannelPrune(0.5, 0.5)}, "channels go at regenerations"),
     ],
 )
 def test_impossible_combinations_are_refused(axes, message):

@@ -48,13 +48,18 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "granet si=0.5": EVERY | {"si": 0.5},
     "granet until tf": EVERY | {"regenerate_until": "tf"},
     "granet uniform": EVERY | {"distribution": "uniform"},
+    "chase": EVERY,
+    "chase si=0.9": EVERY | {"si": 0.9},
+    "chase from dense": EVERY | {"si": 0.0, "channels_until": 0.5},
     "one_shot": {},
     "imp": {"prune_fraction": 0.7},  # two rounds of 20 steps
     "imp lr": {"prune_fraction": 0.7, "rewind": "lr"},
     "sis": {"num_images": 32},
 }
 SPARSE = [name for name in TABLE if name != "dense"]
-REGENERATING = [name for name in TABLE if name.split()[0] in ("granet", "rigl", "set", "deep_r", "dsr")]
+REGENERATING = [
+    name for name in TABLE if name.split()[0] in ("granet", "chase", "rigl", "set", "deep_r", "dsr")
+]
 VALUES_KEPT = ("gmp_original", "str", "dpf", "dpf classifier")  # masked weights stay in memory
 FIRST_MATTERS = (
     "small_dense",
@@ -425,7 +430,7 @@ def test_a_clock_that_does_not_fit_the_run_is_refused(values, message):
         Sparsifier(model, opt, METHODS["gmp"](sf=0.9, **values), seed=0, total_steps=STEPS)
 
 
-@pytest.mark.parametrize("name", ["granet", "rigl", "set", "snfs"])
+@pytest.mark.parametrize("name", ["granet", "chase", "rigl", "set", "snfs"])
 def test_regrown_weights_start_from_zero_or_keep_value_and_momentum(name):
     """Of weights that stay active through the first update, some are zero under ``zero``, none under ``kept``."""
     zeros = {}

@@ -130,7 +130,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(digits, tmp_path):
         assert a.equal(b)
 
 
-@pytest.mark.parametrize("name", ["gmp", "rigl", "set", "snfs", "static", "deep_r", "dsr"])
+@pytest.mark.parametrize("name", ["gmp", "rigl", "set", "snfs", "static", "deep_r", "dsr", "chase"])
 def test_methods_of_all_kinds_train_on_the_kernels(digits, tmp_path, name):
     interval = {} if name == "static" else {"update_interval": 2}
     method = METHODS[name](sf=0.9, **interval)

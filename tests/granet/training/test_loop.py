@@ -103,6 +103,7 @@ def steps_of(run):
 
 RESUMED = [("granet", "resident", step) for step in (1, 3, 4, 11, 12)] + [("granet", "ffcv", 6)]
 RESUMED += [("imp", "resident", 12)]  # where a round ends, its row is of the network before the update
+RESUMED += [("chase", "resident", 6)]  # channels are cut out of all tensors
 RESUMED += [(name, "resident", 6) for name in ("dense", "set", "dsr", "snfs", "str", "dpf", "imp", "deep_r")]
 
 

@@ -1,0 +1,38 @@
+"""What a Sparsifier keeps at zero: masked weights, and what BatchNorm and biases hold for channels that are pruned."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from granet.types import Masks, Tensors
+
+
+class Held:
+    """Tensors and their masks, by parameter name. The masks are the Sparsifier's own, and change in place."""
+
+    def __init__(self, model: nn.Module, weights: Tensors, masks: Masks, vectors: Mapping[str, str]) -> None:
+        """``vectors``: parameters with an entry per channel -> the key of those channels."""
+        self._vectors = dict(vectors)
+        entries = {name: model.get_parameter(name) for name in vectors}
+        self.tensors: Tensors = weights | entries
+        self.masks: Masks = masks | {
+            name: torch.ones_like(vector, dtype=torch.bool) for name, vector in entries.items()
+        }
+
+    @property
+    def gradients(self) -> Tensors:
+        """Those that there are."""
+        return {name: tensor.grad for name, tensor in self.tensors.items() if tensor.grad is not None}
+
+    def follow(self, units: Masks) -> None:
+        """Set the masks of vectors to those of their channels."""
+        for name, key in self._vectors.items():
+            self.masks[name].copy_(units[key])
+
+    @torch.no_grad()
+    def mask_(self, model: nn.Module) -> None:
+        """Zero the same entries of a copy of the model."""
+        for name, mask in self.masks.items():
+            weight = model.get_parameter(name)
+            weight.mul_(mask.to(weight.device))

@@ -48,8 +48,8 @@ class Channels:
     def sparsity_of(self, sparsity: float, masks: Masks) -> float:
         """What leaves as many weights of these masks as ``sparsity`` does of the network of step 0."""
         size = sum(mask.numel() for mask in masks.values())
-        whole = not self.groups or size == budget(self.shapes, 0.0)
-        return sparsity if whole else 1 - budget(self.shapes, sparsity) / size
+        is_whole = not self.groups or size == budget(self.shapes, 0.0)
+        return sparsity if is_whole else 1 - budget(self.shapes, sparsity) / size
 
     def without(
         self, phase: ChannelPrune, share: float, scores: Tensors, masks: Masks, num_active: int
@@ -81,8 +81,10 @@ class Channels:
         ranked = sorted(
             (score, name, place)
             for name, values in scores.items()
-            for place, score in enumerate(values.tolist())
-            if self.alive[name][place]
+            for place, (score, left) in enumerate(
+                zip(values.tolist(), self.alive[name].tolist(), strict=True)
+            )
+            if left
         )
         going = []
         for _, name, place in ranked:
@@ -92,10 +94,12 @@ class Channels:
         return going
 
     def _without(self, going: list[tuple[str, int]]) -> "Channels":
-        alive = {name: mask.clone() for name, mask in self.alive.items()}
+        alive = {name: mask.tolist() for name, mask in self.alive.items()}
         for name, place in going:
             alive[name][place] = False
-        return replace(self, alive=alive)
+        return replace(
+            self, alive={n: torch.tensor(left, dtype=torch.bool, device="cpu") for n, left in alive.items()}
+        )
 
     def _size(self) -> int:
         """Weights that there is room for."""
@@ -126,14 +130,12 @@ class Channels:
 
     def at(self, state: Mapping[str, Any]) -> "Channels":
         """These channels in the state of a Sparsifier. Raises UserError where that is of another model."""
-        sizes = {group.name: group.size for group in self.groups}
         saved = state.get("channels", self.state_dict())  # a state of before there were channels has none
-        for name, index in saved["index"].items():
-            if int(index.max()) >= sizes.get(name, 0):
-                raise UserError(
-                    f"channels: this state is of another model; it has {name}, with more channels"
-                )
-        return replace(self, index=dict(saved["index"]), alive=dict(saved["alive"]))
+        sizes, index = {group.name: group.size for group in self.groups}, saved["index"]
+        odd = [name for name, size in sizes.items() if name not in index or int(index[name].max()) >= size]
+        if odd := odd or sorted(index.keys() - sizes.keys()):
+            raise UserError(f"channels: this state is of another model or method; differing ones: {odd[0]}")
+        return replace(self, index=dict(index), alive=dict(saved["alive"]))
 
 
 def channels_of(phase: ChannelPrune | None, model: nn.Module, weights: Tensors) -> Channels:

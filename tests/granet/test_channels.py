@@ -12,7 +12,6 @@ from granet.deploy.shrink import shrink
 from granet.granularity import ChannelGroup
 from granet.maskable import maskable_weights
 from granet.method import ChannelPrune
-from granet.models import build
 from granet.sparsifier.channels import whole
 from granet.sparsifier.clock import Clock
 from granet.sparsifier.coupling import channel_groups
@@ -76,9 +75,26 @@ def test_no_more_go_than_leave_room_for_the_active_weights(num_active, num_remov
     assert channels.num_removed == num_removed
 
 
+class Net(nn.Module):
+    """A residual block between two convolutions: its sum couples what the stem and its second layer make."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, width, 3), nn.BatchNorm2d(width)
+        self.a, self.norm_a = nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.BatchNorm2d(2 * width)
+        self.b, self.norm_b = nn.Conv2d(2 * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.c, self.norm_c = nn.Conv2d(width, 2 * width, 3, bias=False), nn.BatchNorm2d(2 * width)
+        self.fc = nn.Linear(2 * width, 10)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu()
+        x = (x + self.norm_b(self.b(self.norm_a(self.a(x)).relu()))).relu()
+        return self.fc(self.norm_c(self.c(x)).relu().mean((2, 3)))
+
+
 def make(method, dtype=torch.float32):
     torch.manual_seed(0)
-    model: Any = build("resnet20", num_classes=10, width=4).to(dtype)
+    model = Net().to(dtype)
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
     return model, optimizer, Sparsifier(model, optimizer, method, seed=0, total_steps=STEPS)
 
@@ -235,9 +251,10 @@ def test_a_schedule_without_an_update_is_refused():
         Clock(chase(update_interval=4, channels_until=0.1), STEPS)
 
 
-def test_a_state_of_a_larger_network_is_refused():
-    wide: Any = build("resnet20", num_classes=10, width=8)
+def test_a_state_of_another_network_or_method_is_refused():
+    wide = Net(32)
     optimizer = torch.optim.SGD(wide.parameters(), 0.1)
-    state = Sparsifier(wide, optimizer, chase(), seed=0, total_steps=STEPS).state_dict()
-    with pytest.raises(UserError, match=r"channels: this state is of another model; it has conv1\.weight"):
-        make(chase())[2].shrink(state)
+    larger = Sparsifier(wide, optimizer, chase(), seed=0, total_steps=STEPS).state_dict()
+    for state in (larger, make(METHODS["rigl"](sf=0.9, update_interval=2))[2].state_dict()):
+        with pytest.raises(UserError, match=r"channels: this state .* differing ones: stem\.weight"):
+            make(chase())[2].shrink(state)

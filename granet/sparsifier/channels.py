@@ -1,18 +1,21 @@
 """Channels that a run removes for good: which are left, which go next, and where weights may be without them."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from granet.common.optimizers import same_shaped
 from granet.distributions import budget
 from granet.granularity import ChannelGroup, Granularity, filters
 from granet.masks import shapes
 from granet.method import ChannelPrune
 from granet.sparsifier.coupling import channel_groups
+from granet.sparsifier.cutting import resize_, scatter, select
 from granet.types import Masks, Shapes, Tensors, UserError
 
 
@@ -153,3 +156,23 @@ def whole(groups: tuple[ChannelGroup, ...], shapes: Shapes) -> Channels:
     """All of them."""
     index = {group.name: torch.arange(group.size, device="cpu") for group in groups}
     return Channels(groups, shapes, index, {name: numbers >= 0 for name, numbers in index.items()})
+
+
+def cut_(model: nn.Module, optimizer: Optimizer, masks: Masks, before: Channels, after: Channels) -> None:
+    """Cut out what ``after`` lacks of ``before``, also of the optimizer's state and of ``masks``."""
+    groups = [g for g in before.groups if len(after.index[g.name]) < len(before.index[g.name])]
+    kept = {g.name: torch.searchsorted(before.index[g.name], after.index[g.name]) for g in groups}
+    resize_(model, groups, select(kept), _companions(model, optimizer, masks))
+
+
+def put_back_(model: nn.Module, optimizer: Optimizer, masks: Masks, channels: Channels) -> Channels:
+    """Put all back that was cut out of ``channels``, as zeros; returns the whole."""
+    groups = [g for g in channels.groups if len(channels.index[g.name]) < g.size]
+    sizes = {g.name: g.size for g in groups}
+    resize_(model, groups, scatter(channels.index, sizes), _companions(model, optimizer, masks))
+    return channels.whole()
+
+
+def _companions(model: nn.Module, optimizer: Optimizer, masks: Masks) -> Callable[[str], Iterable[Tensor]]:
+    states = same_shaped(optimizer, dict(model.named_parameters()))
+    return lambda name: [*states[name], *([masks[name]] if name in masks else [])]

@@ -6,36 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
-from torch.optim import Optimizer
 
-from granet.common.optimizers import same_shaped
 from granet.granularity import ChannelGroup
 from granet.maskable import PLAIN
-from granet.sparsifier.channels import Channels
-from granet.types import Masks, Tensors
+from granet.types import Tensors
 
 Change = Callable[[Tensor, int, str], Tensor]
 """(tensor, axis, group) -> the tensor with other channels along the axis."""
-
-
-def cut_(model: nn.Module, optimizer: Optimizer, masks: Masks, before: Channels, after: Channels) -> None:
-    """Cut out what ``after`` lacks of ``before``, also of the optimizer's state and of ``masks``."""
-    groups = [g for g in before.groups if len(after.index[g.name]) < len(before.index[g.name])]
-    kept = {g.name: torch.searchsorted(before.index[g.name], after.index[g.name]) for g in groups}
-    resize_(model, groups, select(kept), _companions(model, optimizer, masks))
-
-
-def put_back_(model: nn.Module, optimizer: Optimizer, masks: Masks, channels: Channels) -> Channels:
-    """Put all back that was cut out of ``channels``, as zeros; returns the whole."""
-    groups = [g for g in channels.groups if len(channels.index[g.name]) < g.size]
-    sizes = {g.name: g.size for g in groups}
-    resize_(model, groups, scatter(channels.index, sizes), _companions(model, optimizer, masks))
-    return channels.whole()
-
-
-def _companions(model: nn.Module, optimizer: Optimizer, masks: Masks) -> Callable[[str], Iterable[Tensor]]:
-    states = same_shaped(optimizer, dict(model.named_parameters()))
-    return lambda name: [*states[name], *([masks[name]] if name in masks else [])]
 
 
 def select(channels: Tensors) -> Change:

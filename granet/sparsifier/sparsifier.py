@@ -13,9 +13,8 @@ from granet.common.optimizers import check_optimizer, detached, learning_rates, 
 from granet.maskable import check_model, maskable_weights
 from granet.method import Method
 from granet.projection import above_threshold, bake, learns_threshold, thresholds
-from granet.sparsifier.channels import channels_of
+from granet.sparsifier.channels import channels_of, cut_, put_back_
 from granet.sparsifier.clock import Clock
-from granet.sparsifier.cutting import cut_, put_back_
 from granet.sparsifier.dense_gradients import DenseGradients
 from granet.sparsifier.held import Held
 from granet.sparsifier.loop_order import LoopOrder

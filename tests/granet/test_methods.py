@@ -50,7 +50,6 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "granet uniform": EVERY | {"distribution": "uniform"},
     "chase": EVERY,
     "chase si=0.9": EVERY | {"si": 0.9},
-    "chase from dense": EVERY | {"si": 0.0, "channels_until": 0.5},
     "one_shot": {},
     "imp": {"prune_fraction": 0.7},  # two rounds of 20 steps
     "imp lr": {"prune_fraction": 0.7, "rewind": "lr"},

@@ -95,7 +95,7 @@ def test_a_fork_that_is_killed_costs_nothing_but_the_tracking(workspace, capfd):
     with at_hand():
         with track() as tracker:
             tracker.wait()
-            os.kill(int(tracker._channel._pid), signal.SIGKILL)
+            os.kill(int(tracker._channel._pid), signal.SIGKILL)  # type: ignore[union-attr]
             tracker.metrics({"test_accuracy": 0.5}, step=1)
         assert capfd.readouterr().err == ""
         with track():  # sends what is left of its own journal

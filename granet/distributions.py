@@ -8,10 +8,9 @@ import math
 from collections.abc import Callable
 from math import prod
 
-import torch
-
+from granet.common.selection import num_highest
 from granet.criteria import momentum
-from granet.masks import rankable
+from granet.masks import num_active
 from granet.types import Counts, Masks, Shapes, Snapshot, Tensors, UserError
 
 LayerSparsity = Callable[[Shapes, float], dict[str, float]]
@@ -119,8 +118,7 @@ def by_layer(layer_sparsity: LayerSparsity) -> Distribution:
 
     def distribution(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
         shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-        active = {name: int(mask.sum()) for name, mask in masks.items()}
-        return allocate(layer_sparsity(shapes, sparsity), active, shapes, budget(shapes, sparsity))
+        return allocate(layer_sparsity(shapes, sparsity), num_active(masks), shapes, budget(shapes, sparsity))
 
     return distribution
 
@@ -131,20 +129,12 @@ def global_(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
     Ties at the threshold stay in the order of names, then of the index: deterministic, whatever the dict's order.
     """
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-    active = {name: rankable(scores[name][mask]) for name, mask in masks.items()}
-    pooled = torch.cat(list(active.values()))
-    k = min(budget(shapes, sparsity), pooled.numel())
+    k = min(budget(shapes, sparsity), sum(num_active(masks).values()))
     if k == 0:
         return dict.fromkeys(masks, 0)
-    threshold = torch.kthvalue(pooled, pooled.numel() - k + 1).values
-    above = {name: int((s > threshold).sum()) for name, s in active.items()}
-    ties_left = k - sum(above.values())
-    counts = {}
-    for name in sorted(active):
-        ties = min(int((active[name] == threshold).sum()), ties_left)
-        counts[name] = above[name] + ties
-        ties_left -= ties
-    return counts
+    names = sorted(masks)
+    counts = num_highest([scores[name] for name in names], [masks[name] for name in names], k)
+    return dict(zip(names, counts, strict=True))
 
 
 def share_out(weights: dict[str, float], limits: Counts, total: int) -> Counts:
@@ -187,7 +177,7 @@ def nowhere(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
 
 def by_active(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts:
     """In proportion to the weights that survived the drop (DSR, Mostafa & Wang 2019, Algorithm 1)."""
-    active = {name: float(mask.sum()) for name, mask in masks.items()}
+    active = {name: float(count) for name, count in num_active(masks).items()}
     return share_out(active, _room(masks), sum(num_dropped.values()))
 
 
@@ -203,7 +193,7 @@ def by_momentum(snapshot: Snapshot, masks: Masks, num_dropped: Counts) -> Counts
 
 
 def _room(masks: Masks) -> Counts:
-    return {name: int((~mask).sum()) for name, mask in masks.items()}
+    return {name: masks[name].numel() - count for name, count in num_active(masks).items()}
 
 
 def at_least(distribution: Distribution, floor: int = 1) -> Distribution:
@@ -219,7 +209,8 @@ def at_least(distribution: Distribution, floor: int = 1) -> Distribution:
 
     def floored(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
         wanted = distribution(scores, masks, sparsity)
-        counts = {name: max(n, min(floor, int(masks[name].sum()))) for name, n in wanted.items()}
+        active = num_active(masks)
+        counts = {name: max(n, min(floor, active[name])) for name, n in wanted.items()}
         excess = sum(counts.values()) - sum(wanted.values())
         for name in sorted(counts, key=lambda name: counts[name], reverse=True):
             taken = min(excess, max(0, counts[name] - floor))

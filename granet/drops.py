@@ -11,6 +11,7 @@ import torch
 
 from granet.criteria import Criterion, sign_flip
 from granet.distributions import global_
+from granet.masks import num_active
 from granet.types import Counts, Masks, Tensors, UserError
 from granet.update import num_to_drop
 
@@ -27,7 +28,7 @@ def by_fraction(scores: Tensors, masks: Masks, fraction: float, memory: Tensors)
 
 def globally(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
     """ceil(fraction * active weights) of all tensors together: the lowest scores, wherever they are."""
-    active = {name: int(mask.sum()) for name, mask in masks.items()}
+    active = num_active(masks)
     total = sum(active.values())
     left = total - math.ceil(fraction * total - 1e-9)
     kept = global_(scores, masks, 1 - left / sum(mask.numel() for mask in masks.values()))
@@ -39,14 +40,14 @@ def one_stays(count: "Count") -> "Count":
 
     def limited(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
         counts, memory = count(scores, masks, fraction, memory)
-        return {name: min(counts[name], int(mask.sum()) - 1) for name, mask in masks.items()}, memory
+        return {name: min(counts[name], n - 1) for name, n in num_active(masks).items()}, memory
 
     return limited
 
 
 def below_zero(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
     """Every active weight with a negative score (Deep-R: those whose sign has flipped)."""
-    return {name: int((mask & (scores[name] < 0)).sum()) for name, mask in masks.items()}, memory
+    return num_active({name: mask & (scores[name] < 0) for name, mask in masks.items()}), memory
 
 
 def below_threshold(
@@ -69,7 +70,7 @@ def below_threshold(
 
     def count(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
         threshold, wanted = float(memory["threshold"]), int(memory["wanted"])
-        counts = {name: int((mask & (scores[name] < threshold)).sum()) for name, mask in masks.items()}
+        counts = num_active({name: mask & (scores[name] < threshold) for name, mask in masks.items()})
         dropped = sum(counts.values())
         if dropped < (1 - tolerance) * wanted:
             threshold *= 2

@@ -1,5 +1,6 @@
 """Masks: one bool tensor per maskable weight, True where the weight is active."""
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -49,10 +50,15 @@ def shapes(masks: Masks) -> Shapes:
 
 
 def num_active(masks: Masks) -> Counts:
-    """Active weights per tensor. One question to the device, which is waited for: for updates, not for every step."""
-    sums = [mask.sum() for mask in masks.values()]
-    counts = torch.stack([one.to(sums[0].device) for one in sums]).tolist() if sums else []
-    return dict(zip(masks, counts, strict=True))
+    """Active weights per tensor. Asks the device, once: call it at updates, not at every step."""
+    if all(mask.device.type == "cpu" for mask in masks.values()):  # NumPy counts five times as fast
+        return {name: int(np.count_nonzero(mask.numpy())) for name, mask in masks.items()}
+    return dict(zip(masks, on_host([mask.count_nonzero() for mask in masks.values()]), strict=True))
+
+
+def on_host(numbers: Sequence[Tensor]) -> list:
+    """The values of 0-dim tensors of one type, by one question to the device (the first one's, of several)."""
+    return torch.stack([number.to(numbers[0].device) for number in numbers]).tolist() if numbers else []
 
 
 def layer_sparsity(counts: Counts, shapes: Shapes) -> dict[str, float]:
@@ -81,11 +87,6 @@ def sparsity(counts: Counts, shapes: Shapes) -> float:
     """
     total = sum(prod(shape) for shape in shapes.values())
     return 1 - sum(counts.values()) / total if counts else 0.0
-
-
-def rankable(scores: Tensor) -> Tensor:
-    """Scores with NaN as the lowest of all: what cannot be compared is kept or grown last, and counts stay exact."""
-    return torch.where(scores.isnan(), -torch.inf, scores)
 
 
 def apply_(tensors: Tensors, masks: Masks) -> None:

@@ -2,7 +2,13 @@
 
 from torch import Tensor
 
+from granet.common.memory import empty_like
 from granet.types import Masks, Tensors
+
+
+def copy(tensor: Tensor) -> Tensor:
+    """A clone, in memory that is there at once."""
+    return empty_like(tensor).copy_(tensor)
 
 
 class DenseGradients:
@@ -20,7 +26,7 @@ class DenseGradients:
         for name in masks.keys() & gradients.keys():
             gradient = gradients[name]
             before, projected = self._kept.get(name, (gradient, None))
-            dense = gradient + before * ~masks[name] if projected is gradient else gradient.clone()
+            dense = gradient + before * ~masks[name] if projected is gradient else copy(gradient)
             self._kept[name] = (dense, gradient)
 
     def read(self) -> Tensors:

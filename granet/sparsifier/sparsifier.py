@@ -87,7 +87,7 @@ class Sparsifier:
             initial = method.init(InitContext(model, self._weights, seed, batches, loss))
             masks_.check(initial, self._weights)
             self.masks = {
-                name: initial[name].to(weight.device, torch.bool, copy=True)
+                name: torch.empty_like(weight, dtype=torch.bool).copy_(initial[name])
                 for name, weight in self._weights.items()
             }
             self._order = LoopOrder(optimizer)
@@ -182,8 +182,8 @@ class Sparsifier:
         gradients: Tensors = {}
         if self._clock.ranks_gradient_at(self.step):
             # A weight that no gradient has reached (an unused layer) scores zero.
-            gradients = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-            gradients |= self._dense.read()
+            dense = self._dense.read()
+            gradients = {n: dense[n] if n in dense else torch.zeros_like(weights[n]) for n in weights}
         return Snapshot(
             weights,
             gradients,

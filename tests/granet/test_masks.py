@@ -40,8 +40,3 @@ def test_apply_zeroes_what_is_inactive_in_place():
     masks.apply_({"w": tensor}, {"w": torch.tensor([True, False, True])})
     assert tensor.tolist() == [1.0, 0.0, 3.0]
     masks.apply_({}, {})  # a dense model has nothing to project
-
-
-def test_nan_is_the_lowest_of_all_scores():
-    scores = masks.rankable(torch.tensor([float("nan"), -1.0, float("inf")]))
-    assert scores.tolist() == [-float("inf"), -1.0, float("inf")]

@@ -1,0 +1,26 @@
+"""Fresh memory for large tensors that live for a moment, as copies of all gradients during an update of masks.
+
+Where the kernel hands out pages of 4 KB one by one, as glibc asks for them, that takes four times as long as filling
+them does (Linux in a virtual machine: 37 and 9 ms for 80 MB).
+"""
+
+import mmap
+
+import torch
+from torch import Tensor
+
+PAGE = 2 << 20
+"""Bytes of a huge page. A mapping of a multiple of it is aligned to it."""
+LARGE = 1 << 20
+"""Bytes from which on it pays."""
+
+
+def empty_like(tensor: Tensor) -> Tensor:
+    """Uninitialised, of the same shape, type, device and layout; in huge pages where Linux has some and it pays."""
+    like = torch.empty_like(tensor, device="meta")
+    size = like.numel() * like.element_size()
+    if tensor.device.type != "cpu" or size < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty_like(tensor)
+    block = mmap.mmap(-1, -(-size // PAGE) * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    block.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(block, dtype=like.dtype, count=like.numel()).as_strided(like.shape, like.stride())

@@ -49,9 +49,8 @@ def momentum(snapshot: Snapshot) -> Tensors:
 
 def sign_flip(snapshot: Snapshot) -> Tensors:
     """w times its sign at step 0: negative where the sign has flipped (Deep-R, Bellec et al. 2018)."""
-    return {
-        name: torch.where(snapshot.memory[name], weight, -weight) for name, weight in snapshot.weights.items()
-    }
+    signs = {name: empty_like(w).copy_(snapshot.memory[name]) for name, w in snapshot.weights.items()}
+    return {name: sign.mul_(2).sub_(1).mul_(snapshot.weights[name]) for name, sign in signs.items()}
 
 
 def over_threshold(snapshot: Snapshot) -> Tensors:

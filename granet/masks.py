@@ -1,5 +1,6 @@
 """Masks: one bool tensor per maskable weight, True where the weight is active."""
 
+import math
 from collections.abc import Sequence
 from math import prod
 
@@ -24,6 +25,27 @@ def random_masks(shapes: Shapes, num_active: Counts, seed: int) -> Masks:
         mask[active] = True
         masks[name] = mask.view(shape)
     return masks
+
+
+def random_inactive(mask: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """``k`` different inactive places of a mask on the CPU, uniformly at random, as indices of the flattened mask.
+
+    Raises ValueError where there are fewer.
+    """
+    room = mask.numel() - int(np.count_nonzero(mask.numpy()))
+    if k > room:
+        raise ValueError(f"k={k} places, and {room} are inactive")
+    if 4 * k > room:
+        places = (~mask).flatten().nonzero().flatten()
+        return places[torch.randperm(room, generator=generator)[:k]]
+    drawn = torch.empty(0, dtype=torch.long, device="cpu")
+    places = drawn
+    while len(places) < k:  # seldom twice
+        more = math.ceil(1.3 * k * mask.numel() / room) + 16
+        drawn = torch.cat([drawn, torch.randint(mask.numel(), (more,), generator=generator, device="cpu")])
+        free = drawn[~mask[torch.unravel_index(drawn, mask.shape)]].numpy()
+        places = free[np.sort(np.unique(free, return_index=True)[1])]
+    return torch.as_tensor(places[:k])
 
 
 def check(masks: Masks, weights: Tensors) -> None:

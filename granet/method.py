@@ -65,12 +65,18 @@ class Regenerate:
     """
 
     drop: Drop
-    grow: Criterion
+    grow: Criterion | None
+    """What ranks inactive weights; None: nothing, any of them may grow."""
     initial: float = 1.0
     final: float = 1.0
     until: Literal["end", "tf"] | float = "end"
     reallocate: Reallocation = preserve
     doubled_at: tuple[float, ...] = ()
+
+    @property
+    def criteria(self) -> set[Criterion]:
+        """What it scores weights by."""
+        return {self.drop.criterion} if self.grow is None else {self.drop.criterion, self.grow}
 
     def __post_init__(self) -> None:
         for name, share in (("drop_fraction", self.initial), ("drop_fraction_final", self.final)):
@@ -146,9 +152,9 @@ class Method:
     def criteria(self) -> frozenset[Criterion]:
         """All criteria that an update may ask."""
         used = {phase.criterion for phase in (self.prune, self.channels) if phase}
-        return frozenset(
-            used | ({self.regenerate.drop.criterion, self.regenerate.grow} if self.regenerate else set())
-        )
+        if self.regenerate is not None:
+            used |= self.regenerate.criteria
+        return frozenset(used)
 
     def __post_init__(self) -> None:
         if self.update_interval is not None and self.update_interval < 1:

@@ -5,8 +5,11 @@ No function here changes its arguments. Ties always go to the lower index, so re
 
 import math
 
+import torch
+
+from granet.common.seeds import stable_seed
 from granet.common.selection import highest
-from granet.masks import num_active
+from granet.masks import num_active, random_inactive
 from granet.types import Counts, Masks, Tensors, UserError
 
 
@@ -21,7 +24,10 @@ def prune(masks: Masks, scores: Tensors, counts: Counts) -> Masks:
             raise UserError(
                 f"{name}: cannot keep {counts[name]} of {count} active weights; raise the sparsity"
             )
-    return {name: highest(scores[name], mask, counts[name]) for name, mask in masks.items()}
+    return {
+        name: mask.clone() if counts[name] == active[name] else highest(scores[name], mask, counts[name])
+        for name, mask in masks.items()
+    }
 
 
 def num_to_drop(masks: Masks, fraction: float) -> Counts:
@@ -37,6 +43,27 @@ def drop(masks: Masks, scores: Tensors, num_dropped: Counts) -> Masks:
 def grow(masks: Masks, scores: Tensors, num_grown: Counts) -> Masks:
     """Grow the ``num_grown[name]`` highest-scoring inactive weights of every tensor (Eq. 3 of GraNet)."""
     return {name: mask | highest(scores[name], ~mask, num_grown[name]) for name, mask in masks.items()}
+
+
+def scatter(masks: Masks, num_grown: Counts, *, seed: int, step: int) -> Masks:
+    """Grow ``num_grown[name]`` inactive weights of every tensor, any of them as likely as any other.
+
+    What `grow` makes of random scores, but nothing is drawn for weights that do not grow (on the CPU). A function of
+    (seed, step, name), so that every rank draws the same.
+    """
+    grown = {}
+    for name, mask in masks.items():
+        generator = torch.Generator(mask.device).manual_seed(stable_seed("scatter", seed, step, name))
+        if (
+            mask.device.type != "cpu"
+        ):  # drawing for all is quick there, and looking where there is room is not
+            scores = torch.rand(mask.shape, generator=generator, device=mask.device)
+            grown[name] = mask | highest(scores, ~mask, num_grown[name])
+            continue
+        grown[name] = mask.clone(memory_format=torch.preserve_format)
+        places = random_inactive(mask, num_grown[name], generator)
+        grown[name][torch.unravel_index(places, mask.shape)] = True
+    return grown
 
 
 def regenerate(masks: Masks, drop_scores: Tensors, grow_scores: Tensors, fraction: float) -> Masks:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from granet.common.memory import axes
+
 SAMPLE = 1 << 14
 """Numbers that bracket a threshold."""
 DEVIATIONS = 4.0
@@ -41,7 +43,7 @@ def highest(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
         return _highest_sorted(scores, candidates, k)
     (split,), missing, threshold = _split([scores], [candidates], k)
     mask, place = split.above, split.place
-    order = _order(scores)
+    order = axes(scores)
     mask[place[split.score > threshold]] = True
     ties = place[split.score == threshold]
     missing -= np.count_nonzero(split.score > threshold)
@@ -72,7 +74,7 @@ def num_highest(scores: Sequence[Tensor], candidates: Sequence[Tensor], k: int) 
 
 def _split(scores: Sequence[Tensor], candidates: Sequence[Tensor], k: int) -> tuple[list[_Split], int, float]:
     """Candidates by a bracket around the k-th highest: the parts, how many of those within are in, the k-th score."""
-    orders = [_order(score) for score in scores]
+    orders = [axes(score) for score in scores]
     values = [_numbers(score, order) for score, order in zip(scores, orders, strict=True)]
     chosen = [_numbers(mask, order) for mask, order in zip(candidates, orders, strict=True)]
     low, high = _bracket(values, chosen, k)
@@ -86,11 +88,6 @@ def _split(scores: Sequence[Tensor], candidates: Sequence[Tensor], k: int) -> tu
     pooled = np.concatenate([split.score for split in splits])
     place = max(0, len(pooled) - missing)
     return splits, missing, np.partition(pooled, place)[place]
-
-
-def _order(tensor: Tensor) -> list[int]:
-    """Its axes as they lie in memory, from the slowest on."""
-    return sorted(range(tensor.dim()), key=lambda axis: -tensor.stride(axis))
 
 
 def _numbers(tensor: Tensor, order: list[int]) -> np.ndarray:
@@ -133,8 +130,8 @@ def _within(x: np.ndarray, mask: np.ndarray, low: float, high: float) -> _Split:
 
 def _index(place: np.ndarray, scores: Tensor, order: list[int]) -> np.ndarray:
     """The indices, as of the flattened tensor, of places in its memory."""
-    axes = np.unravel_index(place, [scores.shape[axis] for axis in order])
-    by_axis = dict(zip(order, axes, strict=True))
+    indices = np.unravel_index(place, [scores.shape[axis] for axis in order])
+    by_axis = dict(zip(order, indices, strict=True))
     return np.ravel_multi_index([by_axis[axis] for axis in sorted(order)], scores.shape)
 
 

@@ -27,6 +27,6 @@ def deep_r(
         "sparse_to_sparse",
         random(LAYER_SPARSITIES[distribution], sf),
         update_interval,
-        regenerate=Regenerate(Drop(criteria.sign_flip, below_zero, initial_signs), criteria.random),
+        regenerate=Regenerate(Drop(criteria.sign_flip, below_zero, initial_signs), grow=None),
         langevin=Langevin(l1, noise),
     )

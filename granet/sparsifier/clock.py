@@ -72,7 +72,7 @@ class Clock:
         if (phase := self._method.prune) is not None and self.prunes_at(step):
             used.add(phase.criterion)
         if (phase := self._method.regenerate) is not None and self.regenerates_at(step):
-            used |= {phase.drop.criterion, phase.grow}
+            used |= phase.criteria
         if (phase := self._method.channels) is not None and self.removes_at(step):
             used.add(phase.criterion)
         return used

@@ -6,11 +6,12 @@ import torch
 
 from granet.criteria import READS_GRADIENT, all_finite, all_zero
 from granet.distributions import budget, global_
+from granet.masks import num_active
 from granet.method import Method
 from granet.sparsifier.channels import Channels
 from granet.sparsifier.clock import Clock
 from granet.types import Masks, Snapshot, Tensors
-from granet.update import drop, grow, prune
+from granet.update import drop, grow, prune, scatter
 
 
 class MaskUpdate(NamedTuple):
@@ -42,7 +43,7 @@ def mask_update(
         kept = {name: torch.ones_like(mask) for name, mask in kept.items()}
     room, num_wanted = Masks(), 0
     if clock.removes_at(step) and (phase := method.channels) is not None:
-        num_wanted = _num_active(kept)
+        num_wanted = sum(num_active(kept).values())
         if clock.prunes_at(step):
             num_wanted = min(num_wanted, budget(channels.shapes, clock.target(step)))
         channels = channels.without(phase, clock.removed(step), scores[phase.criterion], masks, num_wanted)
@@ -57,19 +58,18 @@ def mask_update(
     if clock.regenerates_at(step) and (phase := method.regenerate) is not None:
         ranks = scores[phase.drop.criterion]
         counts, memory = phase.drop.count(ranks, kept, clock.fraction(step), memory)
-        if phase.grow in READS_GRADIENT:
+        if phase.grow is not None and phase.grow in READS_GRADIENT:
             counts |= dict.fromkeys(all_zero(scores[phase.grow]), 0)
         left = drop(kept, ranks, counts)
-        ranks = _within(room, scores[phase.grow])
-        active = grow(left, ranks, phase.reallocate(snapshot, left, counts))
-        active = _filled(active, ranks, room, num_wanted)
+        num_grown = phase.reallocate(snapshot, left, counts)
+        if phase.grow is None:
+            active = scatter(left, num_grown, seed=snapshot.seed, step=step)
+        else:
+            ranks = _within(room, scores[phase.grow])
+            active = _filled(grow(left, ranks, num_grown), ranks, room, num_wanted)
         goes_on = kept if method.regrown == "kept" else left
         kept = {name: mask & active[name] for name, mask in goes_on.items()}
     return MaskUpdate(kept, active, memory, channels)
-
-
-def _num_active(masks: Masks) -> int:
-    return sum(int(mask.sum()) for mask in masks.values())
 
 
 def _within(room: Masks, scores: Tensors) -> Tensors:
@@ -82,7 +82,7 @@ def _within(room: Masks, scores: Tensors) -> Tensors:
 
 def _filled(active: Masks, scores: Tensors, room: Masks, num_wanted: int) -> Masks:
     """Masks of ``num_wanted`` active weights, grown where the scores are highest of all tensors, within ``room``."""
-    if not room or (missing := num_wanted - _num_active(active)) <= 0:
+    if not room or (missing := num_wanted - sum(num_active(active).values())) <= 0:
         return active
     free = {name: mask & ~active[name] for name, mask in room.items()}
     sparsity = 1 - missing / sum(mask.numel() for mask in free.values())

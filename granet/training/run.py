@@ -11,6 +11,7 @@ from granet.common import distributed
 from granet.data import Data
 from granet.flops import Flops, inference_flops, step_flops
 from granet.method import Method
+from granet.projection import GRADIENT, Projection, learns_threshold
 from granet.schedules import Schedule, piecewise, warmed_up
 from granet.sparsifier import Sparsifier
 from granet.training.arithmetic import choose_arithmetic
@@ -18,6 +19,9 @@ from granet.training.batches import NORMS, check_sizes
 from granet.training.config import TrainConfig
 from granet.training.device import check_compiler, pick_precision
 from granet.types import Tensors, UserError
+
+REGISTER = 16
+"""float32 numbers in the widest register of today's CPUs."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +93,28 @@ class Run:
         return self.dense_train_flops if self.sparsifier.method.family == "after_training" else 0
 
 
-def sgd(model: nn.Module, config: TrainConfig) -> SGD:
-    """The optimizer of every run."""
-    decay, nesterov = config.weight_decay, config.nesterov
-    groups: list[dict] = [{"params": list(model.parameters())}]
-    if not config.decay_norm:
-        norms = [p for m in model.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False)]
-        known = {id(p) for p in norms}
-        groups = [
-            {"params": [p for p in model.parameters() if id(p) not in known]},
-            {"params": norms, "weight_decay": 0.0},
-        ]
-    return SGD(groups, config.lr, config.momentum, weight_decay=decay, nesterov=nesterov)
+def sgd(model: nn.Module, config: TrainConfig, projection: Projection = GRADIENT) -> SGD:
+    """The optimizer of every run: torch's fused form, in groups of its own, where that gives the same bits on the CPU.
+
+    That is where a tensor fills the registers: what is left over at its end is rounded otherwise. A learned threshold,
+    a single number in its weight's group, would be. The fused form reads a gradient as if it lay in memory as its
+    weight does, which autograd sees to.
+    """
+    norms = {id(p) for m in model.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False)}
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for p in model.parameters():
+        fills = p.device.type == "cpu" and p.numel() % REGISTER == 0 and not learns_threshold(projection)
+        decays = config.decay_norm or id(p) not in norms
+        groups.setdefault((decays, fills), []).append(p)
+    return SGD(
+        [
+            {"params": params, "weight_decay": config.weight_decay * decays, "fused": fills or None}
+            for (decays, fills), params in groups.items()
+        ],
+        config.lr,
+        config.momentum,
+        nesterov=config.nesterov,
+    )
 
 
 def prepare_run(
@@ -130,7 +144,7 @@ def prepare_run(
     epochs = config.total_epochs * method.rounds
     round_steps = config.total_epochs * len(data.train)
     dense = inference_flops(model, data.image_shape)
-    optimizer = sgd(model, config)
+    optimizer = sgd(model, config, method.projection)
     sparsifier = Sparsifier(
         model,
         optimizer,

@@ -35,3 +35,14 @@ def test_every_weight_moves_by_the_learning_rate_of_its_own_group():
     Langevin(l1=0.5, noise=0.0).move_(weights, masks, {"slow": 0.1, "fast": 0.2}, seed=0, step=1)
     assert weights["slow"].tolist() == pytest.approx([0.95] * 4)
     assert weights["fast"].tolist() == pytest.approx([0.9] * 4)
+
+
+def test_layouts_without_a_flat_view_move_too():
+    """Every second column of a larger tensor."""
+    whole = torch.ones(6, 8)
+    weight = whole[:, ::2]
+    Langevin(l1=0.5, noise=0.0).move_(
+        {"w": weight}, {"w": torch.ones(6, 4).bool()}, {"w": 0.1}, seed=0, step=1
+    )
+    assert weight.flatten().tolist() == pytest.approx([0.95] * 24)
+    assert (whole[:, 1::2] == 1).all()

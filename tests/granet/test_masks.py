@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,3 +41,21 @@ def test_apply_zeroes_what_is_inactive_in_place():
     masks.apply_({"w": tensor}, {"w": torch.tensor([True, False, True])})
     assert tensor.tolist() == [1.0, 0.0, 3.0]
     masks.apply_({}, {})  # a dense model has nothing to project
+
+
+@pytest.mark.parametrize("room", [6, 40, 700])
+def test_inactive_places_are_all_as_likely_and_differ(room):
+    """700 of 1000 positions are tried at random, of 6 the order is drawn."""
+    mask = torch.ones(10, 100, dtype=torch.bool).contiguous()
+    inactive = torch.randperm(1000, generator=torch.Generator().manual_seed(0))[:room]
+    mask.view(-1)[inactive] = False
+    seen = torch.zeros(1000)
+    for seed in range(400):
+        places = masks.random_inactive(mask, min(room, 5), torch.Generator().manual_seed(seed))
+        assert len(places.unique()) == min(room, 5)
+        seen[places] += 1
+    assert (seen[mask.view(-1)] == 0).all()
+    expected = 400 * min(room, 5) / room
+    assert float((seen[inactive] - expected).square().sum() / expected) < room + 6 * (2 * room) ** 0.5
+    with pytest.raises(ValueError, match=f"{room} are inactive"):
+        masks.random_inactive(mask, room + 1, torch.Generator())

@@ -6,7 +6,7 @@ from torch import tensor
 
 from granet.masks import num_active, random_masks
 from granet.types import UserError
-from granet.update import drop, grow, num_to_drop, prune, regenerate
+from granet.update import drop, grow, num_to_drop, prune, regenerate, scatter
 
 T, F = True, False
 
@@ -121,3 +121,23 @@ def test_counts_are_exact_whatever_the_scores(num_kept, num_grown, data):
     kept = prune(masks, scores, {"w": num_kept})
     assert int(kept["w"].sum()) == num_kept
     assert int(grow(kept, scores, {"w": num_grown})["w"].sum()) == num_kept + num_grown
+
+
+@given(networks(), st.floats(0, 1), st.integers(0, 9))
+def test_scatter_grows_exact_numbers_and_is_a_function_of_seed_and_step(network, share, seed):
+    masks, _, _ = network
+    counts = {name: int(share * int((~mask).sum())) for name, mask in masks.items()}
+    grown = scatter(masks, counts, seed=seed, step=1)
+    for name, mask in masks.items():
+        assert (grown[name] | ~mask).all()
+        assert int((grown[name] & ~mask).sum()) == counts[name]
+    again = scatter(masks, counts, seed=seed, step=1)
+    assert all(torch.equal(grown[name], again[name]) for name in masks)
+
+
+def test_scatter_draws_anew_for_every_seed_step_and_name():
+    masks = {name: torch.zeros(1000, dtype=torch.bool) for name in "ab"}
+    draws = [
+        scatter(masks, {"a": 50, "b": 50}, seed=s, step=t)[n] for s in (0, 1) for t in (1, 2) for n in "ab"
+    ]
+    assert len({tuple(mask.nonzero().flatten().tolist()) for mask in draws}) == len(draws)

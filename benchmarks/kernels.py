@@ -12,18 +12,16 @@ are further from dense fp32 than they may be there is no row, but an error.
 import argparse
 import copy
 import json
-import platform
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import quantiles
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks.pairs import compare, hardware, timed
 from granet.deploy.compiled import compile_sparse
 from granet.deploy.onnx import to_onnx
 from granet.distributions import erk
@@ -69,7 +67,7 @@ def forward(model: nn.Module, images: Tensor) -> Tensor:
         return model(images)
 
 
-def compare(dense: nn.Module, sparse: nn.Module, images: Tensor) -> None:
+def check_outputs(dense: nn.Module, sparse: nn.Module, images: Tensor) -> None:
     """Raises AssertionError where the two compute something else than each other, but for rounding."""
 
     def distance(outputs: Tensor) -> float:
@@ -113,21 +111,6 @@ def onnx_of(model: nn.Module, images: Tensor) -> Callable[[], object]:
     return lambda: session.run(None, values)
 
 
-def ratios(
-    dense: Callable[[], object], sparse: Callable[[], object], pairs: int
-) -> tuple[list[float], list[float]]:
-    """Quartiles of dense / sparse over pairs of calls in turn, after one that does not count; seconds of both."""
-
-    def timed(call: Callable[[], object]) -> float:
-        started = time.perf_counter()
-        call()
-        return time.perf_counter() - started
-
-    times = [(timed(dense), timed(sparse)) for _ in range(pairs + 1)][1:]
-    middle = [quantiles([pair[i] for pair in times], n=4)[1] for i in (0, 1)]
-    return quantiles([a / b for a, b in times], n=4), middle
-
-
 def rows(pairs: int) -> list[dict]:
     """All measurements."""
     measured = []
@@ -138,21 +121,23 @@ def rows(pairs: int) -> list[dict]:
             if kind == "forward":
                 forward(dense, torch.randn(64, 3, 32, 32))  # some statistics for BatchNorm
                 sparse = compile_sparse(dense.eval(), masks)
-            compare(dense, sparse, images)
+            check_outputs(dense, sparse, images)
             if kind == "forward":
                 calls = [torch.no_grad()(lambda m=m, x=images: forward(m, x)) for m in (dense, sparse)]
             else:
                 labels = torch.randint(10, (batch,))
                 calls = [step_of(model, masks, images, labels) for model in (dense, sparse)]
-            spread, (dense_s, sparse_s) = ratios(calls[0], calls[1], pairs)
-            onnx = ratios(onnx_of(dense, images), calls[1], pairs)[0][1] if kind == "forward" else None
+            row = compare(kind, timed(calls[0]), timed(calls[1]), pairs)
+            onnx = None
+            if kind == "forward":
+                onnx = compare(kind, timed(onnx_of(dense, images)), timed(calls[1]), pairs).ratio
             measured.append(
                 {"what": kind, "model": name, "sparsity": sparsity, "batch": batch, "flops": share}
                 | {
-                    "dense_s": dense_s,
-                    "sparse_s": sparse_s,
-                    "ratio": spread[1],
-                    "quartiles": [spread[0], spread[2]],
+                    "dense_s": row.first_s,
+                    "sparse_s": row.second_s,
+                    "ratio": row.ratio,
+                    "quartiles": row.quartiles,
                     "onnxruntime_ratio": onnx,
                 }
             )
@@ -188,10 +173,9 @@ def main() -> None:
         onnx = f"{row['onnxruntime_ratio']:.2f}" if row["onnxruntime_ratio"] else ""
         table.add_row(row["what"], row["model"], *setting, *times, f"{low:.2f} to {high:.2f}", onnx)
     Console(width=120).print(table)
-    machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
     out = Path("reports/kernels.json")
     out.parent.mkdir(exist_ok=True)
-    about = {"machine": machine, "torch": torch.__version__, "precision": PRECISION, "pairs": pairs}
+    about = {"hardware": hardware(), "precision": PRECISION, "pairs": pairs}
     out.write_text(json.dumps(about | {"rows": measured}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -193,9 +193,14 @@ class Method:
         )
         yield (
             self.channels is not None
-            and (self.regenerate is None or self.granularity is not ELEMENT or forward),
+            and (
+                self.regenerate is None
+                or not self.regenerate.grow
+                or self.granularity is not ELEMENT
+                or forward
+            ),
             "channels go at regenerations of single weights, which grow elsewhere what went with them; give "
-            "regenerate, granularity=ELEMENT, and no forward projection",
+            "regenerate with a criterion to grow by, granularity=ELEMENT, and no forward projection",
         )
         yield (
             over_threshold in self.criteria and not learns_threshold(self.projection),

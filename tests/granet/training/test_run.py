@@ -31,7 +31,9 @@ def test_the_optimizer_computes_the_bits_of_torchs_plain_loop(digits, settings):
     run = make_run(digits, **settings)
     model, plain = copy.deepcopy(run.model), copy.deepcopy(run.model)
     optimizer = sgd(model, run.config)
-    loop = torch.optim.SGD(plain.parameters(), 0.1, 0.9, foreach=False, **{"weight_decay": 5e-4} | settings)
+    loop = torch.optim.SGD(
+        plain.parameters(), 0.1, 0.9, foreach=False, **{"weight_decay": 5e-4, "nesterov": True} | settings
+    )
     assert len({bool(group["fused"]) for group in optimizer.param_groups}) == 2
     generator = torch.Generator().manual_seed(0)
     for step in range(30):

@@ -37,7 +37,7 @@ def random_inactive(mask: Tensor, k: int, generator: torch.Generator) -> Tensor:
         raise ValueError(f"k={k} places, and {room} are inactive")
     if 4 * k > room:
         places = (~mask).flatten().nonzero().flatten()
-        return places[torch.randperm(room, generator=generator)[:k]]
+        return places[torch.randperm(room, generator=generator, device="cpu")[:k]]
     drawn = torch.empty(0, dtype=torch.long, device="cpu")
     places = drawn
     while len(places) < k:  # seldom twice
@@ -45,7 +45,7 @@ def random_inactive(mask: Tensor, k: int, generator: torch.Generator) -> Tensor:
         drawn = torch.cat([drawn, torch.randint(mask.numel(), (more,), generator=generator, device="cpu")])
         free = drawn[~mask[torch.unravel_index(drawn, mask.shape)]].numpy()
         places = free[np.sort(np.unique(free, return_index=True)[1])]
-    return torch.as_tensor(places[:k])
+    return torch.as_tensor(places[:k], device="cpu")
 
 
 def check(masks: Masks, weights: Tensors) -> None:

@@ -66,6 +66,11 @@ class _Walk(fx.Interpreter):
             return next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         return super().call_function(target, args, kwargs)
 
+    def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        if target == "mean":  # over the positions
+            return args[0].clone()
+        return super().call_method(target, args, kwargs)
+
     def _layer(self, module: Any, x_I: Tensor) -> Tensor:
         name = self._names[id(module.weight)]
         weight_OIK = _exactly(module.weight).reshape(*module.weight.shape[:2], -1)

@@ -18,7 +18,7 @@ from granet.types import Masks, UserError
 class SparseInference(nn.Module):
     """A convolution by its active weights, with the ReLU behind it."""
 
-    weight: Tensor
+    values: Tensor
     bias: Tensor | None
     begin: Tensor
     place: Tensor
@@ -33,18 +33,21 @@ class SparseInference(nn.Module):
         self.stride, self.padding, self.relu = conv.stride, conv.padding, relu
         weight, bias = conv.weight.detach().float().contiguous(), conv.bias
         self.shape = weight.shape
-        self.register_buffer("weight", weight.flatten(1))  # no memory format changes its order
         self.register_buffer("bias", None if bias is None else bias.detach().float())
-        places = pattern_of(mask_OIHW, weight, (conv.stride[0], conv.stride[1]), (0, 0)).forward
-        for name, tensor in places._asdict().items():
-            self.register_buffer(name, tensor, persistent=False)
+        lists = pattern_of(mask_OIHW, weight, (conv.stride[0], conv.stride[1]), (0, 0)).forward
+        # alone, side by side: the dense weight is left where it was, and no cache is filled with its zeros
+        self.register_buffer("values", torch.cat([weight.flatten()[lists.source.long()], torch.zeros(1)]))
+        source = torch.arange(len(lists.source), dtype=torch.int32)
+        for name, tensor in lists._replace(source=source)._asdict().items():
+            self.register_buffer(name, tensor)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, O, OH, OW), fp32, bf16 under its autocast; batch innermost in memory."""
         lists = [self.begin, self.place, self.source]
         x = self._in_order(x_NCHW.to(self._precision()))
+        weight = self.values.as_strided(self.shape, (0, 0, 0, 0))  # says the shape; the lists know the places
         return torch.ops.granet.sparse_forward(
-            x, self.weight.view(self.shape), self.bias, lists, self.stride[0], list(self.padding), self.relu
+            x, weight, self.bias, lists, self.stride[0], list(self.padding), self.relu
         )
 
 

@@ -17,6 +17,7 @@
 
 constexpr int64_t CACHE = 640 * 1024; // bytes of the second cache for a chunk of the input
 constexpr int64_t MIN_WEIGHTS = 24;   // of one output in a chunk, so that its sums are seldom put down and taken up
+constexpr int64_t SIDE_BY_SIDE = 4;   // vectors of images, as memory is quick where lines that follow each other are read
 
 // What a convolution reads and writes. Output (h, w) lies at row and column out_start + out_stride * (h, w) of y, and
 // reads inputs from stride * (h, w) + in_start on.
@@ -41,6 +42,7 @@ struct Tiling {
     int64_t width, bytes;                           // numbers of a vector, bytes of a number
     int64_t block, rows, columns, chunk;            // images, rows and columns of a tile; channels
     int64_t plane_rows, plane_columns, plane, channel; // of the buffer: its sizes, and numbers per plane and channel
+    int64_t planes_h, planes_w;                        // parities of rows and columns that any weight reads
     int64_t num_blocks, num_row_tiles, num_column_tiles, num_chunks;
     bool flat; // rows are computed as one, with the padding between them: small images of few would leave vectors empty
 
@@ -54,7 +56,8 @@ struct Tiling {
         plane_rows = rows + (s.KH - 1) / s.stride;
         plane_columns = columns + (s.KW - 1) / s.stride;
         plane = plane_rows * plane_columns * block;
-        channel = plane * s.stride * s.stride;
+        planes_h = std::min(s.stride, s.KH), planes_w = std::min(s.stride, s.KW);
+        channel = plane * planes_h * planes_w;
         num_blocks = (s.N + block - 1) / block;
         num_row_tiles = (s.OH + rows - 1) / rows;
         num_column_tiles = (s.OW + columns - 1) / columns;
@@ -69,7 +72,7 @@ struct Tiling {
         block = s.N;
         if (s.N % width == 0 || s.N > 4 * width || s.out_stride > 1) {
             int64_t several = 1;
-            while (several * s.OH * s.OW < wanted && several * 2 * width <= s.N)
+            while ((several < SIDE_BY_SIDE || several * s.OH * s.OW < wanted) && several * 2 * width <= s.N)
                 several *= 2;
             block = width * several;
         }
@@ -132,9 +135,9 @@ static void pack(const Number *x, Number *buffer, const Shape &s, const Tiling &
     for (int64_t c = c0; c < c1; c++) {
         if (!used[c])
             continue;
-        for (int py = 0; py < s.stride; py++)
-            for (int px = 0; px < s.stride; px++) {
-                Number *to = buffer + (c - c0) * t.channel + (py * s.stride + px) * t.plane;
+        for (int py = 0; py < t.planes_h; py++)
+            for (int px = 0; px < t.planes_w; px++) {
+                Number *to = buffer + (c - c0) * t.channel + (py * t.planes_w + px) * t.plane;
                 for (int64_t r = 0; r < t.plane_rows; r++) {
                     int64_t h = (tile.h0 + r) * s.stride + s.in_start_h + py;
                     bool inside = h >= 0 && h < s.H;
@@ -174,7 +177,7 @@ struct Plan {
         std::vector<int32_t> tap(taps);
         for (int y = 0; y < s.KH; y++)
             for (int x = 0; x < s.KW; x++)
-                tap[y * s.KW + x] = (y % s.stride * s.stride + x % s.stride) * t.plane + y / s.stride * t.pitch() +
+                tap[y * s.KW + x] = (y % s.stride * t.planes_w + x % s.stride) * t.plane + y / s.stride * t.pitch() +
                                     x / s.stride * t.block;
 #pragma omp parallel for schedule(static) num_threads(threads)
         for (int64_t o = 0; o < s.O; o++) {

@@ -28,7 +28,9 @@ class SparseInference(nn.Module):
         super().__init__()
         from granet.kernels.ops import batch_innermost, precision
         from granet.kernels.pattern import pattern_of
+        from granet.kernels.planned import Planned
 
+        self._planned = Planned()
         self._in_order, self._precision = batch_innermost, precision
         self.stride, self.padding, self.relu = conv.stride, conv.padding, relu
         weight, bias = conv.weight.detach().float().contiguous(), conv.bias
@@ -46,9 +48,10 @@ class SparseInference(nn.Module):
         lists = [self.begin, self.place, self.source]
         x = self._in_order(x_NCHW.to(self._precision()))
         weight = self.values.as_strided(self.shape, (0, 0, 0, 0))  # says the shape; the lists know the places
-        return torch.ops.granet.sparse_forward(
-            x, weight, self.bias, lists, self.stride[0], list(self.padding), self.relu
-        )
+        # a plan is no tensor: torch's compiler gets the operator
+        is_plain = type(x) is Tensor and not torch.compiler.is_compiling()
+        forward: Any = self._planned.forward if is_plain else torch.ops.granet.sparse_forward
+        return forward(x, weight, self.bias, lists, self.stride[0], list(self.padding), self.relu)
 
 
 def compile_sparse(model: nn.Module, masks: Masks) -> GraphModule:

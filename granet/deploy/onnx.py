@@ -52,6 +52,9 @@ def open_onnx(path: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # it would hold up whatever comes next
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -39,7 +39,9 @@ def load() -> ctypes.CDLL | str:
             if compiler is None:
                 return "there is no C++ compiler; install g++, or name one in CXX"
             _compile(compiler, openmp, library)
-        return ctypes.CDLL(str(library))
+        kernels = ctypes.CDLL(str(library))
+        kernels.granet_plan.restype = ctypes.c_void_p
+        return kernels
     except subprocess.CalledProcessError as error:
         return f"{compiler} failed: {' '.join(error.stderr.split())[:200]}"
     except OSError as error:

@@ -95,12 +95,16 @@ template <class Number> static std::vector<Piece<Number>> pieces(int64_t rows, i
     return made;
 }
 
+template <class Number> static Plan plan_for(const Shape &s, const Lists &lists, const float *weight, int threads) {
+    return Plan(s, lists, Wide<Number>::WIDTH, sizeof(Number), SUMS, threads,
+                [&](int32_t place) { return as<Number>(weight[place]); });
+}
+
 // y = convolution of x with the active weights, + bias where there is one; negative outputs are 0 with relu.
 template <class Number>
-static void forward(const Number *x, const float *weight, const float *bias, Number *y, const Shape &s,
-                    const Lists &lists, int relu, int threads) {
+static void forward(const Number *x, const float *bias, Number *y, const Shape &s, const Plan &plan, int relu,
+                    int threads) {
     constexpr int WIDTH = Wide<Number>::WIDTH;
-    Plan plan(s, lists, WIDTH, sizeof(Number), SUMS, threads, [&](int32_t place) { return as<Number>(weight[place]); });
     const Tiling &t = plan.tiling;
 #pragma omp parallel num_threads(threads)
     {
@@ -141,6 +145,23 @@ extern "C" void granet_forward(const void *x, const float *weight, const float *
                                const Lists *lists, int relu, int is_bf16, int threads) {
     with_numbers(is_bf16, [=](auto zero) {
         using Number = decltype(zero);
-        forward(static_cast<const Number *>(x), weight, bias, static_cast<Number *>(y), *shape, *lists, relu, threads);
+        Plan plan = plan_for<Number>(*shape, *lists, weight, threads);
+        forward(static_cast<const Number *>(x), bias, static_cast<Number *>(y), *shape, plan, relu, threads);
     });
 }
+
+// The same for weights that stay as they are: a plan that is made once, for inputs of one shape and type.
+extern "C" Plan *granet_plan(const float *weight, const Shape *shape, const Lists *lists, int is_bf16, int threads) {
+    return is_bf16 ? new Plan(plan_for<bf16>(*shape, *lists, weight, threads))
+                   : new Plan(plan_for<float>(*shape, *lists, weight, threads));
+}
+
+extern "C" void granet_forward_planned(const Plan *plan, const void *x, const float *bias, void *y, const Shape *shape,
+                                       int relu, int is_bf16, int threads) {
+    with_numbers(is_bf16, [=](auto zero) {
+        using Number = decltype(zero);
+        forward(static_cast<const Number *>(x), bias, static_cast<Number *>(y), *shape, *plan, relu, threads);
+    });
+}
+
+extern "C" void granet_forget(Plan *plan) { delete plan; }

@@ -24,26 +24,26 @@ class _Lists(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("begin", "place", "source"))
 
 
-def _kernels() -> ctypes.CDLL:
+def kernels() -> ctypes.CDLL:
     loaded = build.load()
     if isinstance(loaded, str):
         raise RuntimeError(f"there are no sparse kernels: {loaded}")
     return loaded
 
 
-def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def _lists(lists: Sequence[Tensor]) -> _Lists:
+def lists_of(lists: Sequence[Tensor]) -> _Lists:
     return _Lists(*(tensor.data_ptr() for tensor in lists))
 
 
-def _is_bf16(x: Tensor) -> int:
+def is_bf16(x: Tensor) -> int:
     return int(x.dtype == torch.bfloat16)
 
 
-def _shape(x: Tensor, y: Tensor, weight_OIHW: Tensor, stride: int, padding: list[int]) -> _Shape:
+def shape_of(x: Tensor, y: Tensor, weight_OIHW: Tensor, stride: int, padding: list[int]) -> _Shape:
     """Of a convolution that reads all of x and writes all of y."""
     (N, C, H, W), (_, outs, OH, OW) = x.shape, y.shape
     taps = weight_OIHW.shape[2:]
@@ -88,19 +88,19 @@ def forward(
     relu: bool,
 ) -> Tensor:
     """The convolution, (N, C, H, W) -> (N, O, OH, OW), then ReLU if wanted."""
-    y = _forward_fake(x, weight_OIHW, bias_O, lists, stride, padding, relu)
-    _kernels().granet_forward(
-        *map(_pointer, (x, weight_OIHW, bias_O, y)),
-        ctypes.byref(_shape(x, y, weight_OIHW, stride, padding)),
-        ctypes.byref(_lists(lists)),
+    y = forward_fake(x, weight_OIHW, bias_O, lists, stride, padding, relu)
+    kernels().granet_forward(
+        *map(pointer, (x, weight_OIHW, bias_O, y)),
+        ctypes.byref(shape_of(x, y, weight_OIHW, stride, padding)),
+        ctypes.byref(lists_of(lists)),
         int(relu),
-        _is_bf16(x),
+        is_bf16(x),
         torch.get_num_threads(),
     )
     return y
 
 
-def _forward_fake(
+def forward_fake(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -131,12 +131,12 @@ def input_gradient(
             continue
         window = (max(1, taps[2 * i]), max(1, taps[2 * i + 1]), 1, starts[2 * i], starts[2 * i + 1])
         shape = _Shape(N, outs, OH, OW, result.shape[1], *here, *size, *window, stride, h, w)
-        _kernels().granet_forward(
-            *map(_pointer, (gradient, weight_OIHW, None, result)),
+        kernels().granet_forward(
+            *map(pointer, (gradient, weight_OIHW, None, result)),
             ctypes.byref(shape),
-            ctypes.byref(_lists(lists[3 * i : 3 * i + 3])),
+            ctypes.byref(lists_of(lists[3 * i : 3 * i + 3])),
             0,
-            _is_bf16(gradient),
+            is_bf16(gradient),
             torch.get_num_threads(),
         )
     return result
@@ -159,11 +159,11 @@ def weight_gradient(
 ) -> Tensor:
     """The gradient of the active weights in a dense tensor that is zero elsewhere, laid out as the weight is."""
     result = torch.zeros_like(weight_OIHW)
-    _kernels().granet_weight_gradient(
-        *map(_pointer, (x, gradient, result)),
-        ctypes.byref(_shape(x, gradient, weight_OIHW, stride, padding)),
-        ctypes.byref(_lists(lists)),
-        _is_bf16(x),
+    kernels().granet_weight_gradient(
+        *map(pointer, (x, gradient, result)),
+        ctypes.byref(shape_of(x, gradient, weight_OIHW, stride, padding)),
+        ctypes.byref(lists_of(lists)),
+        is_bf16(x),
         torch.get_num_threads(),
     )
     return result
@@ -180,10 +180,10 @@ def norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Each channel normalised, then ReLU if wanted; also the channels' means and 1 / sqrt(variance + eps)."""
     y, mean, scale = _norm_fake(x, weight_C, bias_C, eps, relu)
-    tensors = map(_pointer, (x, weight_C, bias_C, y, mean, scale))
+    tensors = map(pointer, (x, weight_C, bias_C, y, mean, scale))
     sizes = (ctypes.c_int64(len(mean)), ctypes.c_int64(x.numel() // len(mean)))
-    _kernels().granet_norm_forward(
-        *tensors, *sizes, ctypes.c_float(eps), int(relu), _is_bf16(x), torch.get_num_threads()
+    kernels().granet_norm_forward(
+        *tensors, *sizes, ctypes.c_float(eps), int(relu), is_bf16(x), torch.get_num_threads()
     )
     return y, mean, scale
 
@@ -206,10 +206,10 @@ def norm_apply(
 ) -> Tensor:
     """Each channel normalised by given statistics, then ReLU if wanted."""
     y = _empty(x, *x.shape[1:])
-    tensors = map(_pointer, (x, weight_C, bias_C, mean_C, variance_C, y))
+    tensors = map(pointer, (x, weight_C, bias_C, mean_C, variance_C, y))
     sizes = (ctypes.c_int64(len(mean_C)), ctypes.c_int64(x.numel() // len(mean_C)))
-    _kernels().granet_norm_apply(
-        *tensors, *sizes, ctypes.c_float(eps), int(relu), _is_bf16(x), torch.get_num_threads()
+    kernels().granet_norm_apply(
+        *tensors, *sizes, ctypes.c_float(eps), int(relu), is_bf16(x), torch.get_num_threads()
     )
     return y
 
@@ -237,9 +237,9 @@ def norm_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of `norm`'s input, weight and bias."""
     results = _norm_gradients_fake(x, gradient, weight_C, bias_C, mean_C, scale_C, relu)
-    tensors = map(_pointer, (x, gradient, weight_C, bias_C, mean_C, scale_C, *results))
+    tensors = map(pointer, (x, gradient, weight_C, bias_C, mean_C, scale_C, *results))
     sizes = (ctypes.c_int64(len(mean_C)), ctypes.c_int64(x.numel() // len(mean_C)))
-    _kernels().granet_norm_backward(*tensors, *sizes, int(relu), _is_bf16(x), torch.get_num_threads())
+    kernels().granet_norm_backward(*tensors, *sizes, int(relu), is_bf16(x), torch.get_num_threads())
     return results
 
 
@@ -260,7 +260,7 @@ _OPERATORS: tuple[tuple[str, Callable, Callable], ...] = (
         "sparse_forward(Tensor x, Tensor weight, Tensor? bias, Tensor[] lists, int stride, int[] padding, bool relu)"
         " -> Tensor",
         forward,
-        _forward_fake,
+        forward_fake,
     ),
     (
         "sparse_input_gradient(Tensor gradient, Tensor weight, Tensor[] lists, int[] taps, int[] starts, int stride,"

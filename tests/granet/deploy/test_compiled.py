@@ -1,6 +1,8 @@
 """A network that computes with its active weights alone, for inference."""
 
 import copy
+import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +66,41 @@ def test_outputs_are_those_of_the_masked_network(name, tmp_path):
     fresh.load_state_dict(weights)
     with torch.no_grad():
         assert compile_sparse(fresh, loaded_masks)(images).equal(compiled(images))
+
+
+def test_it_follows_shapes_types_copies_and_weights_that_change():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1))
+    compiled = compile_sparse(model, masked(model, 0.3))
+    images = torch.randn(6, 3, 9, 9)
+
+    def same(net):
+        for x in (images, images[:1], images.bfloat16().float(), images[:, :, :5], images):
+            assert distance(net(x), exact(x.double())) < 1e-5
+
+    with torch.no_grad():
+        exact = copy.deepcopy(model).double().eval()
+        same(compiled)
+        same(copy.deepcopy(compiled))
+        same(pickle.loads(pickle.dumps(compiled)))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert compiled(images).dtype == torch.bfloat16
+        compiled.get_buffer("0.values").mul_(2)
+        exact[0].weight.mul_(2)
+        same(compiled)
+    with torch.inference_mode():
+        same(compiled)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # read by the compiler itself
+def test_torch_compile_sees_operators():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+    compiled = compile_sparse(model, masked(model, 0.3))
+    images = torch.randn(4, 3, 9, 9)
+    with torch.no_grad():
+        expected = compiled(images)
+        graph: Any = torch.compile(compiled, backend="aot_eager", fullgraph=True)
+        assert graph(images).equal(expected)
 
 
 def test_batchnorm_and_relu_go_into_the_convolution():

@@ -7,7 +7,6 @@ import torch
 import torch.fx
 from torch import nn
 
-from granet.kernels import build
 from granet.kernels.build import why_not
 from granet.types import Masks, UserError
 
@@ -31,7 +30,6 @@ def accelerate(
     """
     if reason := why_not():
         raise UserError(f"accelerate: no sparse kernels on this machine: {reason}")
-    build.keep_freed_memory()
     from granet.kernels.layers import Active, SparseConv2d
 
     before_relu, dense = norms_before_relu(model), {}

@@ -20,7 +20,6 @@ import torch
 SOURCES = tuple(
     Path(__file__).with_name(name) for name in ("forward.cpp", "gradient.cpp", "norm.cpp", "tiles.h", "vec.h")
 )
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fopenmp")
 
 
@@ -52,18 +51,6 @@ def why_not() -> str | None:
     """Why there are no sparse kernels on this machine; None where there are."""
     loaded = load()
     return loaded if isinstance(loaded, str) else None
-
-
-def keep_freed_memory() -> None:
-    """Have glibc, in this process, take large blocks from its own heap, and keep them when they are freed.
-
-    It would ask the system for each activation above 32 MB, and give it back, at every step: a tenth of a step goes
-    into fresh pages. Elsewhere than in glibc nothing happens.
-    """
-    with suppress(OSError, AttributeError):
-        set_option = ctypes.CDLL(None).mallopt
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1)):
-            set_option(option, value)
 
 
 def _compile(compiler: str, openmp: Path, library: Path) -> None:

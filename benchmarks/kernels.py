@@ -78,7 +78,7 @@ def check_outputs(dense: nn.Module, sparse: nn.Module, images: Tensor) -> None:
         plain = distance(copy.deepcopy(sparse)(images))
         ours, theirs = (distance(forward(copy.deepcopy(net), images)) for net in (sparse, dense))
     assert plain < TOLERANCE, f"outputs differ by {plain:.1e}"
-    assert ours < max(TOLERANCE, 1.2 * theirs), (
+    assert ours < max(TOLERANCE, 2 * theirs), (
         f"{PRECISION} outputs differ by {ours:.1e}, dense by {theirs:.1e}"
     )
 

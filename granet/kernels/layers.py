@@ -161,22 +161,26 @@ class Rectifier(nn.ReLU):
         """max(0, x)."""
         if getattr(input, "is_rectified", False):
             return input
-        return _Rectify.apply(input) if is_batch_innermost(input) else super().forward(input)
+        if not is_batch_innermost(input):
+            return super().forward(input)
+        return _Rectify.apply(input, self.inplace)
 
 
 class _Rectify(torch.autograd.Function):
     """Gradients come in any memory order, as from an average over all pixels; here they go on in that of x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.relu()
+    def forward(ctx: Any, x: Tensor, in_place: bool) -> Tensor:
+        if in_place:
+            ctx.mark_dirty(x)
+        y = x.relu_() if in_place else x.relu()
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (y,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(batch_innermost(gradient), y, 0)
+        return torch.ops.aten.threshold_backward(batch_innermost(gradient), y, 0), None
 
 
 class _Pool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from granet.common.memory import pooled
 from granet.kernels import build
 
 INT64 = ("N", "C", "H", "W", "O", "OH", "OW", "YH", "YW")
@@ -53,8 +54,10 @@ def shape_of(x: Tensor, y: Tensor, weight_OIHW: Tensor, stride: int, padding: li
 def _empty(like: Tensor, channels: int, height: int, width: int) -> Tensor:
     """New activations for the images of ``like``."""
     images = like.shape[0]
-    strides = (1, height * width * images, width * images, images)
-    return like.new_empty_strided((images, channels, height, width), strides)
+    shape, stride = (images, channels, height, width), (1, height * width * images, width * images, images)
+    if type(like) is Tensor and like.device.type == "cpu":
+        return pooled(shape, stride, like.dtype)
+    return like.new_empty_strided(shape, stride)
 
 
 def is_batch_innermost(x_NCHW: Tensor) -> bool:

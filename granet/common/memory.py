@@ -8,6 +8,7 @@ import math
 import mmap
 import weakref
 from collections.abc import Sequence
+from itertools import count
 from threading import Lock
 
 import numpy as np
@@ -40,11 +41,15 @@ def empty_like(tensor: Tensor) -> Tensor:
     return torch.frombuffer(block, dtype=like.dtype, count=like.numel()).as_strided(like.shape, like.stride())
 
 
-_free: list[mmap.mmap] = []
-"""Blocks of tensors that are gone, for the next ones: pages that are there need not be zeroed again."""
+_free: list[tuple[int, mmap.mmap]] = []
+"""Blocks of tensors that are gone, for the next ones: pages that are there need not be zeroed again. The oldest first,
+with the time, in tensors."""
+_time = count()
 _lock = Lock()
 FIT = 1.5
 """How much larger than a tensor its block may be."""
+OUTLIVED = 4096
+"""Tensors made or gone, after which a block that nobody wanted goes back to the system: some ten steps."""
 
 
 class _Owner(np.ndarray):
@@ -56,15 +61,24 @@ def pooled(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> T
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty_strided(shape, stride, dtype=dtype, device="cpu")
+    now = next(_time)
     with _lock:
-        fitting = [block for block in _free if size <= len(block) <= FIT * size + PAGE]
-        block = min(fitting, key=len, default=None)
-        if block is not None:
-            _free.remove(block)
-    if block is None:
+        while _free and _free[0][0] < now - OUTLIVED:
+            _free.pop(0)
+        fitting = [entry for entry in _free if size <= len(entry[1]) <= FIT * size + PAGE]
+        entry = min(fitting, key=lambda entry: len(entry[1]), default=None)
+        if entry is not None:
+            _free.remove(entry)
+    if entry is not None:
+        block = entry[1]
+    else:
         block = mmap.mmap(-1, -(-size // PAGE) * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block.madvise(mmap.MADV_HUGEPAGE)
-    owner = np.frombuffer(block, np.uint8).view(_Owner)
-    weakref.finalize(owner, _free.append, block).atexit = False
+    owner = np.frombuffer(block, np.uint8, size).view(_Owner)
+    weakref.finalize(owner, _give_back, block).atexit = False
     storage = torch.from_numpy(owner).untyped_storage()
     return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, shape, stride)  # no view of anything
+
+
+def _give_back(block: mmap.mmap) -> None:
+    _free.append((next(_time), block))

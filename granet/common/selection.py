@@ -37,6 +37,8 @@ def highest(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
 
     Ties go to the lower index, and NaN counts as -inf. The mask lies in memory as ``scores`` do.
     """
+    if scores.device.type == "cpu":
+        k = min(k, int(np.count_nonzero(candidates.numpy())))
     if k == 0:
         return torch.zeros_like(candidates)
     if scores.device.type != "cpu":

@@ -45,6 +45,11 @@ class SparseInference(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, O, OH, OW), fp32, bf16 under its autocast; batch innermost in memory."""
+        if self.values.dtype != torch.float32 or self.values.device.type != "cpu":
+            raise UserError(
+                f"compile_sparse: the network is {self.values.dtype} on {self.values.device}, and the kernels want "
+                "float32 on the CPU; leave it so, and use torch.autocast for bf16"
+            )
         lists = [self.begin, self.place, self.source]
         x = self._in_order(x_NCHW.to(self._precision()))
         weight = self.values.as_strided(self.shape, (0, 0, 0, 0))  # says the shape; the lists know the places

@@ -73,5 +73,5 @@ def runtimes(
         ways["torch.compile"] = torch.compile(copy.deepcopy(ways["bf16" if in_bf16 else "fp32"]))  # pyright: ignore[reportArgumentType]
     ways |= {"onnxruntime": InOnnxruntime(onnx), "sparse fp32": sparse}
     if in_bf16:
-        ways["sparse bf16"] = UnderAutocast(sparse)
+        ways["sparse bf16"] = UnderAutocast(copy.deepcopy(sparse))
     return ways

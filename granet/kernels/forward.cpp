@@ -54,7 +54,7 @@ template <class Number, int R, int S> static void micro(const Item *item, const 
         W value;
 #pragma GCC unroll 2
         for (int j = 0; j < P; j++)
-            value.part[j] = sum[i * P + j] > lowest ? sum[i * P + j] : lowest;
+            value.part[j] = sum[i * P + j] < lowest ? lowest : sum[i * P + j]; // NaN stays
         if (t.whole)
             store(to, value);
         else

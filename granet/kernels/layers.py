@@ -109,7 +109,7 @@ class BatchInnermostNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, in the same memory order."""
-        if input.dtype not in (torch.float32, torch.bfloat16) or not is_batch_innermost(input):
+        if not is_batch_innermost(input) or not self._is_known(input):
             return super().forward(input)
         if self.training or self.running_mean is None:
             y, mean, scale = _Norm.apply(input, self.weight, self.bias, self.eps, self.rectifies)
@@ -121,6 +121,12 @@ class BatchInnermostNorm(nn.BatchNorm2d):
             y = torch.ops.granet.norm_apply(input, self.weight, self.bias, *statistics)
         y.is_rectified = self.rectifies
         return y
+
+    def _is_known(self, input: Tensor) -> bool:
+        """Whether the kernels are for its type, and that of what the layer holds."""
+        held = (self.weight, self.running_mean)
+        is_plain = all(tensor is None or tensor.dtype == torch.float32 for tensor in held)
+        return is_plain and input.device.type == "cpu" and input.dtype in (torch.float32, torch.bfloat16)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, scale: Tensor, count: int) -> None:

@@ -47,7 +47,7 @@ static inline void apply(const Number *in, Number *out, int64_t M, const Affine 
         W value = load(in + i, n, 0.0f);
         for (vec &part : value.part) {
             part = affine(part);
-            part = relu ? (part > 0.0f ? part : vec{}) : part;
+            part = relu ? (part < 0.0f ? vec{} : part) : part; // NaN stays
         }
         store(out + i, value, n);
     }

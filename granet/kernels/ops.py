@@ -113,6 +113,8 @@ def forward_fake(
     relu: bool,
 ) -> Tensor:
     height, width = (out_size(x.shape[i + 2], weight.shape[i + 2], stride, padding[i]) for i in (0, 1))
+    if x.shape[1] != weight.shape[1] or min(height, width) < 1:
+        raise ValueError(f"x {tuple(x.shape)} does not fit weight {tuple(weight.shape)}, padding {padding}")
     return _empty(x, weight.shape[0], height, width)
 
 

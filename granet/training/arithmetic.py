@@ -23,6 +23,7 @@ class Share:
         self._sparsifier = sparsifier
         self._dense = dense
         self._limit = limit
+        self._sizes = {name: mask.numel() for name, mask in sparsifier.masks.items()}
         self._step = -1
         self._is_below = False
 
@@ -31,8 +32,14 @@ class Share:
         if self._step != self._sparsifier.step:
             self._step = self._sparsifier.step
             now = self._dense.at(self._sparsifier.layer_sparsity).total
-            self._is_below = now < self._limit * self._dense.total
+            self._is_below = now < self._limit * self._left()
         return self._is_below
+
+    def _left(self) -> float:
+        """FLOPs of the dense network as it is, without the channels that were cut out of it."""
+        masks = self._sparsifier.masks
+        shares = {name: masks[name].numel() / size for name, size in self._sizes.items()}
+        return self._dense.at({name: 1 - share for name, share in shares.items()}).total
 
 
 def choose_arithmetic(

@@ -63,15 +63,16 @@ class Fork:
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._socket.connect(path)
+            socket.send_fds(self._socket, [b"\n"], [sys.stderr.fileno()])
         except OSError:
             self._socket.close()
             raise
-        socket.send_fds(self._socket, [b"\n"], [sys.stderr.fileno()])
         self._pid = b""  # it comes as soon as there is a fork
 
     def say(self, line: str) -> None:
         with suppress(OSError):
-            self._socket.sendall(f"{line}\n".encode())
+            # one that is full says already that there is more
+            self._socket.send(f"{line}\n".encode(), socket.MSG_DONTWAIT)
 
     def hang_up(self) -> None:
         with suppress(OSError):
@@ -105,17 +106,20 @@ def open_channel() -> Channel:
 @contextmanager
 def at_hand() -> Iterator[None]:
     """Until the block ends, have MLflow imported once for all runs that this process starts."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
-        path = str(Path(folder) / "socket")  # short, as a socket's name must be
-        server.bind(path)
-        server.listen()
-        descriptor = server.fileno()
-        process = subprocess.Popen(
-            [sys.executable, "-m", SERVED, str(descriptor)],
-            stdin=subprocess.PIPE,
-            pass_fds=[descriptor],
-            env=os.environ | {"PYTHONPATH": str(PACKAGE)},
-        )
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a socket's name must be short
+        path = str(Path(folder) / "socket")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen()
+            descriptor = server.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-m", SERVED, str(descriptor)],
+                stdin=subprocess.PIPE,
+                pass_fds=[descriptor],
+                env=os.environ | {"PYTHONPATH": str(PACKAGE)},
+                start_new_session=True,  # it outlives a terminal, as its runs do
+            )
+        # here the socket is closed: were the process to die, nobody would wait for it
         os.environ[SOCKET] = path
         try:
             yield

@@ -50,7 +50,9 @@ def _measured(run: Other) -> dict[str, dict[str, float]]:
 
 
 def _means(times: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(each[name] for each in times) / len(times) for name in times[0]}
+    """Of what was measured for all seeds."""
+    names = [name for name in times[0] if all(name in each for each in times)]
+    return {name: sum(each[name] for each in times) / len(times) for name in names}
 
 
 def _numbers(times: dict[str, float], names: list[str], group: str) -> list[Number]:

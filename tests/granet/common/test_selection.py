@@ -78,3 +78,9 @@ def test_fresh_memory_has_the_shape_and_layout_asked_for():
     fresh = memory.empty_like(tensor)
     assert fresh.shape == tensor.shape and fresh.stride() == tensor.stride() and fresh.dtype == tensor.dtype
     assert torch.equal(fresh.copy_(tensor), tensor)
+
+
+def test_more_than_there_are_is_all_of_them():
+    scores, candidates = torch.randn(40), torch.arange(40) < 3
+    assert highest(scores, candidates, 7).equal(candidates)
+    assert not highest(scores, candidates & ~candidates, 1).any()

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import pytest
@@ -90,6 +91,31 @@ def test_it_follows_shapes_types_copies_and_weights_that_change():
         same(compiled)
     with torch.inference_mode():
         same(compiled)
+
+
+def test_several_threads_may_share_it():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3))
+    compiled = compile_sparse(model, masked(model, 0.3))
+    batches = [torch.randn(size, 3, 16, 16) for size in (1, 32, 7, 64)] * 25
+    with torch.no_grad():
+        expected = [compiled(batch) for batch in batches[:4]] * 25
+
+        def outputs(batch):
+            with torch.no_grad():
+                return compiled(batch)
+
+        with ThreadPool(2) as pool:
+            assert all(map(torch.equal, pool.map(outputs, batches), expected))
+
+
+def test_another_type_is_refused():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3))
+    compiled = compile_sparse(model, masked(model, 0.3)).bfloat16()
+    with pytest.raises(
+        UserError, match=r"torch.bfloat16 on cpu, and the kernels want float32.*torch.autocast"
+    ):
+        compiled(torch.randn(1, 3, 8, 8))
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # read by the compiler itself

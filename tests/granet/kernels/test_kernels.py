@@ -332,6 +332,36 @@ def test_what_the_kernels_do_not_know_stays_dense_by_name():
     }
 
 
+def test_what_does_not_fit_is_refused_as_by_torch():
+    conv = nn.Conv2d(3, 8, 3)
+    model = nn.Sequential(conv)
+    accelerate(model, {"0.weight": masked(conv, 0.5)})
+    for shape in ((2, 1, 8, 8), (2, 4, 8, 8), (2, 3, 2, 2)):
+        with pytest.raises(ValueError, match=r"does not fit weight \(8, 3, 3, 3\)"):
+            model(torch.randn(shape))
+
+
+def test_nan_comes_through():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    accelerate(model, {"0.weight": torch.ones_like(model[0].weight, dtype=torch.bool)})
+    x = torch.randn(2, 3, 8, 8)
+    x[0, 0, 4, 4] = torch.nan
+    assert model(x).isnan().all()  # through the statistics
+    with torch.no_grad():
+        nans = model.eval()(x).isnan()
+    assert (nans[0].any() and not nans[1].any()) or nans.all()
+
+
+def test_a_network_that_was_rounded_computes_as_torch_does():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).eval()
+    x = torch.randn(1, 3, 8, 8).bfloat16()
+    expected = copy.deepcopy(model).bfloat16()(x)
+    accelerate(model, {"0.weight": torch.ones_like(model[0].weight, dtype=torch.bool)})
+    with torch.no_grad():
+        torch.testing.assert_close(model.bfloat16()(x), expected)
+
+
 def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", "no-such-compiler")

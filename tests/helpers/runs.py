@@ -31,7 +31,7 @@ LAYERS = {"conv1.weight": 0.5, "layer1.conv.weight": 0.9, "fc.weight": 0.7}
 
 @cache
 def _quick() -> Params:
-    return compose(["recipe=quick", "grid.seeds=[0]"])
+    return compose(["recipe=quick", "grid.seeds=[0]", "data.image_size=null"])
 
 
 def params_of(**grid: list) -> Params:

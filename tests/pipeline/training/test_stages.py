@@ -120,7 +120,7 @@ def test_a_summary_says_what_was_run_and_what_came_out(project):
     }
     assert summary["flops"]["training"] == summary["flops"]["training_dense"]
     assert len(summary["environment"]["git_revision"]) == 40
-    assert (summary["image_shape"], summary["num_classes"]) == ([3, 32, 32], 10)
+    assert (summary["image_shape"], summary["num_classes"]) == ([3, 16, 16], 10)
     assert len(summary["environment"]["code"]) == 32
     assert {"python", "torch", "torchvision", "granet"} <= set(summary["environment"])
     assert summary["tracking"]["run_id"]

@@ -5,7 +5,14 @@ import signal
 
 from tests.helpers.project import SMALL, Project
 
-GRID = ("grid.methods=[]", "grid.reinit=[]", "grid.retrain=[]", "train.epochs=30", "train.precision=fp32", "data.image_size=32")
+GRID = (
+    "grid.methods=[]",
+    "grid.reinit=[]",
+    "grid.retrain=[]",
+    "train.epochs=30",
+    "train.precision=fp32",
+    "data.image_size=32",
+)
 
 
 def test_a_second_repro_and_a_launch_are_told_who_is_at_work_and_a_kill_costs_an_epoch(tmp_path):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.pairs import compare, hardware, timed
 from granet.deploy.compiled import compile_sparse
-from granet.deploy.onnx import to_onnx
+from granet.deploy.onnx import open_onnx, to_onnx
 from granet.distributions import erk
 from granet.flops import inference_flops
 from granet.kernels import accelerate
@@ -99,14 +99,9 @@ def step_of(model: nn.Module, masks: Masks, images: Tensor, labels: Tensor) -> C
 
 def onnx_of(model: nn.Module, images: Tensor) -> Callable[[], object]:
     """The dense network in onnxruntime, fp32, as many threads."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         to_onnx(model, Path(folder) / "model.onnx", (3, 32, 32))
-        content = (Path(folder) / "model.onnx").read_bytes()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = open_onnx(Path(folder) / "model.onnx")
     values = {session.get_inputs()[0].name: images.contiguous().numpy()}
     return lambda: session.run(None, values)
 

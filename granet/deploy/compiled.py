@@ -26,7 +26,7 @@ class SparseInference(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, mask_OIHW: Tensor, *, relu: bool) -> None:
         super().__init__()
-        from granet.kernels.ops import batch_innermost, precision
+        from granet.kernels.activations import batch_innermost, precision
         from granet.kernels.pattern import pattern_of
         from granet.kernels.planned import Planned
 

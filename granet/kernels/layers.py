@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from granet.kernels.ops import batch_innermost, is_batch_innermost, precision
+from granet.kernels import ops  # noqa: F401  (makes the operators known to torch)
+from granet.kernels.activations import batch_innermost, is_batch_innermost, precision
 from granet.kernels.pattern import Pattern, pattern_of
 
 

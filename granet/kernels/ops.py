@@ -1,7 +1,7 @@
 """The kernels as torch operators, so that FakeTensors and torch.compile know their shapes.
 
 Shapes: C input and O output channels, H x W pixels, N images. Activations are (N, C, H, W), fp32 or bf16, with the
-images innermost in memory: `batch_innermost`.
+images innermost in memory: `activations.batch_innermost`.
 """
 
 import ctypes
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from granet.common.memory import pooled
 from granet.kernels import build
+from granet.kernels.activations import empty
 
 INT64 = ("N", "C", "H", "W", "O", "OH", "OW", "YH", "YW")
 INT32 = ("KH", "KW", "stride", "in_h", "in_w", "out_stride", "out_h", "out_w")
@@ -49,31 +49,6 @@ def shape_of(x: Tensor, y: Tensor, weight_OIHW: Tensor, stride: int, padding: li
     (N, C, H, W), (_, outs, OH, OW) = x.shape, y.shape
     taps = weight_OIHW.shape[2:]
     return _Shape(N, C, H, W, outs, OH, OW, OH, OW, *taps, stride, -padding[0], -padding[1], 1, 0, 0)
-
-
-def _empty(like: Tensor, channels: int, height: int, width: int) -> Tensor:
-    """New activations for the images of ``like``."""
-    images = like.shape[0]
-    shape, stride = (images, channels, height, width), (1, height * width * images, width * images, images)
-    if type(like) is Tensor and like.device.type == "cpu":
-        return pooled(shape, stride, like.dtype)
-    return like.new_empty_strided(shape, stride)
-
-
-def is_batch_innermost(x_NCHW: Tensor) -> bool:
-    """Whether the memory is (C, H, W, N)."""
-    return x_NCHW.dim() == 4 and x_NCHW.permute(1, 2, 3, 0).is_contiguous()
-
-
-def batch_innermost(x_NCHW: Tensor) -> Tensor:
-    """The same with memory (C, H, W, N); no copy where it has it."""
-    return x_NCHW if is_batch_innermost(x_NCHW) else _empty(x_NCHW, *x_NCHW.shape[1:]).copy_(x_NCHW)
-
-
-def precision() -> torch.dtype:
-    """What convolutions compute in here: bf16 under its autocast, else fp32."""
-    halves = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return torch.bfloat16 if halves else torch.float32
 
 
 def out_size(size: int, taps: int, stride: int, padding: int) -> int:
@@ -115,7 +90,7 @@ def forward_fake(
     height, width = (out_size(x.shape[i + 2], weight.shape[i + 2], stride, padding[i]) for i in (0, 1))
     if x.shape[1] != weight.shape[1] or min(height, width) < 1:
         raise ValueError(f"x {tuple(x.shape)} does not fit weight {tuple(weight.shape)}, padding {padding}")
-    return _empty(x, weight.shape[0], height, width)
+    return empty(x, weight.shape[0], height, width)
 
 
 def input_gradient(
@@ -156,7 +131,7 @@ def _input_gradient_fake(
     stride: int,
     size: list[int],
 ) -> Tensor:
-    return _empty(gradient, weight.shape[1], *size)
+    return empty(gradient, weight.shape[1], *size)
 
 
 def weight_gradient(
@@ -197,7 +172,7 @@ def _norm_fake(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     mean, scale = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
-    return _empty(x, *x.shape[1:]), mean, scale
+    return empty(x, *x.shape[1:]), mean, scale
 
 
 def norm_apply(
@@ -210,7 +185,7 @@ def norm_apply(
     relu: bool,
 ) -> Tensor:
     """Each channel normalised by given statistics, then ReLU if wanted."""
-    y = _empty(x, *x.shape[1:])
+    y = empty(x, *x.shape[1:])
     tensors = map(pointer, (x, weight_C, bias_C, mean_C, variance_C, y))
     sizes = (ctypes.c_int64(len(mean_C)), ctypes.c_int64(x.numel() // len(mean_C)))
     kernels().granet_norm_apply(
@@ -228,7 +203,7 @@ def _norm_apply_fake(
     eps: float,
     relu: bool,
 ) -> Tensor:
-    return _empty(x, *x.shape[1:])
+    return empty(x, *x.shape[1:])
 
 
 def norm_gradients(
@@ -257,7 +232,7 @@ def _norm_gradients_fake(
     scale: Tensor,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty(x, *x.shape[1:]), torch.empty_like(mean), torch.empty_like(mean)
+    return empty(x, *x.shape[1:]), torch.empty_like(mean), torch.empty_like(mean)
 
 
 _OPERATORS: tuple[tuple[str, Callable, Callable], ...] = (

@@ -44,7 +44,7 @@ class Settings:
     device: torch.device
     networks: tuple[tuple[str, int], ...] = (("vgg19", 32), ("resnet50_cifar", 32), ("resnet50", 224))
     batch: int = 128
-    seconds: float = 3.0
+    seconds: float = 1.0
     runs: tuple[int, ...] = (1, 2, 4, 8)
     matrix: int = 8192
     num_workers: int = min(8, os.cpu_count() or 1)
@@ -69,12 +69,14 @@ def turns(rates: dict[str, Callable[[int], float]], settings: Settings) -> Resul
 
 
 def training(model: str, side: int, settings: Settings) -> Result:
-    """Dense, GraNet and the usual script; a mask update; the share of the peak."""
+    """Dense, GraNet, with every kernel launched too, and the usual script; a mask update; the share of the peak."""
     where = model, "dense", side, settings.batch, settings.device
     dense = Pipeline(*where)
     granet = Pipeline(model, "granet", *where[2:])
+    launched = Pipeline(model, "granet", *where[2:], cuda_graphs=False)
     usual = UsualScript(model, *where[2:], settings.num_workers)
-    result = turns({"dense": dense.rate, "granet": granet.rate, "usual": usual.rate}, settings)
+    runs = {"dense": dense, "granet": granet, "launched": launched, "usual": usual}
+    result = turns({name: run.rate for name, run in runs.items()}, settings)
     update_s = median(granet.update_s() for _ in range(TURNS))
     forward = dense.run.dense.total
     flops = step_flops(forward, forward, dense_gradient=False)
@@ -82,7 +84,7 @@ def training(model: str, side: int, settings: Settings) -> Result:
 
 
 def compiled(model: str, side: int, settings: Settings) -> Result:
-    """GraNet, eager and by torch.compile: first steps, then rates in turn."""
+    """GraNet, as ever and by torch.compile, both replayed: first steps, then rates in turn."""
     torch.compiler.reset()
     where = model, "granet", side, settings.batch, settings.device
     eager, compiled = Pipeline(*where), Pipeline(*where, compile=True)

@@ -69,15 +69,16 @@ class Pipeline:
     """A run by the pipeline's loop, warm. ``first_step_s``: of its first step, after this process's own first use."""
 
     def __init__(
-        self, model: str, method: str, side: int, batch: int, device: torch.device, *, compile: bool = False
+        self, model: str, method: str, side: int, batch: int, device: torch.device, **config: Any
     ) -> None:
+        """``config``: keys of TrainConfig."""
         self._loader, self._epochs = Noise(side, batch, device), count()
         normal = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
         augment = Augment(4, "reflect", True, *normal)
         names = tuple(map(str, range(NUM_CLASSES)))
         data = Data(self._loader, {}, augment, names, (3, side, side), "")
         row = METHODS[method](**({"sf": 0.95, "update_interval": INTERVAL} if method != "dense" else {}))
-        config = TrainConfig(epochs=EPOCHS, batch_size=batch, compile=compile)
+        config = TrainConfig(epochs=EPOCHS, batch_size=batch, **config)
         torch.manual_seed(0)
         net = build(model, num_classes=NUM_CLASSES)
         self.run: Run = prepare_run(model, net, row, data, config, seed=0, device=device)

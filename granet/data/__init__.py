@@ -1,6 +1,6 @@
 """From image files to batches on the training device: sources -> prepare -> .beton -> loaders -> augment."""
 
-from granet.data.augment import Augment, epoch_generator
+from granet.data.augment import Augment
 from granet.data.config import LOADERS, DataConfig
 from granet.data.datasets import DATASETS, Dataset
 from granet.data.loaders import Loader, build_loader
@@ -16,7 +16,6 @@ __all__ = [
     "Dataset",
     "Loader",
     "build_loader",
-    "epoch_generator",
     "open_data",
     "prepare",
 ]

@@ -12,13 +12,7 @@ import torch
 from torch import Tensor
 
 from granet.common.distributed import ALONE, World
-from granet.common.seeds import stable_seed
 from granet.types import UserError
-
-
-def epoch_generator(seed: int, epoch: int, device: torch.device | str) -> torch.Generator:
-    """The random numbers of one epoch: a function of (seed, epoch), so a resumed run draws what a straight one does."""
-    return torch.Generator(device).manual_seed(stable_seed("augment", seed, epoch))
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from granet.common import distributed, signals
 from granet.common.progress import TrainingProgress
-from granet.data import epoch_generator
+from granet.common.seeds import stable_seed
 from granet.flops import step_flops
 from granet.masks import empty_layers
 from granet.training.evaluate import Meter, evaluate
@@ -39,7 +40,8 @@ class Bookkeeping:
     ) -> None:
         self._run, self._epoch, self._progress = run, epoch, progress
         self._keep, self._kept = keep, time.monotonic()
-        self._generator = epoch_generator(run.seed, epoch, run.device)
+        # of (seed, epoch) alone, so that a resumed run draws what a straight one does
+        self._generator = run.generator.manual_seed(stable_seed("augment", run.seed, epoch))
         self._batches = 0
         self._world = distributed.world()
         self._meter = Meter(run.device)
@@ -70,20 +72,25 @@ class Bookkeeping:
     def batches(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         """(images_BCHW, augmented; labels_B; size of the whole batch, of which the process has its share)."""
         run, train = self._run, self._run.data.train
-        generator, first = self._generator, self._batches
+        first = self._batches
         for number, (images, labels) in enumerate(train.epoch(self._epoch, self._world, first), first):
             num_images = min(train.batch_size, train.num_images - number * train.batch_size)
             for group in run.optimizer.param_groups:
                 group["lr"] = run.lr(self._step)
-            yield run.data.augment.train(images, generator, num_images, self._world), labels, num_images
+            (augmented,) = run.replays("augment", partial(self._augmented, num_images), images)
+            yield augmented, labels, num_images
 
-    def check_finite(self, loss: Tensor) -> None:
+    def _augmented(self, num_images: int, images_BCHW: Tensor) -> tuple[Tensor]:
+        augment = self._run.data.augment
+        return (augment.train(images_BCHW, self._generator, num_images, self._world),)
+
+    def check_finite(self, numbers: Tensor) -> None:
         """Raise DivergedError where the loss or a gradient is not finite, before the optimizer takes this step.
 
         On a GPU one step later, unless the masks are updated after this one.
         """
         step = self._step + 1
-        self._stop_at(self._check.look(step, loss, now=self._run.sparsifier.updates_at(step)))
+        self._stop_at(self._check.look(step, numbers, now=self._run.sparsifier.updates_at(step)))
 
     def before_update(self, loss: Tensor, logits_BC: Tensor, labels_B: Tensor, num_images: int) -> None:
         """Count an optimizer step. Where a round ends, the row is made here: the update leaves another network."""
@@ -153,11 +160,17 @@ class Bookkeeping:
             batches = (
                 (run.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0, self._world)
             )
-            loss, accuracy = evaluate(run.model, batches, run.forward, run.device)
+            loss, accuracy = evaluate(run.model, batches, self._logits, run.device)
             if not math.isfinite(loss):
                 self._stop_at(Fault(f"the {split} loss is {loss}", self._step))
             row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
         return row
+
+    def _logits(self, model: nn.Module, images_BCHW: Tensor) -> Tensor:
+        (logits,) = self._run.replays(
+            "evaluate", lambda images: (self._run.forward(model, images),), images_BCHW
+        )
+        return logits
 
     def _check_state(self) -> None:
         """Raise DivergedError where what would be kept is not finite."""

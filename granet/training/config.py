@@ -51,6 +51,11 @@ class TrainConfig:
         None, "of each process on the CPU: other sums are split otherwise; null: as torch starts", at_least=1
     )
     sync_bn: bool = key(False, "BatchNorm over all processes (GPUs only); false: each its own")
+    cuda_graphs: bool = key(
+        True,
+        "a GPU repeats recorded steps, at one launch each; false: every kernel is launched",
+        decides_result=False,
+    )
     checkpoint_s: float = key(
         300.0, "seconds between two checkpoints within an epoch", at_least=0, decides_result=False
     )

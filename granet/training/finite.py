@@ -33,6 +33,16 @@ def arrives_late(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def measured(model: nn.Module, loss: Tensor) -> Tensor:
+    """The loss, 0-dim, and a norm of every gradient: what `FiniteCheck` looks at, one vector on their device."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    # Every process has the same gradients, and is told of each loss: so all of them stop at the same step.
+    loss = distributed.add_up(loss.detach().clone())
+    # On the CPU the largest magnitude takes ten times as long as the sum of squares, which may overflow.
+    order = math.inf if arrives_late(loss.device) else 2.0
+    return torch.stack([loss, *torch._foreach_norm(gradients, order)])  # pyright: ignore[reportPrivateImportUsage]
+
+
 class FiniteCheck:
     """Looks at loss and gradients of every step, before the optimizer takes it.
 
@@ -46,9 +56,12 @@ class FiniteCheck:
         self._is_late = arrives_late(device)
         self._pending: _Numbers | None = None
 
-    def look(self, step: int, loss: Tensor, *, now: bool) -> Fault | None:
-        """What is not finite in ``step``, or in the step before where that has not been told yet."""
-        before, self._pending = self._pending, self._send(step, loss)
+    def look(self, step: int, numbers: Tensor, *, now: bool) -> Fault | None:
+        """What is not finite in ``step``, or in the step before where that has not been told yet.
+
+        ``numbers`` are what `measured` returned of its loss.
+        """
+        before, self._pending = self._pending, self._send(step, numbers)
         fault = self._read(before)
         return fault or (self.settle() if now or not self._is_late else None)
 
@@ -57,18 +70,13 @@ class FiniteCheck:
         last, self._pending = self._pending, None
         return self._read(last)
 
-    def _send(self, step: int, loss: Tensor) -> _Numbers:
-        gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
-        # Every process has the same gradients, and is told of each loss: so all of them stop at the same step.
-        loss = distributed.add_up(loss.detach().clone())
-        # On the CPU the largest magnitude takes ten times as long as the sum of squares, which may overflow.
-        order = math.inf if self._is_late else 2.0
-        norms = torch._foreach_norm([*gradients.values()], order)  # pyright: ignore[reportPrivateImportUsage]
-        values, sent = torch.stack([loss, *norms]).to("cpu", non_blocking=self._is_late), None
-        if loss.is_cuda:
+    def _send(self, step: int, numbers: Tensor) -> _Numbers:
+        names = [name for name, p in self._parameters.items() if p.grad is not None]
+        values, sent = numbers.to("cpu", non_blocking=self._is_late), None
+        if numbers.is_cuda:
             sent = torch.cuda.Event()
             sent.record(torch.cuda.current_stream(self._device))
-        return _Numbers(step, [*gradients], values, sent)
+        return _Numbers(step, names, values, sent)
 
     def _read(self, numbers: _Numbers | None) -> Fault | None:
         if numbers is None:

@@ -13,6 +13,7 @@ from granet.common import distributed
 from granet.common.progress import TrainingProgress
 from granet.training import checkpoint
 from granet.training.bookkeeping import Bookkeeping
+from granet.training.finite import measured
 from granet.training.history import HistoryFile, Row, describe
 from granet.training.run import Run
 from granet.types import DivergedError, UserError
@@ -34,8 +35,8 @@ def train_epoch(
     book = Bookkeeping(run, epoch, progress, within, keep)
     run.model.train()
     for images, labels, num_images in book.batches():
-        loss, logits = backward(run, images, labels, num_images)
-        book.check_finite(loss)
+        loss, logits, numbers = computed(run, images, labels, num_images)
+        book.check_finite(numbers)
         sparsifier.after_backward()
         optimizer.step()
         book.before_update(loss, logits, labels, num_images)
@@ -43,6 +44,20 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         book.after_update()
     return book.row()
+
+
+def computed(
+    run: Run, images_BCHW: Tensor, labels_B: Tensor, num_images: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `backward` returns, and what is `measured` of it; where masks stay as they are, a GPU may replay it."""
+
+    def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        loss, logits = backward(run, images, labels, num_images)
+        return loss, logits, measured(run.model, loss)
+
+    if run.sparsifier.updates_at(run.sparsifier.step + 1):  # whose gradients are kept
+        return compute(images_BCHW, labels_B)
+    return run.replays("step", compute, images_BCHW, labels_B, leaves=run.model.parameters())
 
 
 def backward(run: Run, images_BCHW: Tensor, labels_B: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
@@ -62,10 +77,10 @@ def backward(run: Run, images_BCHW: Tensor, labels_B: Tensor, num_images: int) -
             share = len(labels) / len(labels_B) * distributed.world().weight(num_images)
             (losses[-1] if share == 1 else losses[-1] * share).backward()
     if len(parts) == 1:
-        return losses[0], logits[0]
+        return losses[0].detach(), logits[0].detach()
     shares = [len(labels) / len(labels_B) for _, labels in parts]
     mean = torch.stack([share * loss.detach() for share, loss in zip(shares, losses, strict=True)]).sum()
-    return mean, torch.cat(logits)
+    return mean, torch.cat(logits).detach()
 
 
 def fit(

@@ -18,6 +18,7 @@ from granet.training.arithmetic import choose_arithmetic
 from granet.training.batches import NORMS, check_sizes
 from granet.training.config import TrainConfig
 from granet.training.device import check_compiler, pick_precision
+from granet.training.replay import Replays, can_replay
 from granet.types import Tensors, UserError
 
 REGISTER = 16
@@ -44,6 +45,9 @@ class Run:
     precision: str
     arithmetic: str
     """Of its convolutions, in words."""
+    generator: torch.Generator
+    """Of augmentation, seeded anew in every epoch; on ``device``."""
+    replays: Replays
     evaluate_from: int = 1
     """The first epoch, counted from 1, after which the model is evaluated."""
 
@@ -94,7 +98,7 @@ class Run:
 
 
 def sgd(model: nn.Module, config: TrainConfig, projection: Projection = GRADIENT) -> SGD:
-    """The optimizer of every run: torch's fused form, in groups of its own, where that gives the same bits on the CPU.
+    """The optimizer of every run: torch's fused form on a GPU and, in groups of its own, where it gives the CPU's bits.
 
     That is where a tensor fills the registers: what is left over at its end is rounded otherwise. A learned threshold,
     a single number in its weight's group, would be. The fused form reads a gradient as if it lay in memory as its
@@ -105,16 +109,21 @@ def sgd(model: nn.Module, config: TrainConfig, projection: Projection = GRADIENT
     for p in model.parameters():
         fills = p.device.type == "cpu" and p.numel() % REGISTER == 0 and not learns_threshold(projection)
         decays = config.decay_norm or id(p) not in norms
-        groups.setdefault((decays, fills), []).append(p)
+        groups.setdefault((decays, fills or fuses(p.device)), []).append(p)
     return SGD(
         [
-            {"params": params, "weight_decay": config.weight_decay * decays, "fused": fills or None}
-            for (decays, fills), params in groups.items()
+            {"params": params, "weight_decay": config.weight_decay * decays, "fused": fused or None}
+            for (decays, fused), params in groups.items()
         ],
         config.lr,
         config.momentum,
         nesterov=config.nesterov,
     )
+
+
+def fuses(device: torch.device) -> bool:
+    """Whether optimizers of a device are fused whatever the shapes."""
+    return device.type == "cuda"
 
 
 def prepare_run(
@@ -160,6 +169,9 @@ def prepare_run(
     if config.compile:  # in place; a graph for each size of batch, and masks change within it
         check_compiler()
         model.compile(dynamic=False)  # what DDP wraps: of DDP itself nothing can be compiled
+    # DDP launches in its own way, and channels that are cut out leave other parameters
+    alone = distributed.world().size == 1
+    replays = config.cuda_graphs and alone and can_replay(device) and method.channels is None
     lr = piecewise(config.lr, [round(d * round_steps) for d in config.lr_drops], config.lr_factor)
     return Run(
         title=title,
@@ -179,4 +191,6 @@ def prepare_run(
         device=device,
         precision=precision,
         arithmetic=arithmetic,
+        generator=(generator := torch.Generator(device)),
+        replays=Replays(generator, enabled=replays),
     )

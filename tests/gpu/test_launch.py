@@ -1,6 +1,7 @@
 """Launched runs: each sees its own GPU alone, and two may share one."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -24,7 +25,7 @@ print(json.dumps([uuids, torch.zeros(1, device="cuda").device.index]))
 def commands(monkeypatch, tmp_path):
     """Stages are commands by name, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     known: dict[str, list[str]] = {}
     monkeypatch.setattr(local, "stage_command", known.__getitem__)
     return known

@@ -100,6 +100,22 @@ def test_equal_runs_give_equal_weights_and_masks(digits, tmp_path):
 
 
 @pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("method", ["dense", "granet", "str", "imp"])
+def test_replayed_steps_compute_what_launched_ones_do(digits, tmp_path, method):
+    """15 steps of full batches, of which three are launched, and some whose masks change; a smaller one each epoch."""
+    values = {"sf": 0.9} if method == "imp" else {"sf": 0.9, "update_interval": 5}
+    row = METHODS[method](**({} if method == "dense" else values))
+    runs = {}
+    for graphs in (True, False):
+        run = make_run(digits, device=GPU, method=row, epochs=5, precision="bf16", cuda_graphs=graphs)
+        runs[graphs] = trained(run, tmp_path / str(graphs))
+    replays = runs[True].replays._replays
+    assert all(replays[name]._graph is not None for name in ("augment", "step")) and "evaluate" in replays
+    assert not runs[False].replays._replays
+    assert_equal(runs[True], runs[False])
+
+
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("checkpoint_s", [0.0, 300.0])
 def test_an_interrupted_run_goes_on_to_the_same_end(digits, tmp_path, checkpoint_s):
     """After its first epoch; with 0 s between checkpoints one is read that was made within an epoch, too."""

@@ -9,11 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from granet.data.augment import Augment, epoch_generator
+from granet.common.seeds import stable_seed
+from granet.data.augment import Augment
 from granet.types import UserError
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
 IDENTITY: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}  # normalisation that changes nothing
+
+
+def epoch_generator(seed: int, epoch: int, device: str) -> torch.Generator:
+    return torch.Generator(device).manual_seed(stable_seed("augment", seed, epoch))
 
 
 def numbered(batch: int = 64, height: int = 7, width: int = 5) -> Tensor:

@@ -3,6 +3,8 @@
 import copy
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 from granet import METHODS
 from granet.methods import fixed
 from granet.training import bookkeeping, checkpoint, finite, loop
-from granet.training.finite import Fault, FiniteCheck, not_finite
+from granet.training.finite import Fault, FiniteCheck, measured, not_finite
 from granet.training.loop import fit
 from granet.types import DivergedError
 from tests.helpers.training import CPU, GRANET, make_run
@@ -20,14 +22,31 @@ NAN, INF = math.nan, math.inf
 CONV = "layer1.0.conv1.weight"
 
 
-def checked(*, late: bool = False) -> tuple[nn.Module, FiniteCheck]:
+class Check(FiniteCheck):
+    """Of a model whose loss is told."""
+
+    def __init__(self, model: nn.Module, *, late: bool) -> None:
+        self._model, self._late = model, late
+        with self._told():
+            super().__init__(model, CPU)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(finite, "arrives_late", lambda device: self._late)
+            yield
+
+    def loss(self, step: int, loss: float, *, now: bool) -> Fault | None:
+        with self._told():
+            return self.look(step, measured(self._model, torch.tensor(loss)), now=now)
+
+
+def checked(*, late: bool = False) -> tuple[nn.Module, Check]:
     """A model with a gradient of ones for two of its parameters, none for the third; late: as on a GPU."""
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1, bias=False))
     for name in ("0.bias", "1.weight"):
         model.get_parameter(name).grad = torch.ones_like(model.get_parameter(name))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finite, "arrives_late", lambda device: late)
-        return model, FiniteCheck(model, CPU)
+    return model, Check(model, late=late)
 
 
 def spoil(model: nn.Module, name: str, value: float) -> None:
@@ -40,30 +59,30 @@ def spoil(model: nn.Module, name: str, value: float) -> None:
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_what_is_not_finite_is_named(late, value):
     model, check = checked(late=late)
-    assert check.look(1, torch.tensor(1.0), now=True) is None
+    assert check.loss(1, 1.0, now=True) is None
     spoil(model, "1.weight", value)
-    assert check.look(2, torch.tensor(1.0), now=True) == Fault(
+    assert check.loss(2, 1.0, now=True) == Fault(
         f"the gradient of 1.weight is {'nan' if math.isnan(value) else 'inf'}", 2
     )
     spoil(model, "0.bias", value)  # the first one, in the model's order
-    assert check.look(3, torch.tensor(1.0), now=True).what.startswith("the gradient of 0.bias is")
-    assert check.look(4, torch.tensor(value), now=True) == Fault(f"the training loss is {value}", 4)
+    assert check.loss(3, 1.0, now=True).what.startswith("the gradient of 0.bias is")
+    assert check.loss(4, value, now=True) == Fault(f"the training loss is {value}", 4)
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_gradient_whose_squares_overflow_is_finite_all_the_same(late):
     model, check = checked(late=late)
     spoil(model, "1.weight", 3e38)
-    assert check.look(1, torch.tensor(3e38), now=True) is None
+    assert check.loss(1, 3e38, now=True) is None
 
 
 def test_late_numbers_are_read_a_step_later_or_when_they_are_asked_for():
     model, check = checked(late=True)
-    assert check.look(1, torch.tensor(NAN), now=False) is None
-    assert check.look(2, torch.tensor(1.0), now=False) == Fault("the training loss is nan", 1)
+    assert check.loss(1, NAN, now=False) is None
+    assert check.loss(2, 1.0, now=False) == Fault("the training loss is nan", 1)
     assert check.settle() is None
     spoil(model, "0.bias", INF)
-    assert check.look(3, torch.tensor(1.0), now=False) is None
+    assert check.loss(3, 1.0, now=False) is None
     assert check.settle() == Fault("the gradient of 0.bias is inf", 3)
     assert check.settle() is None
 

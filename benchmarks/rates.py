@@ -78,10 +78,10 @@ class Pipeline:
         names = tuple(map(str, range(NUM_CLASSES)))
         data = Data(self._loader, {}, augment, names, (3, side, side), "")
         row = METHODS[method](**({"sf": 0.95, "update_interval": INTERVAL} if method != "dense" else {}))
-        config = TrainConfig(epochs=EPOCHS, batch_size=batch, **config)
+        settings = TrainConfig(epochs=EPOCHS, batch_size=batch, **config)
         torch.manual_seed(0)
         net = build(model, num_classes=NUM_CLASSES)
-        self.run: Run = prepare_run(model, net, row, data, config, seed=0, device=device)
+        self.run: Run = prepare_run(model, net, row, data, settings, seed=0, device=device)
         self.first_step_s = self._train(1)["time_s"]
         self._train(WARM_UP)
 

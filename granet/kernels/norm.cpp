@@ -7,8 +7,10 @@
 
 #include "vec.h"
 
-// The sum of a function of M numbers, in fp32, always in the same order. The function of `rest` is 0.
-template <class Number, class Term> static inline float sum(const Number *in, int64_t M, float rest, Term term) {
+// Numbers that are summed up in fp32, before the sum goes to one in double: few lanes alone would round too often.
+constexpr int64_t BLOCK = 4096;
+
+template <class Number, class Term> static inline float block_sum(const Number *in, int64_t M, float rest, Term term) {
     using W = Wide<Number>;
     constexpr int P = W::PARTS;
     vec part[4] = {};
@@ -26,6 +28,14 @@ template <class Number, class Term> static inline float sum(const Number *in, in
     float total = 0;
     for (int j = 0; j < LANES; j++)
         total += both[j];
+    return total;
+}
+
+// The sum of a function of M numbers, always in the same order. The function of `rest` is 0.
+template <class Number, class Term> static inline float sum(const Number *in, int64_t M, float rest, Term term) {
+    double total = 0;
+    for (int64_t i = 0; i < M; i += BLOCK)
+        total += block_sum(in + i, std::min(BLOCK, M - i), rest, term);
     return total;
 }
 
@@ -100,33 +110,36 @@ static void backward(const Number *x, const Number *gradient, const float *weigh
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t c = 0; c < C; c++) {
         const Number *in = x + c * M, *g = gradient + c * M;
-        vec centre = all(mean[c]), a[2] = {}, b[2] = {};
+        vec centre = all(mean[c]);
         Passed<Number> passed{{mean[c], scale[c], weight ? weight[c] : 1.0f, bias ? bias[c] : 0.0f}, relu};
-        auto add = [&](int64_t i, int64_t n, int side) {
-            W value = load(g + i, n, 0.0f), source = load(in + i, n, mean[c]);
-            passed(value, source);
-            for (int j = 0; j < P; j++) {
-                a[side * P + j] += value.part[j];
-                b[side * P + j] += value.part[j] * (source.part[j] - centre);
-            }
-        };
-        int64_t i = 0;
-        for (; i + SIDE * W::WIDTH <= M; i += SIDE * W::WIDTH)
+        double total = 0, product = 0;
+        for (int64_t start = 0; start < M; start += BLOCK) {
+            vec a[2] = {}, b[2] = {};
+            auto add = [&](int64_t i, int64_t n, int side) {
+                W value = load(g + i, n, 0.0f), source = load(in + i, n, mean[c]);
+                passed(value, source);
+                for (int j = 0; j < P; j++) {
+                    a[side * P + j] += value.part[j];
+                    b[side * P + j] += value.part[j] * (source.part[j] - centre);
+                }
+            };
+            int64_t i = start, end = std::min(M, start + BLOCK);
+            for (; i + SIDE * W::WIDTH <= end; i += SIDE * W::WIDTH)
 #pragma GCC unroll 2
-            for (int side = 0; side < SIDE; side++)
-                add(i + side * W::WIDTH, W::WIDTH, side);
-        for (; i < M; i += W::WIDTH)
-            add(i, std::min<int64_t>(W::WIDTH, M - i), 0);
-        float total = 0, product = 0;
-        for (int j = 0; j < LANES; j++) {
-            total += a[0][j] + a[1][j];
-            product += b[0][j] + b[1][j];
+                for (int side = 0; side < SIDE; side++)
+                    add(i + side * W::WIDTH, W::WIDTH, side);
+            for (; i < end; i += W::WIDTH)
+                add(i, std::min<int64_t>(W::WIDTH, end - i), 0);
+            for (int j = 0; j < LANES; j++) {
+                total += a[0][j] + a[1][j];
+                product += b[0][j] + b[1][j];
+            }
         }
         of_weight[c] = product * scale[c];
         of_bias[c] = total;
         float factor = scale[c] * (weight ? weight[c] : 1.0f);
         vec gain = all(factor), slope = all(-product * scale[c] * scale[c] / M * factor), shift = all(-total / M * factor);
-        for (i = 0; i < M; i += W::WIDTH) {
+        for (int64_t i = 0; i < M; i += W::WIDTH) {
             int64_t n = std::min<int64_t>(W::WIDTH, M - i);
             W value = load(g + i, n, 0.0f), source = load(in + i, n, 0.0f);
             passed(value, source);

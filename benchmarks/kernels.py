@@ -3,17 +3,21 @@
     python -m benchmarks.kernels [--pairs N]
 
 Dense is the pipeline's own way: channels_last, in bf16 where the processor computes in it. Sparse has the same
-precision. Masks are random with ERK's layers. Training steps are `accelerate`'s, forwards `compile_sparse`'s, these
-also beside onnxruntime (dense, fp32). The two take turns; the table has the median of the pairs' ratios and their
-quartiles, and is written to reports/kernels.json. Outputs are compared first, in fp32 and in bf16: where sparse ones
-are further from dense fp32 than they may be there is no row, but an error.
+precision. Masks are random with ERK's layers. Training steps are `accelerate`'s, also beside sparseprop's (fp32,
+AVX2) where it is installed; forwards are `compile_sparse`'s, also beside onnxruntime (dense, fp32). The two take
+turns; the table has the median of the pairs' ratios and their quartiles, and is written to reports/kernels.json.
+Outputs are compared first, in fp32 and in bf16: where sparse ones are further from dense fp32 than they may be
+there is no row, but an error.
 """
 
 import argparse
 import copy
+import importlib
+import io
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -97,6 +101,26 @@ def step_of(model: nn.Module, masks: Masks, images: Tensor, labels: Tensor) -> C
     return step
 
 
+def sparseprop_of(model: nn.Module, images: Tensor) -> Callable[[], None] | None:
+    """A step of the same network with sparseprop's layers wherever it finds them faster; None where it is not there."""
+    try:
+        swap = importlib.import_module("sparseprop.utils").swap_modules_with_sparse
+    except ImportError:
+        return None
+    images = images.contiguous()
+    with redirect_stdout(io.StringIO()):
+        network = swap(copy.deepcopy(model).to(memory_format=torch.contiguous_format), images.shape)
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    labels = torch.randint(10, (len(images),))
+
+    def step() -> None:
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
 def onnx_of(model: nn.Module, images: Tensor) -> Callable[[], object]:
     """The dense network in onnxruntime, fp32, as many threads."""
     with tempfile.TemporaryDirectory() as folder:
@@ -123,9 +147,8 @@ def rows(pairs: int) -> list[dict]:
                 labels = torch.randint(10, (batch,))
                 calls = [step_of(model, masks, images, labels) for model in (dense, sparse)]
             row = compare(kind, timed(calls[0]), timed(calls[1]), pairs)
-            onnx = None
-            if kind == "forward":
-                onnx = compare(kind, timed(onnx_of(dense, images)), timed(calls[1]), pairs).ratio
+            other = onnx_of(dense, images) if kind == "forward" else sparseprop_of(dense, images)
+            others = compare(kind, timed(other), timed(calls[1]), pairs).ratio if other else None
             measured.append(
                 {"what": kind, "model": name, "sparsity": sparsity, "batch": batch, "flops": share}
                 | {
@@ -133,7 +156,7 @@ def rows(pairs: int) -> list[dict]:
                     "sparse_s": row.second_s,
                     "ratio": row.ratio,
                     "quartiles": row.quartiles,
-                    "onnxruntime_ratio": onnx,
+                    "onnxruntime_ratio" if kind == "forward" else "sparseprop_ratio": others,
                 }
             )
     return measured
@@ -158,6 +181,7 @@ def main() -> None:
         "ratio",
         "quartiles",
         "onnxruntime",
+        "sparseprop",
     ):
         table.add_column(heading, justify="left" if heading in ("", "model") else "right")
     measured = rows(pairs)
@@ -165,8 +189,15 @@ def main() -> None:
         times = (f"{1e3 * row['dense_s']:.1f}", f"{1e3 * row['sparse_s']:.1f}", f"{row['ratio']:.2f}")
         low, high = row["quartiles"]
         setting = (f"{row['sparsity']:.0%}", str(row["batch"]), f"{row['flops']:.3f}")
-        onnx = f"{row['onnxruntime_ratio']:.2f}" if row["onnxruntime_ratio"] else ""
-        table.add_row(row["what"], row["model"], *setting, *times, f"{low:.2f} to {high:.2f}", onnx)
+        others = [row.get(f"{name}_ratio") for name in ("onnxruntime", "sparseprop")]
+        table.add_row(
+            row["what"],
+            row["model"],
+            *setting,
+            *times,
+            f"{low:.2f} to {high:.2f}",
+            *("" if ratio is None else f"{ratio:.2f}" for ratio in others),
+        )
     Console(width=120).print(table)
     out = Path("reports/kernels.json")
     out.parent.mkdir(exist_ok=True)

@@ -72,6 +72,12 @@ def pooled(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> T
     if entry is not None:
         block = entry[1]
     else:
+        with (
+            _lock
+        ):  # what fits nobody makes room, so that all of them take no more than a program without them
+            room = 0
+            while _free and room < size:
+                room += len(_free.pop(0)[1])
         block = mmap.mmap(-1, -(-size // PAGE) * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block.madvise(mmap.MADV_HUGEPAGE)
     owner = np.frombuffer(block, np.uint8, size).view(_Owner)

@@ -22,7 +22,7 @@ from pathlib import Path
 from granet.common.files import made
 from granet.types import UserError
 from pipeline.cli import run_main
-from pipeline.launch.__main__ import choose_executor, parse, work
+from pipeline.launch.command import choose_executor, parse, work
 from pipeline.launch.job import LOGS, stage_command
 from pipeline.launch.local import visible_devices
 from pipeline.launch.plan import REPORT, Needs, plan, read_pipeline, uses_device

@@ -36,6 +36,12 @@ class Series:
     """The same after reinitialisation."""
 
 
+def import_matplotlib() -> None:
+    """So that later figures do not wait for it."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
 @contextmanager
 def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
     """A figure of that size in inches, saved when the block ends. The same input gives the same bytes."""

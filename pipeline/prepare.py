@@ -6,6 +6,7 @@ Raw data is looked for in data.root, or in data/raw where that is null; digits a
 the first of the grid in params.yaml. With overrides the result goes to scratch/prepared/<dataset>.
 """
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,4 +35,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault(
+        "NUMBA_DISABLE_JIT", "1"
+    )  # FFCV compiles for readers as it is imported, for four seconds
     run_main(main, __doc__, sys.argv[1:])

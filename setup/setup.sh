@@ -38,6 +38,27 @@ step() { # step LABEL COMMAND...: runs it quietly and prints one line with its t
     printf ' %3d.%d s\n' $((tenths / 10)) $((tenths % 10))
 }
 
+together() { # together LABEL COMMAND [LABEL COMMAND ...]: steps side by side, each with a log of its own until all have ended.
+    # The commands that failed are then in $failed.
+    local pids=() names=() whole=$log pid name
+    set -m # a group of its own for each, which Ctrl-C then ends as a whole
+    while (($# > 0)); do
+        (log=$whole.$2; step "$1" "$2") >"$whole.$2.line" 2>&1 &
+        pids+=($!) names+=("$2")
+        shift 2
+    done
+    set +m
+    trap 'for pid in "${pids[@]}"; do kill -- "-$pid" 2>/dev/null || true; done; exit 130' INT TERM HUP
+    for name in "${names[@]}"; do
+        wait "${pids[0]}" || failed+=" $name"
+        pids=("${pids[@]:1}")
+        cat "$whole.$name" >>"$whole"
+        cat "$whole.$name.line"
+        rm "$whole.$name" "$whole.$name.line"
+    done
+    trap - INT TERM HUP
+}
+
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
@@ -142,10 +163,11 @@ prepare_venv() { # reuses a .venv that fits, else makes a new one
     [[ -e $stamp ]] || step "virtual environment" make_venv "$python"
     rm -f "$stamp"
     step "Python packages" install_packages
-    step "FFCV from source" build_ffcv
-    step "sparse kernels" build_kernels
-    fingerprint >"$stamp"
-    step "MLflow database" initialise_tracking # also after an upgrade: it migrates an older database
+    # The database also after an upgrade: an older one is migrated.
+    failed=
+    together "MLflow database" initialise_tracking "FFCV from source" build_ffcv "sparse kernels" build_kernels
+    [[ $failed == *build* ]] || fingerprint >"$stamp"
+    [[ -z $failed ]] || exit 1
 }
 
 main() {

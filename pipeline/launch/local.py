@@ -3,11 +3,13 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from pipeline.launch.job import end_all, log_path, stage_command, stage_environment
 from pipeline.launch.plan import uses_device
+from pipeline.launch.warm import Adopted, Warm
 
 
 def visible_devices() -> list[str]:
@@ -24,14 +26,18 @@ class LocalJob:
 
     queued = False
 
-    def __init__(self, stage: str, environment: Mapping[str, str], devices: Sequence[str]) -> None:
+    def __init__(
+        self, stage: str, environment: Mapping[str, str], devices: Sequence[str], warm: Warm | None
+    ) -> None:
         self.log = log_path(stage)
         self.devices = devices
         self.where = f"GPU {','.join(devices)}" if devices else ""
+        command, environment = stage_command(stage), {**os.environ, **environment}
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                stage_command(stage),
-                env={**os.environ, **environment},
+            fork = warm and warm.start(command, environment, log.fileno())
+            self._process: Adopted | subprocess.Popen = fork or subprocess.Popen(
+                command,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -50,9 +56,12 @@ class LocalJob:
 
 
 class LocalExecutor:
-    """Runs stages as processes, each pinned to ``per_run`` of the ``devices``, if there are any."""
+    """Runs stages as processes, each pinned to ``per_run`` of the ``devices``, if there are any.
 
-    def __init__(self, at_once: int, devices: Sequence[str], per_run: int = 1) -> None:
+    ``many``: so many that it pays to have one process import for all of them, which takes as long as a stage's start.
+    """
+
+    def __init__(self, at_once: int, devices: Sequence[str], per_run: int = 1, *, many: bool = False) -> None:
         cores, processes = len(os.sched_getaffinity(0)), at_once * per_run
         share = (
             processes > 1 and not devices
@@ -60,6 +69,7 @@ class LocalExecutor:
         self.environment = stage_environment(max(1, cores // processes) if share else None)
         self._devices, self._per_run = devices, per_run
         self._jobs: list[LocalJob] = []
+        self.warm = Warm(self.environment) if many and sys.platform == "linux" else None
 
     def start(self, stage: str) -> LocalJob:
         """Start a stage, on the devices with the fewest runs, of equal ones the first; without a cell on none."""
@@ -69,7 +79,7 @@ class LocalExecutor:
             least_used = sorted(self._devices, key=in_use.count)[: self._per_run]
             devices = [device for device in self._devices if device in least_used]
             environment = {**environment, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
-        job = LocalJob(stage, environment, devices)
+        job = LocalJob(stage, environment, devices, self.warm)
         self._jobs.append(job)
         return job
 
@@ -78,4 +88,6 @@ class LocalExecutor:
 
     def stop(self) -> None:
         """Interrupt all runs, as Ctrl-C would; kill what does not end."""
+        if self.warm is not None:
+            self.warm.close()
         end_all(self._running)

@@ -1,10 +1,9 @@
 """Which stages are to run, as DVC sees it, in what order, and how long that may take. No clock of its own."""
 
-import logging
 import os
 import subprocess
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from graphlib import TopologicalSorter
@@ -12,10 +11,9 @@ from statistics import mean
 
 from granet.types import UserError
 from pipeline.launch.job import last_lines, log_path, stage_command, stage_environment
+from pipeline.launch.stale import Needs, Pipeline, look
 from pipeline.training.stages import STAGES
 
-Needs = Mapping[str, frozenset[str]]
-"""Stage -> the stages whose outputs it reads."""
 CODE = "code"
 """The stage that every other one needs: its digests tell whether a change of the code changes anything for them."""
 
@@ -23,27 +21,20 @@ REPORT = "report"
 """The stage that needs all others."""
 
 
-def read_pipeline() -> tuple[Needs, set[str]]:
+def read_pipeline(found: Pipeline | None = None) -> Pipeline:
     """All stages with what each needs, and those that are out of date by themselves, after `CODE` has been run.
 
-    Raises UserError with DVC's own first line, also where another DVC process is writing what must be compared.
+    ``found``: the same from before. Raises UserError with DVC's own first line, also where another DVC process is
+    writing what must be compared.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns when it tidies up after a killed process
     try:
-        with Repo(_wait_for_lock=True) as repo:
-            graph = repo.index.graph  # edges lead from a stage to what it needs
-            needs = {
-                stage.addressing: frozenset(needed.addressing for needed in graph.successors(stage))
-                for stage in graph
-            }
-            if CODE not in needs or not repo.status(targets=[CODE]):
-                return needs, set(repo.status())
-        update_code()
-        with Repo(_wait_for_lock=True) as repo:
-            return needs, set(repo.status())
+        needs, stale = found or look()
+        if CODE in stale:
+            update_code()
+            return look()
+        return needs, stale
     except DvcException as error:
         words = " ".join(
             str(error).partition("\n\n")[0].split()

@@ -18,6 +18,7 @@ from threading import Thread
 from filelock import FileLock, Timeout
 
 from pipeline.cli import FailedError
+from pipeline.drawing import import_matplotlib
 from pipeline.tracking.channel import fork_for_each
 from pipeline.tracking.journal import FOLDER, HANGS, LATER, REFUSES, Journal, is_cleared, unsent
 from pipeline.tracking.server import Sender, first_line, import_mlflow, warn
@@ -145,8 +146,7 @@ if __name__ == "__main__":
         signal.signal(number, signal.SIG_IGN)
     if sys.argv[1:]:
         import_mlflow()
-        from pipeline.tracking import curves  # noqa: F401  (forks have matplotlib, too)
-
+        import_matplotlib()  # for all forks
         with socket(fileno=int(sys.argv[1])) as server:
             fork_for_each(server, serve)
     else:

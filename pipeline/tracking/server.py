@@ -27,8 +27,14 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 def import_mlflow() -> None:
-    """So that later calls do not wait for it."""
+    """So that later calls do not wait for it, nor for what they import. No database is opened."""
     import mlflow  # noqa: F401
+
+    if tracking_uri().startswith("sqlite:"):
+        from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
+        from sqlalchemy.orm import configure_mappers
+
+        configure_mappers()
 
 
 def connect() -> "MlflowClient":

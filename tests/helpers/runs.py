@@ -31,7 +31,16 @@ LAYERS = {"conv1.weight": 0.5, "layer1.conv.weight": 0.9, "fc.weight": 0.7}
 
 @cache
 def _quick() -> Params:
-    return compose(["recipe=quick", "grid.seeds=[0]", "data.image_size=null"])
+    return compose(
+        [
+            "recipe=quick",
+            "grid.seeds=[0]",
+            "data.image_size=null",
+            "train.epochs=20",
+            "train.batch_size=128",
+            "train.kernels=dense",
+        ]
+    )
 
 
 def params_of(**grid: list) -> Params:

@@ -469,7 +469,7 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return project
 
 
-MODULES = {"params": "params.__main__", "launch": "launch.__main__", "report": "report.page"}
+MODULES = {"params": "params.__main__", "launch": "launch.command", "report": "report.page"}
 """Where a command's function lies, if not in the module of its name."""
 
 

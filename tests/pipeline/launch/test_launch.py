@@ -63,6 +63,15 @@ def test_a_second_launch_has_nothing_to_do(project):
     assert project.run("git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
 
 
+def test_without_anything_to_do_nothing_is_imported_but_dvc(project):
+    code = (
+        "import sys; from pipeline.launch.__main__ import launch; launch([]); "
+        "print(sorted({'torch', 'granet', 'mlflow', 'numpy', 'dvc'} & set(sys.modules)))"
+    )
+    done = project.run("python", "-c", code)
+    assert done.stdout == "nothing to do: all stages are up to date\n['dvc']\n"
+
+
 def test_a_comment_in_the_code_runs_nothing_but_its_digests(project):
     file = project.folder / "granet/update.py"
     file.write_text(f"# what drops and what grows\n{file.read_text()}")

@@ -3,7 +3,7 @@
 import pytest
 
 from granet.types import UserError
-from pipeline.launch import __main__ as launch
+from pipeline.launch import command as launch
 from pipeline.params import files as params
 
 

@@ -1,11 +1,11 @@
-"""pipeline.launch.plan: the digests of the code come first, since they tell what is out of date."""
+"""pipeline.launch.stale and plan: the digests of the code come first, since they tell what is out of date."""
 
 import sys
 
 import pytest
 
 from granet.types import UserError
-from pipeline.launch import plan
+from pipeline.launch import plan, stale
 from pipeline.launch.job import log_path
 
 
@@ -38,3 +38,16 @@ def test_its_failure_is_one_line(code, script, reason):
     code(script)
     with pytest.raises(UserError, match=f"^the stage code failed: {reason}; see logs/code.log$"):
         plan.update_code()
+
+
+def test_what_dvc_parses_once_is_every_readers_own():
+    stale.parse_once()
+    from dvc.utils.serialize import YAMLError, parse_yaml
+
+    text = "train: {epochs: [1, 2]}  # epochs\n"
+    parse_yaml(text, "params.yaml")["train"]["epochs"].append(3)
+    assert parse_yaml(text, "params.yaml") == {"train": {"epochs": [1, 2]}}
+    assert "# epochs" in str(getattr(parse_yaml(text, "params.yaml", typ="rt"), "ca"))  # noqa: B009  (comments)
+    for _ in range(2):
+        with pytest.raises(YAMLError):
+            parse_yaml("a: [", "params.yaml")

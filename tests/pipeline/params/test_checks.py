@@ -117,9 +117,9 @@ def test_a_run_is_refused_for_what_it_reads(run, message):
 
 
 def test_a_network_of_the_study_is_refused_on_parameters_that_do_not_ask_for_the_study():
-    """The quick recipe has 20 epochs, and the schema's default asks for networks pruned up to epoch 150."""
+    """The quick recipe has 12 epochs, and the schema's default asks for networks pruned up to epoch 150."""
     with pytest.raises(
-        UserError, match=r"20 is not before the end of training, train\.epochs=20; write epochs up to 19"
+        UserError, match=r"20 is not before the end of training, train\.epochs=12; write epochs up to 11"
     ):
         check_run(quick(), **CELL, stage="pretrain", network="element-0.9")
 

@@ -39,9 +39,10 @@ def test_a_recipe_takes_overrides():
 @pytest.mark.usefixtures("folder")
 def test_a_file_is_loaded_although_a_run_of_its_grid_cannot_be():
     files.write(quick())
-    assert files.load(["train.epochs=1"]).train.epochs == 1
-    with pytest.raises(UserError, match="gmp: update_interval=10: no mask update"):
-        files.load_grid(["train.epochs=1"])
+    changes = ["train.epochs=1", "gmp.update_interval=20it"]
+    assert files.load(changes).train.epochs == 1
+    with pytest.raises(UserError, match="gmp: update_interval=20: no mask update"):
+        files.load_grid(changes)
 
 
 @pytest.mark.parametrize(

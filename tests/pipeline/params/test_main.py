@@ -19,7 +19,7 @@ def test_writing_shows_what_changed_and_a_fault_leaves_the_file_alone(capsys):
     main(["recipe=quick", "granet.si=0.25"])
     assert "+  si: 0.25" in capsys.readouterr().out
     changed = FILE.read_text()
-    for fault in ("granet.si=2.0", "train.epochs=1", "recipe=table99"):
+    for fault in ("granet.si=2.0", "granet.tf=99ep", "recipe=table99"):
         with pytest.raises(UserError):
             main(["recipe=quick", fault] if "." in fault else [fault])
     assert FILE.read_text() == changed != before

@@ -187,6 +187,22 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
     return metrics
 
 
+def in_short(metrics: dict[str, dict[str, float]], sparsities: Sequence[float]) -> dict[str, Any]:
+    """What `headline` gives, without the dataset, the model and the sparsity where the grid has one of them.
+
+    >>> in_short({"digits-resnet20": {"dense": 0.99, "granet-0.98-lth": 0.92}}, [0.98])
+    {'dense': 0.99, 'granet-lth': 0.92}
+    >>> in_short({"a-b": {"granet-0.9": 0.92}, "a-c": {}}, [0.9, 0.98])
+    {'a-b': {'granet-0.9': 0.92}, 'a-c': {}}
+    """
+    part = f"-{sparsities[0]}" if len(sparsities) == 1 else ""
+    short = {
+        place: {key.replace(part, "", 1): value for key, value in row.items()}
+        for place, row in metrics.items()
+    }
+    return next(iter(short.values())) if len(short) == 1 else short
+
+
 def once(values: Sequence[Any], text: Callable[[Any], str] = str) -> str:
     """What several runs have in common, or each value: "fp32", "fp32 (2 runs), bf16 (1 run)"."""
     counts = {value: values.count(value) for value in dict.fromkeys(values)}

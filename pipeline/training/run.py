@@ -23,7 +23,16 @@ from pipeline.tracking.journal import FOLDER as JOURNAL
 from pipeline.training.cell import Cell
 from pipeline.training.checkpoints import finish, store_of
 from pipeline.training.compiler import defer_compiler
-from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, SUMMARY, RunFolder, metrics_of, summary_of
+from pipeline.training.folder import (
+    CHECKPOINTS,
+    HISTORY,
+    MODEL,
+    RESULTS,
+    SUMMARY,
+    RunFolder,
+    metrics_of,
+    summary_of,
+)
 from pipeline.training.origin import (
     check_experiment,
     config_of,
@@ -75,8 +84,9 @@ def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
         link_or_copy(work.store / f"epoch-{epoch}.pt", folder.path / CHECKPOINTS / f"epoch-{epoch}.pt")
     summary = summary_of(work.run, history, work.config, work.environment, work.tracker.wait())
     folder.write(work.run, summary)
-    work.tracker.metrics(metrics_of(summary), step=len(history))
     work.tracker.artifacts(*(folder.file(name) for name in RESULTS))
+    shapes = summary.image_shape, (summary.num_classes,)
+    work.tracker.model(work.run.title, (MODEL, SUMMARY), *shapes, metrics_of(summary), step=len(history))
     work.tracker.curves(HISTORY, work.run.title)
     finish(work.store, folder.file(SUMMARY))
 
@@ -124,10 +134,15 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
         # one folder for all processes of the run
         own = store_of(key, cell.dvc_stage) if world.leads else nullcontext()
         store = Path(distributed.told(str(stack.enter_context(own))))
-        about = {"params": flatten(config), "tags": tags_of(cell.dvc_stage, made_from)}
+        about = {"params": flatten(config), "tags": tags_of(cell, made_from)}
+        table = f"{cell.dataset}-{cell.model}"
         stack.enter_context(
-            tracker.opened(store / JOURNAL, params.tracking.experiment, cell.dvc_stage, **about)
+            tracker.opened(store / JOURNAL, params.tracking.experiment, cell.dvc_stage, table=table, **about)
         )
+        stack.enter_context(tracker.watched())
+        images = {split: each.num_images for split, each in {"train": data.train, **data.evaluated}.items()}
+        profile = {"num_images": images, "image_shape": data.image_shape, "num_classes": data.num_classes}
+        tracker.dataset(cell.dataset, data.md5, str(PREPARED / cell.dataset), profile)
         environment = {"hardware": hardware(device), "precision": run.precision, "kernels": run.arithmetic}
         environment |= {**versions(), **made_from}
         yield Work(run, keep, config, environment, store, tracker)

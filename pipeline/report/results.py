@@ -17,6 +17,7 @@ from typing import Any
 from pandas import DataFrame, concat
 
 from granet.common.keys import keys_of
+from granet.training.diagnostics import ALL
 from granet.types import UserError
 from pipeline.params.schema import Params
 from pipeline.report.noise import Stat
@@ -24,6 +25,12 @@ from pipeline.training.cell import RUNS, Cell, Group, cells
 from pipeline.training.folder import METRICS, SUMMARY, RunFolder
 from pipeline.training.summary import Summary
 
+MASK_CURVES = {
+    "ever_active": "ever active, %",
+    "overlap_initial": "overlap with step 0, %",
+    "overlap_updates": "overlap between updates, %",
+}
+"""Columns of diagnostics.csv that are drawn, by what they say."""
 OTHERS = {
     "plasticity": ("config", "num_branches", "epochs", "lr_drop_epochs", "continued_epochs", "time_s"),
     "export": ("parameters", "flops", "latency_ms", "bytes", "max_difference", "environment"),
@@ -155,6 +162,21 @@ def curves(runs: DataFrame) -> DataFrame:
     """Mean and std over the seeds of a group at every epoch: columns (curve, "mean" | "std"), index (group, epoch)."""
     shown = ["sparsity", "test_accuracy", "inference_ratio"]
     return histories(runs).groupby(["group", "epoch"], sort=False)[shown].agg(["mean", "std"])
+
+
+def mask_curves(runs: DataFrame) -> DataFrame:
+    """What the masks did, as `curves`: columns (one of MASK_CURVES or dead_channels, "mean" | "std").
+
+    Empty where no run has said it.
+    """
+    frames = []
+    for run in runs.itertuples():
+        if (frame := run.folder.diagnostics()) is not None:
+            frames.append(frame[frame["layer"] == ALL].assign(group=run.group))
+    if not frames:
+        return DataFrame()
+    grouped = concat(frames, ignore_index=True).groupby(["group", "epoch"], sort=False)
+    return grouped[[*MASK_CURVES, "dead_channels"]].agg(["mean", "std"])
 
 
 def layers(runs: DataFrame) -> DataFrame:

@@ -13,6 +13,7 @@ from granet.common import distributed, signals
 from granet.common.files import link_or_copy
 from granet.data import open_data
 from granet.training.device import pick_device
+from granet.training.diagnostics import Diagnostics
 from granet.training.history import Row
 from granet.training.loop import fit
 from granet.training.run import Run, prepare_run
@@ -25,6 +26,7 @@ from pipeline.training.checkpoints import finish, store_of
 from pipeline.training.compiler import defer_compiler
 from pipeline.training.folder import (
     CHECKPOINTS,
+    DIAGNOSTICS,
     HISTORY,
     MODEL,
     RESULTS,
@@ -73,6 +75,12 @@ def train(cell: Cell, params: Params, out: Path) -> None:
                 checkpoint_path=work.store / "last.pt",
                 on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
                 keep=work.keep,
+                diagnostics=Diagnostics(
+                    out / DIAGNOSTICS,
+                    lambda epoch, row: work.tracker.metrics(
+                        {f"masks/{name}": row[name] for name in row if name != "sparsity"}, step=epoch
+                    ),
+                ),
             )
         if distributed.world().leads:
             _write(work, history, RunFolder(out))
@@ -84,7 +92,7 @@ def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
         link_or_copy(work.store / f"epoch-{epoch}.pt", folder.path / CHECKPOINTS / f"epoch-{epoch}.pt")
     summary = summary_of(work.run, history, work.config, work.environment, work.tracker.wait())
     folder.write(work.run, summary)
-    work.tracker.artifacts(*(folder.file(name) for name in RESULTS))
+    work.tracker.artifacts(*(folder.file(name) for name in (*RESULTS, DIAGNOSTICS)))
     shapes = summary.image_shape, (summary.num_classes,)
     work.tracker.model(work.run.title, (MODEL, SUMMARY), *shapes, metrics_of(summary), step=len(history))
     work.tracker.curves(HISTORY, work.run.title)

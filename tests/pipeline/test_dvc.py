@@ -74,6 +74,7 @@ def test_every_stage_leaves_its_outputs(project):
             assert files == {
                 "metrics.json",
                 "history.csv",
+                "diagnostics.csv",
                 "model.safetensors",
                 "masks.safetensors",
                 "summary.json",

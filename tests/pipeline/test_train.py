@@ -37,6 +37,7 @@ def test_two_processes_leave_one_set_of_results(project):
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json",
         "history.csv",
+        "diagnostics.csv",
         "model.safetensors",
         "masks.safetensors",
         "summary.json",

@@ -56,11 +56,11 @@ def _about(model_id: str, run_id: str, image: Sequence[int], logits: Sequence[in
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    schemas = (
+    inputs, outputs = (
         Schema([TensorSpec(np.dtype("float32"), (-1, *shape), name)])
         for name, shape in (("images", image), ("logits", logits))
     )
-    about = Model(run_id=run_id, model_id=model_id, signature=ModelSignature(*schemas))
+    about = Model(run_id=run_id, model_id=model_id, signature=ModelSignature(inputs, outputs))
     about.add_flavor(
         "python_function", loader_module=LOADER, data=".", python_version=platform.python_version()
     )

@@ -72,7 +72,7 @@ def test_a_run_has_its_data_set_its_table_and_a_model_that_loads(folder):
     assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
     (model,) = client.search_logged_models(["1"], f"source_run_id = '{runs['a'].info.run_id}'")
     assert (model.name, str(model.status), model.model_type) == ("digits-resnet20", "READY", "classifier")
-    assert {metric.key: metric.value for metric in model.metrics} == {"test_accuracy_last": 0.9}
+    assert {metric.key: metric.value for metric in model.metrics or ()} == {"test_accuracy_last": 0.9}
     history = client.get_metric_history(runs["a"].info.run_id, "test_accuracy_last")
     assert [(each.step, each.value) for each in history] == [(3, 0.9)]
 
@@ -112,7 +112,7 @@ def test_a_run_says_what_it_takes_of_the_machine(tmp_path):
             tracker.opened(store.folder, "exp", "run", params={}, tags={}),
             tracker.watched(),
         ):
-            torch.rand(300, 300) @ torch.rand(300, 300)
+            torch.rand(300, 300).inverse()
     samples = [call for call, _ in store.after(0) if call["call"] == "metrics"]
     assert [call["step"] for call in samples] == [0, 1]  # a resumed run counts on
     for call in samples:

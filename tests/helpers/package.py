@@ -1,5 +1,6 @@
 """The wheel, and environments to install it into: what a stranger gets from `pip install`."""
 
+import os
 import re
 import subprocess
 import sys
@@ -27,10 +28,10 @@ def build_wheel(out: Path) -> Path:
     return wheel
 
 
-def uv(*arguments: str) -> str:
+def uv(*arguments: str, **environment: str) -> str:
     """What uv prints, of either kind; a failure is an error with it."""
     command = [sys.executable, "-m", "uv", "--no-progress", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -39,6 +40,20 @@ def new_environment(folder: Path) -> Path:
     """The interpreter of an environment without packages."""
     uv("venv", "--python", sys.executable, str(folder))
     return folder / "bin/python"
+
+
+def build_ffcv(python: Path) -> None:
+    """FFCV from source, as setup/setup.sh builds it."""
+    ours = ROOT / "setup/ffcv"
+    environment = {
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        "CC": "gcc",
+        "CXX": "g++",
+        "CPATH": f"{ours / 'include'}:/usr/include/opencv4",
+        "PKG_CONFIG_PATH": str(ours),
+    }
+    options = ("--no-cache", "--no-deps", "--no-build-isolation", "-r", str(ours / "requirements.txt"))
+    uv("pip", "install", "--python", str(python), *options, **environment)
 
 
 def link_packages(python: Path, *names: str) -> None:

@@ -61,9 +61,8 @@ def run_main(main: Callable[[list[str]], object], help_text: str | None, argumen
         if debug:
             raise
         print(f"error: {in_words(error)}", file=sys.stderr)
-        sys.exit(
-            2 if isinstance(error, UserError) and not isinstance(error, (DivergedError, FailedError)) else 1
-        )
+        is_users = isinstance(error, UserError) and not isinstance(error, (DivergedError, FailedError))
+        sys.exit(2 if is_users or is_missing(error) else 1)
 
 
 def in_words(error: Exception) -> str:
@@ -74,6 +73,8 @@ def in_words(error: Exception) -> str:
     )  # no terminal obeys it
     if isinstance(error, UserError):
         return reason
+    if isinstance(error, ModuleNotFoundError) and is_missing(error):
+        return f"{reason}; run: make setup, or, without a clone: pip install 'granet[pipeline,ffcv,export]'"
     if (number := _errno(error)) in FULL:
         return f"{reason}; make room, then run the same command again: it goes on"
     if number in DENIED:
@@ -87,6 +88,12 @@ def in_words(error: Exception) -> str:
         f"{type(error).__name__}: {reason} (line {frame.lineno} of {frame.filename}); this is a fault of the program: "
         "the same command with --debug shows how it came about"
     )
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether a package is not installed that is not ours."""
+    ours = ("granet", "pipeline", "None")
+    return isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] not in ours
 
 
 def _errno(error: Exception) -> int | None:

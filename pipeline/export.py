@@ -7,7 +7,7 @@ needless and writes model.onnx (the smaller network), packed.safetensors (weight
 summary.json: which channels went and why; parameters, FLOPs, latency and bytes before and after; and the masked
 network's latency on the CPU, whole and by layer, computed densely by torch and by onnxruntime, and by its active
 weights alone. compile=true: by torch.compile as well, which takes half a minute. DIR is runs/export/<run> for a run of
-the pretrain stage, else exports/<stage>/<run>. Needs the packages of requirements-export.txt, which `make setup`
+the pretrain stage, else exports/<stage>/<run>. Needs the packages of the extra 'export', which `make setup`
 installs.
 """
 

@@ -67,5 +67,5 @@ def onnx_outputs(path: Path, images_NCHW: Tensor) -> Tensor:
 def _need_onnx() -> None:
     if missing := [name for name in ONNX_PACKAGES if find_spec(name) is None]:
         raise UserError(
-            f"ONNX files need the package {missing[0]}; run: pip install -c constraints.txt -r requirements-export.txt"
+            f"ONNX files need the package {missing[0]}; run: pip install onnx onnxscript onnxruntime"
         )

@@ -1,4 +1,4 @@
-"""Compiles the C++ beside it for the processor at hand, once, and loads it.
+"""Compiles the C++ beside it for the processor at hand, once, into the user's cache, and loads it.
 
 It has a plain C interface: g++ takes two seconds without torch's headers, and any torch will do. It is linked against
 the OpenMP that torch has loaded, as a second pool of threads would fight with torch's own for the cores.
@@ -32,8 +32,8 @@ def load() -> ctypes.CDLL | str:
         return "torch has no GNU OpenMP here"
     made_of = [*(source.read_text() for source in SOURCES), *FLAGS, str(openmp), _processor()]
     digest = hashlib.blake2b("|".join(made_of).encode(), digest_size=10).hexdigest()
-    library = _folder() / f"kernels-{digest}.so"
     try:
+        library = _cache() / "granet" / f"kernels-{digest}.so"
         if not library.exists():
             if compiler is None:
                 return "there is no C++ compiler; install g++, or name one in CXX"
@@ -43,8 +43,8 @@ def load() -> ctypes.CDLL | str:
         return kernels
     except subprocess.CalledProcessError as error:
         return f"{compiler} failed: {' '.join(error.stderr.split())[:200]}"
-    except OSError as error:
-        return f"{library}: {error}"
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
+        return f"{error}; name a folder that you can write in XDG_CACHE_HOME"
 
 
 def why_not() -> str | None:
@@ -54,7 +54,7 @@ def why_not() -> str | None:
 
 
 def _compile(compiler: str, openmp: Path, library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
+    library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # what lies there is code
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # several may compile at once
         objects = [Path(folder) / f"{source.name}.o" for source in SOURCES if source.suffix == ".cpp"]
         linked = Path(folder) / "kernels.so"
@@ -89,5 +89,5 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "granet"
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -16,7 +16,7 @@ from granet.training.evaluate import Meter, evaluate
 from granet.training.finite import Fault, FiniteCheck, not_finite
 from granet.training.history import Row
 from granet.training.run import Run
-from granet.types import DivergedError
+from granet.types import DivergedError, Masks
 
 
 class Bookkeeping:
@@ -27,7 +27,8 @@ class Bookkeeping:
     is updated and no state kept after that.
 
     Between two steps it has its state kept by ``keep``, every train.checkpoint_s seconds and where a signal has asked
-    the run to end, which raises KeyboardInterrupt. ``within`` is such a state, of this epoch: it goes on there.
+    the run to end, which raises KeyboardInterrupt. ``within`` is such a state, of this epoch: it goes on there. Masks
+    that have changed are shown to ``watch``.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Bookkeeping:
         progress: TrainingProgress,
         within: dict | None = None,
         keep: Callable[[dict], object] = lambda state: None,
+        watch: Callable[[Masks], object] = lambda masks: None,
     ) -> None:
         self._run, self._epoch, self._progress = run, epoch, progress
-        self._keep, self._kept = keep, time.monotonic()
+        self._keep, self._kept, self._watch = keep, time.monotonic(), watch
         # of (seed, epoch) alone, so that a resumed run draws what a straight one does
         self._generator = run.generator.manual_seed(stable_seed("augment", run.seed, epoch))
         self._batches = 0
@@ -111,6 +113,7 @@ class Bookkeeping:
         sparsifier = self._run.sparsifier
         if sparsifier.updates_at(self._step):
             distributed.check_masks(sparsifier.masks)
+            self._watch(sparsifier.masks)
             if self._run.shrinks:
                 sparsifier.shrink()
             self._forward_flops = self._run.inference_flops

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from typing import Any
 
 import torch
+from torch import nn
 
 from granet.common import distributed
 from granet.types import UserError
@@ -40,3 +42,17 @@ def check_compiler() -> None:
             f"train.compile=true needs a C++ compiler, and none of {', '.join(names)} is there; "
             "install g++, or write compile: false"
         )
+
+
+def compile_(model: nn.Module) -> None:
+    """`nn.Module.compile`, a graph for each shape, that also compiles an nn.Sequential.
+
+    torch 2.11 leaves code of torch.nn alone where a call begins in it, and would compute such a network as it is; so
+    the call begins here.
+    """
+    call = model._call_impl
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        return call(*arguments, **options)
+
+    model._compiled_call_impl = torch.compile(called, dynamic=False)

@@ -13,10 +13,11 @@ from granet.common import distributed
 from granet.common.progress import TrainingProgress
 from granet.training import checkpoint
 from granet.training.bookkeeping import Bookkeeping
+from granet.training.diagnostics import Diagnostics
 from granet.training.finite import measured
 from granet.training.history import HistoryFile, Row, describe
 from granet.training.run import Run
-from granet.types import DivergedError, UserError
+from granet.types import DivergedError, Masks, UserError
 
 
 def train_epoch(
@@ -25,14 +26,16 @@ def train_epoch(
     progress: TrainingProgress,
     within: dict | None = None,
     keep: Callable[[dict], object] = lambda state: None,
+    watch: Callable[[Masks], object] = lambda masks: None,
 ) -> Row:
     """One pass over the training set; returns its row of the history, whose FLOPs and time are of this epoch alone.
 
-    Epochs count from 0. ``within`` and ``keep`` are `Bookkeeping`'s: where in the epoch to go on, and who keeps that.
+    Epochs count from 0. ``within``, ``keep`` and ``watch`` are `Bookkeeping`'s: where in the epoch to go on, who keeps
+    that, and who sees masks that have changed.
     Raises DivergedError where a loss, a gradient or what comes of them is NaN or infinite.
     """
     sparsifier, optimizer = run.sparsifier, run.optimizer
-    book = Bookkeeping(run, epoch, progress, within, keep)
+    book = Bookkeeping(run, epoch, progress, within, keep, watch)
     run.model.train()
     for images, labels, num_images in book.batches():
         loss, logits, numbers = computed(run, images, labels, num_images)
@@ -91,6 +94,7 @@ def fit(
     on_epoch: Callable[[Row], None] = lambda row: None,
     keep: Collection[int] = (),
     start: dict | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> list[Row]:
     """Train ``run.model`` in place, to plain weights, and return a row per epoch, which also goes to ``history_csv``.
 
@@ -98,7 +102,7 @@ def fit(
     (on the CPU). It has the run's state after every epoch, and, of a single process, its place within one.
     ``on_epoch`` sees every row, those from before a resumption included. After each epoch of ``keep`` the state stays
     as epoch-N.pt beside the checkpoint; where there is no checkpoint, the run goes on from ``start``, such a state,
-    which it takes over.
+    which it takes over. ``diagnostics``: what follows the masks, and writes a file of its own.
     Raises UserError where the processes of a run read different states. Raises DivergedError where a loss, a gradient
     or what comes of them is not finite: what is on the disk then is from before that.
     """
@@ -110,6 +114,8 @@ def fit(
         raise UserError(
             f"{checkpoint_path}: the processes of this run read different states there; let all have the same folder"
         )
+    follower = diagnostics or Diagnostics()
+    follower.begin(run.sparsifier, (interrupted or {}).get("diagnostics"), writes=leads)
     steps = run.epochs * len(run.data.train)
     with (
         TrainingProgress(run.title, steps, run.sparsifier.step, silent=not leads) as progress,
@@ -131,19 +137,22 @@ def fit(
         def keep_place(place: dict) -> None:
             if alone:
                 state = checkpoint.state_of(run, history) | {"within": place}
+                state["diagnostics"] = follower.state_dict()
                 checkpoint.save(checkpoint_path, state, keep=True)
 
         for epoch in range(len(history), run.epochs):
-            row = train_epoch(run, epoch, progress, within, keep_place)
+            row = train_epoch(run, epoch, progress, within, keep_place, follower.after_update)
             within = None
             # totals since the start of the run
             row["train_flops"] += history[-1]["train_flops"] if history else run.flops_before
             row["time_s"] += history[-1]["time_s"] if history else 0.0
             history.append(row)
+            follower.after_epoch(epoch + 1, run.sparsifier)
             if leads:
                 state = checkpoint.state_of(run, history)
                 if epoch + 1 in keep:
                     checkpoint.save(checkpoint_path.with_name(f"epoch-{epoch + 1}.pt"), state)
+                state["diagnostics"] = follower.state_dict()
                 checkpoint.save(checkpoint_path, state, keep=True)
             file.write(row)
             on_epoch(row)

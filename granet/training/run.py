@@ -17,7 +17,7 @@ from granet.sparsifier import Sparsifier
 from granet.training.arithmetic import choose_arithmetic
 from granet.training.batches import NORMS, check_sizes
 from granet.training.config import TrainConfig
-from granet.training.device import check_compiler, pick_precision
+from granet.training.device import check_compiler, compile_, pick_precision
 from granet.training.replay import Replays, can_replay
 from granet.types import Tensors, UserError
 
@@ -168,7 +168,7 @@ def prepare_run(
     parallel = distributed.spread(model, sync_bn=config.sync_bn)
     if config.compile:  # in place; a graph for each size of batch, and masks change within it
         check_compiler()
-        model.compile(dynamic=False)  # what DDP wraps: of DDP itself nothing can be compiled
+        compile_(model)  # what DDP wraps: of DDP itself nothing can be compiled
     # DDP launches in its own way, and channels that are cut out leave other parameters
     alone = distributed.world().size == 1
     replays = config.cuda_graphs and alone and can_replay(device) and method.channels is None

@@ -117,8 +117,7 @@ class SlurmExecutor:
             import submitit
         except ImportError:
             raise UserError(
-                "--executor slurm needs the package submitit; run: "
-                "pip install -c constraints.txt -r requirements-slurm.txt"
+                "--executor slurm needs the package submitit; run: pip install -c constraints.txt submitit"
             ) from None
         if missing := [name for name in ("sbatch", "srun", "squeue", "scancel") if not shutil.which(name)]:
             raise UserError(

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from pandas import DataFrame
 
 from pipeline.drawing import GREY, INK, Series, drawn, sparsities_of
+from pipeline.report.results import MASK_CURVES
 from pipeline.report.tables.plasticity import LINEAR, Study
 from pipeline.report.words import short_percent
 
@@ -69,6 +70,25 @@ def _dots(ax: Axes, y: int, values: list[float], series: Series) -> None:
     ax.plot(mean, y, marker="D", markersize=6.5, color=color, markeredgecolor="white", zorder=3)
     if len(values) > 1:
         ax.plot(values, [y + 0.33] * len(values), "o", markersize=3.5, color=color, alpha=0.7, mew=0)
+
+
+def masks(series: Sequence[Series], frame: DataFrame, path: Path) -> None:
+    """How far masks wander, a row per final sparsity. ``frame`` is `pipeline.report.results.mask_curves`."""
+    sparsities = sparsities_of(series)
+    with drawn(path, 9, 0.6 + 2.2 * len(sparsities)) as figure:
+        axes = figure.subplots(len(sparsities), len(MASK_CURVES), sharex=True, squeeze=False)
+        handles = {}
+        for panels, sparsity in zip(axes, sparsities, strict=True):
+            for ax, column in zip(panels, MASK_CURVES, strict=True):
+                for s in (one for one in series if one.sparsity == sparsity):
+                    handles[s.label] = _line(ax, 100 * frame.loc[s.group][column], s.color)
+                ax.set_ylim(-4, 104)
+                ax.xaxis.get_major_locator().set_params(integer=True)
+            panels[0].set_ylabel(f"sparsity {short_percent(sparsity)}", fontweight="bold")
+        for ax, name in zip(axes[0], MASK_CURVES.values(), strict=True):
+            ax.set_title(name)
+        figure.supxlabel("epoch", fontsize=8.5)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
 
 
 def reinit(series: Sequence[Series], path: Path) -> None:

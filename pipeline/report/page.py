@@ -3,7 +3,8 @@
     python -m pipeline.report
 
 Reads params.yaml and runs/, writes reports/report.html (one file, opens anywhere), reports/report.md with
-reports/figures/, reports/metrics.json, reports/budgets.csv with every network's layers, and reports/curves.csv for
+reports/figures/, reports/metrics.json, reports/accuracy.json with the same for
+`dvc exp show`, reports/budgets.csv with every network's layers, and reports/curves.csv for
 `dvc plots`. A cell of the grid without a run stays empty.
 """
 
@@ -19,12 +20,13 @@ from granet.types import UserError
 from pipeline.params.files import load
 from pipeline.report.blocks import Section, render
 from pipeline.report.provenance import how_to_open
-from pipeline.report.results import Results, headline, histories, read
+from pipeline.report.results import Results, headline, histories, in_short, read
 from pipeline.report.sections import claims, frame, models
 from pipeline.report.tables.budgets import COLUMNS, budget_rows, csv_text
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.journal import FOLDER, clear
 from pipeline.training.checkpoints import store_of
+from pipeline.training.origin import made_by
 from pipeline.workspace import tracking_uri
 
 OUT = Path("reports")
@@ -46,6 +48,7 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
             "curves.csv": histories(results.runs)[columns].to_csv(index=False),
             "budgets.csv": csv_text(("group", *COLUMNS), rows),
             "metrics.json": json.dumps(metrics, indent=2) + "\n",
+            "accuracy.json": json.dumps(in_short(metrics, results.params.grid.sparsities), indent=2) + "\n",
         }
         _remove(out / "figures")
         figures.rename(out / "figures")
@@ -85,13 +88,12 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: the report takes no arguments; it shows the grid of params.yaml")
     params = load()
+    tags = {"dvc_stage": "report", **made_by("pipeline.report")}
     with Tracker(offline=params.tracking.offline) as tracker:
         metrics = write(read(params), OUT)
         with (
             store_of(f"report-{token_hex(6)}", "report") as store,
-            tracker.opened(
-                store / FOLDER, params.tracking.experiment, "report", params={}, tags={"dvc_stage": "report"}
-            ),
+            tracker.opened(store / FOLDER, params.tracking.experiment, "report", params={}, tags=tags),
         ):
             tracker.metrics(flatten(metrics), step=0)
             tracker.artifacts(OUT / "report.html", OUT / "report.md")

@@ -17,6 +17,7 @@ from typing import Any
 from pandas import DataFrame, concat
 
 from granet.common.keys import keys_of
+from granet.training.diagnostics import ALL
 from granet.types import UserError
 from pipeline.params.schema import Params
 from pipeline.report.noise import Stat
@@ -24,6 +25,12 @@ from pipeline.training.cell import RUNS, Cell, Group, cells
 from pipeline.training.folder import METRICS, SUMMARY, RunFolder
 from pipeline.training.summary import Summary
 
+MASK_CURVES = {
+    "ever_active": "ever active, %",
+    "overlap_initial": "overlap with step 0, %",
+    "overlap_updates": "overlap between updates, %",
+}
+"""Columns of diagnostics.csv that are drawn, by what they say."""
 OTHERS = {
     "plasticity": ("config", "num_branches", "epochs", "lr_drop_epochs", "continued_epochs", "time_s"),
     "export": ("parameters", "flops", "latency_ms", "bytes", "max_difference", "environment"),
@@ -157,6 +164,21 @@ def curves(runs: DataFrame) -> DataFrame:
     return histories(runs).groupby(["group", "epoch"], sort=False)[shown].agg(["mean", "std"])
 
 
+def mask_curves(runs: DataFrame) -> DataFrame:
+    """What the masks did, as `curves`: columns (one of MASK_CURVES or dead_channels, "mean" | "std").
+
+    Empty where no run has said it.
+    """
+    frames = []
+    for run in runs.itertuples():
+        if (frame := run.folder.diagnostics()) is not None:
+            frames.append(frame[frame["layer"] == ALL].assign(group=run.group))
+    if not frames:
+        return DataFrame()
+    grouped = concat(frames, ignore_index=True).groupby(["group", "epoch"], sort=False)
+    return grouped[[*MASK_CURVES, "dead_channels"]].agg(["mean", "std"])
+
+
 def layers(runs: DataFrame) -> DataFrame:
     """Mean learnt sparsity: a row per group, a column per layer in the order of the model. Dense runs have none."""
     masked = runs[runs["layer_sparsity"].map(bool).astype(bool)]  # of no runs, map makes objects
@@ -185,6 +207,22 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
     for (place, key), several in values.items():
         metrics.setdefault(place, {})[key] = round(fmean(several), 6)
     return metrics
+
+
+def in_short(metrics: dict[str, dict[str, float]], sparsities: Sequence[float]) -> dict[str, Any]:
+    """What `headline` gives, without the dataset, the model and the sparsity where the grid has one of them.
+
+    >>> in_short({"digits-resnet20": {"dense": 0.99, "granet-0.98-lth": 0.92}}, [0.98])
+    {'dense': 0.99, 'granet-lth': 0.92}
+    >>> in_short({"a-b": {"granet-0.9": 0.92}, "a-c": {}}, [0.9, 0.98])
+    {'a-b': {'granet-0.9': 0.92}, 'a-c': {}}
+    """
+    part = f"-{sparsities[0]}" if len(sparsities) == 1 else ""
+    short = {
+        place: {key.replace(part, "", 1): value for key, value in row.items()}
+        for place, row in metrics.items()
+    }
+    return next(iter(short.values())) if len(short) == 1 else short
 
 
 def once(values: Sequence[Any], text: Callable[[Any], str] = str) -> str:

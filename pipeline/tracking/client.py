@@ -7,7 +7,7 @@ training nothing, and a server that hangs or dies costs it a warning: what it do
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from typing import Any, Self
 from granet.common.files import link_or_copy
 from pipeline.tracking.channel import open_channel
 from pipeline.tracking.journal import HANGS, LATER, Journal
+from pipeline.tracking.system import watching
 from pipeline.workspace import address
 
 PATIENCE_S = 60.0
@@ -35,23 +36,40 @@ class Tracker:
         self._journal: Journal | None = None
         self._experiment, self._run = "", ""
         self._logged: set[tuple] = set()
+        self._num_samples, self._has_model = 0, False
         self._opened: dict[str, int] = {}
         self._channel = open_channel() if active and not offline else None
 
     @contextmanager
-    def opened(self, folder: Path, experiment: str, name: str, *, params: dict, tags: dict) -> Iterator[None]:
-        """Until the block ends, log to a run, whose journal is ``folder``: that of an interrupted run goes on there."""
+    def opened(
+        self,
+        folder: Path,
+        experiment: str,
+        name: str,
+        *,
+        params: dict,
+        tags: dict,
+        table: str | None = None,
+    ) -> Iterator[None]:
+        """Until the block ends, log to a run, whose journal is ``folder``: that of an interrupted run goes on there.
+
+        ``table``: the name of the run of MLflow that this one is nested in, made where the experiment has none.
+        """
         if self._active:
             self._journal = Journal(folder.absolute())
             self._journal.begin()
             calls = [call for call, _ in self._journal.after(0)]
             self._logged = {_seen(call) for call in calls if call["call"] == "metrics"}
+            self._has_model = any(call["call"] == "model" for call in calls)
+            self._num_samples = sum(
+                any(key.startswith("system/") for key in seen[2:]) for seen in self._logged
+            )
             self._poke(str(self._journal.folder))
         self._experiment = experiment
         with ExitStack() as stack:
             stack.callback(self._finish)
             stack.push(self._close)
-            self._open(name, params, tags)
+            self._open(name, params, tags, table=table)
             yield
 
     def _finish(self) -> None:
@@ -76,9 +94,11 @@ class Tracker:
             self._open(name, params, {}, outer)
             yield
 
-    def _open(self, name: str, params: dict, tags: dict, outer: str | None = None) -> None:
+    def _open(
+        self, name: str, params: dict, tags: dict, outer: str | None = None, table: str | None = None
+    ) -> None:
         about = {"experiment": self._experiment, "name": name, "params": params, "tags": tags, "outer": outer}
-        self._write("open", **about, key=uuid.uuid4().hex)
+        self._write("open", **about, table=table, key=uuid.uuid4().hex)
         if self._journal is not None:
             self._opened[self._run] = self._journal.calls.stat().st_size
 
@@ -94,6 +114,26 @@ class Tracker:
             self._logged.add(seen)
             self._write("metrics", step=step, values=known)
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Until the block ends, log what this process takes of the machine."""
+        if self._journal is None:
+            yield
+            return
+        with watching(self._sampled):
+            yield
+
+    def _sampled(self, values: dict[str, float]) -> None:
+        """Log a sample to the run itself; called by a thread of its own."""
+        assert self._journal is not None
+        step, self._num_samples = self._num_samples, self._num_samples + 1
+        self._journal.append("metrics", "", time=_now(), step=step, values=values)
+        self._poke("more")
+
+    def dataset(self, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
+        """Say what the run is trained on; ``source``: where it lies, ``profile``: what can be said of it in numbers."""
+        self._write("dataset", name=name, digest=digest, source=source, profile=dict(profile))
+
     def artifacts(self, *paths: Path) -> None:
         """Attach files to the run, as they are now."""
         if self._journal is not None:
@@ -101,13 +141,32 @@ class Tracker:
                 link_or_copy(path, self._journal.folder / "artifacts" / self._run / path.name)
             self._write("artifacts", names=[path.name for path in paths])
 
+    def model(
+        self,
+        name: str,
+        files: Sequence[str],
+        image: Sequence[int],
+        logits: Sequence[int],
+        metrics: Mapping[str, float | None],
+        step: int,
+    ) -> None:
+        """Log numbers of the final network, once, and make it a model of its own: of ``files``, artifacts already.
+
+        ``image`` and ``logits`` are the shapes of what goes in and comes out, without the batch.
+        """
+        if not self._has_model:
+            self._has_model = True
+            known = {key: value for key, value in metrics.items() if value is not None}
+            about = {"files": list(files), "image": list(image), "logits": list(logits)}
+            self._write("model", name=name, **about, values=known, step=step)
+
     def curves(self, history: str, title: str) -> None:
         """Attach a picture of the run to it. ``history``: the name of its history.csv, an artifact already."""
         self._write("curves", history=history, title=title)
 
     def _write(self, call: str, **arguments: Any) -> None:
         if self._journal is not None:
-            self._journal.append(call, self._run, time=int(time.time() * 1000), **arguments)
+            self._journal.append(call, self._run, time=_now(), **arguments)
             self._poke("more")
 
     def _poke(self, line: str) -> None:
@@ -143,6 +202,11 @@ class Tracker:
     def __exit__(self, *_: object) -> None:
         if self._channel is not None:
             self._channel.kill()
+
+
+def _now() -> int:
+    """Milliseconds, as MLflow counts them."""
+    return int(time.time() * 1000)
 
 
 def _seen(call: Mapping[str, Any]) -> tuple:

@@ -3,6 +3,7 @@
 Usage, to make the database before several runs write to it: python -m pipeline.tracking.server
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,10 +15,12 @@ from granet.types import UserError
 from pipeline.cli import run_main
 from pipeline.tracking import artifacts
 from pipeline.tracking.journal import Journal, Sent
+from pipeline.tracking.models import KEY, log_model, register
 from pipeline.workspace import LOCAL_DATABASE, address, root, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 # Without these, MLflow retries every call for minutes. Here a call fails, and all that is unsent is sent later.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -143,6 +146,7 @@ class Sender:
         tags: dict,
         outer: str | None,
         key: str,
+        table: str | None = None,
     ) -> None:
         from mlflow.entities import Param
 
@@ -150,15 +154,67 @@ class Sender:
             self._client.update_run(self._id(run), status="RUNNING")
             return
         experiment_id = _experiment_id(self._client, experiment)
-        tags = {**tags, "granet.key": key}  # by which it is found if the answer does not arrive
+        tags = {**tags, KEY: key}  # by which it is found if the answer does not arrive
+        if table is not None:
+            tags["mlflow.parentRunId"] = self._table(experiment_id, table, time)
         if outer is not None:
             tags["mlflow.parentRunId"] = self._id(outer)
-        found = self._client.search_runs([experiment_id], f"tags.`granet.key` = '{key}'", max_results=1)
-        made = found[0] if found else self._client.create_run(experiment_id, time, tags, run_name=name)
+        made = self._found(experiment_id, key) or self._client.create_run(
+            experiment_id, time, tags, run_name=name
+        )
         self._client.log_batch(
             made.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
         )
         self._sent.runs[run] = {"experiment_id": experiment_id, "run_id": made.info.run_id}
+
+    def _found(self, experiment_id: str, key: str) -> "Run | None":
+        found = self._client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+        return found[0] if found else None
+
+    def _table(self, experiment_id: str, name: str, time: int) -> str:
+        """The id of the run that all runs of a table are nested in, made where missing, by one process of several."""
+        with FileLock("mlflow.db.lock"):
+            if (run := self._found(experiment_id, f"table {name}")) is None:
+                run = self._client.create_run(
+                    experiment_id, time, {KEY: f"table {name}"}, run_name=f"table {name}"
+                )
+                self._client.set_terminated(run.info.run_id, "FINISHED", time)
+        return run.info.run_id
+
+    def _dataset(
+        self, run: str, time: int, name: str, digest: str, source: str, profile: dict[str, Any]
+    ) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        about = Dataset(name, digest, "local", json.dumps({"uri": source}), profile=json.dumps(profile))
+        entry = DatasetInput(about, [InputTag("mlflow.data.context", "training")])
+        self._client.log_inputs(self._id(run), [entry])
+
+    def _model(
+        self,
+        run: str,
+        time: int,
+        name: str,
+        files: list[str],
+        image: list[int],
+        logits: list[int],
+        values: dict[str, float],
+        step: int,
+    ) -> None:
+        from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
+
+        self._metrics(run, time, step, values)
+        folder, ids = self._journal.folder / "artifacts" / run, self._sent.runs[run]
+        paths = [folder / file for file in files]
+        try:
+            model_id = log_model(self._client, ids, name, paths, (image, logits))
+        except MlflowException as error:
+            if error.error_code != "ENDPOINT_NOT_FOUND":  # a server before MLflow 3 has no such models
+                raise
+        else:  # the same numbers again: MLflow drops what it has, and knows now whose they are
+            metrics = [Metric(key, value, time, step, model_id=model_id) for key, value in values.items()]
+            self._client.log_batch(ids["run_id"], metrics=metrics)
 
     def _metrics(self, run: str, time: int, step: int, values: dict[str, float]) -> None:
         from mlflow.entities import Metric
@@ -193,6 +249,21 @@ class Sender:
                 left.remove(call["run"])
         for run in left:
             self._client.set_terminated(self._id(run), "KILLED")
+
+
+def register_best(experiment: str, alias: str) -> list[tuple[str, str, str]]:
+    """`models.register` by the experiment's name. Raises UserError where MLflow has none, or nothing that could be."""
+    client = connect()
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())  # the registry asks by itself what a model is
+    found = client.get_experiment_by_name(experiment)
+    done = register(client, found.experiment_id, alias) if found else []
+    if not done:
+        raise UserError(
+            f"MLflow at {address()} has no finished model of experiment={experiment!r}; train one, or name another"
+        )
+    return done
 
 
 def first_line(error: Exception) -> str:

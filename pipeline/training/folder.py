@@ -29,6 +29,8 @@ SUMMARY, METRICS, HISTORY, CHECKPOINTS = "summary.json", "metrics.json", "histor
 MODEL, MASKS = "model.safetensors", "masks.safetensors"
 RESULTS = (METRICS, HISTORY, MODEL, MASKS, SUMMARY)
 """What a training run leaves."""
+DIAGNOSTICS = "diagnostics.csv"
+"""And what its masks did, by epoch and layer."""
 COLUMNS = ("epoch", "test_accuracy", "sparsity", "inference_flops")
 """What readers look for in a history."""
 
@@ -156,6 +158,13 @@ class RunFolder:
     def history(self) -> "DataFrame":
         """history.csv: a row per epoch."""
         return self.csv(HISTORY, COLUMNS)
+
+    def diagnostics(self) -> "DataFrame | None":
+        """diagnostics.csv: a row per epoch and layer; None where its masks were not followed, or are none."""
+        path = self.path / DIAGNOSTICS
+        if not path.is_file() or path.read_bytes().count(b"\n") == 1:
+            return None
+        return self.csv(DIAGNOSTICS, ("epoch", "sparsity", "ever_active", "overlap_initial"), ("layer",))
 
     def csv(self, name: str, numbers: Collection[str], others: Collection[str] = ()) -> "DataFrame":
         """One of its CSV files: it has a row at least, and columns of these names; of ``numbers`` none is missing."""

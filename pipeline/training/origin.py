@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from typing import Any
@@ -52,11 +53,27 @@ def provenance(code: str, data_md5: str) -> dict[str, str]:
     }
 
 
-def tags_of(dvc_stage: str, made_from: dict[str, str]) -> dict[str, str]:
+def made_by(module: str) -> dict[str, str]:
+    """MLflow's own tags of where a run comes from: who ran which module, of which commit, branch and repository."""
+    branch, origin = git("rev-parse", "--abbrev-ref", "HEAD"), git("config", "remote.origin.url")
+    tags = {
+        "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid()),
+        "mlflow.source.name": module,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": git("rev-parse", "HEAD"),
+        "mlflow.source.git.branch": branch if branch != "HEAD" else "",
+        "mlflow.source.git.repoURL": re.sub(r"//[^/@\s]+@", "//", origin),  # without a password
+    }
+    return {tag: value for tag, value in tags.items() if value}
+
+
+def tags_of(cell: Cell, made_from: dict[str, str]) -> dict[str, str]:
     """MLflow's tags of a run, those of DVC's experiment included where it is part of one."""
     experiment = {"dvc_exp_name": "DVC_EXP_NAME", "dvc_exp_baseline_rev": "DVC_EXP_BASELINE_REV"}
     named = {tag: os.environ[name] for tag, name in experiment.items() if name in os.environ}
-    return {**made_from, "dvc_stage": dvc_stage, **named}
+    module = "pipeline.plasticity" if cell.stage == "plasticity" else "pipeline.train"
+    about = {"dvc_stage": cell.dvc_stage, "granet.cell": cell.group.name}
+    return {**made_by(module), **made_from, **about, **named}
 
 
 def versions() -> dict[str, str]:

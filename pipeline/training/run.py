@@ -13,6 +13,7 @@ from granet.common import distributed, signals
 from granet.common.files import link_or_copy
 from granet.data import open_data
 from granet.training.device import pick_device
+from granet.training.diagnostics import Diagnostics
 from granet.training.history import Row
 from granet.training.loop import fit
 from granet.training.run import Run, prepare_run
@@ -23,7 +24,17 @@ from pipeline.tracking.journal import FOLDER as JOURNAL
 from pipeline.training.cell import Cell
 from pipeline.training.checkpoints import finish, store_of
 from pipeline.training.compiler import defer_compiler
-from pipeline.training.folder import CHECKPOINTS, HISTORY, RESULTS, SUMMARY, RunFolder, metrics_of, summary_of
+from pipeline.training.folder import (
+    CHECKPOINTS,
+    DIAGNOSTICS,
+    HISTORY,
+    MODEL,
+    RESULTS,
+    SUMMARY,
+    RunFolder,
+    metrics_of,
+    summary_of,
+)
 from pipeline.training.origin import (
     check_experiment,
     config_of,
@@ -64,6 +75,12 @@ def train(cell: Cell, params: Params, out: Path) -> None:
                 checkpoint_path=work.store / "last.pt",
                 on_epoch=lambda row: work.tracker.metrics(row, step=int(row["epoch"])),
                 keep=work.keep,
+                diagnostics=Diagnostics(
+                    out / DIAGNOSTICS,
+                    lambda epoch, row: work.tracker.metrics(
+                        {f"masks/{name}": row[name] for name in row if name != "sparsity"}, step=epoch
+                    ),
+                ),
             )
         if distributed.world().leads:
             _write(work, history, RunFolder(out))
@@ -75,8 +92,9 @@ def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
         link_or_copy(work.store / f"epoch-{epoch}.pt", folder.path / CHECKPOINTS / f"epoch-{epoch}.pt")
     summary = summary_of(work.run, history, work.config, work.environment, work.tracker.wait())
     folder.write(work.run, summary)
-    work.tracker.metrics(metrics_of(summary), step=len(history))
-    work.tracker.artifacts(*(folder.file(name) for name in RESULTS))
+    work.tracker.artifacts(*(folder.file(name) for name in (*RESULTS, DIAGNOSTICS)))
+    shapes = summary.image_shape, (summary.num_classes,)
+    work.tracker.model(work.run.title, (MODEL, SUMMARY), *shapes, metrics_of(summary), step=len(history))
     work.tracker.curves(HISTORY, work.run.title)
     finish(work.store, folder.file(SUMMARY))
 
@@ -124,10 +142,15 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
         # one folder for all processes of the run
         own = store_of(key, cell.dvc_stage) if world.leads else nullcontext()
         store = Path(distributed.told(str(stack.enter_context(own))))
-        about = {"params": flatten(config), "tags": tags_of(cell.dvc_stage, made_from)}
+        about = {"params": flatten(config), "tags": tags_of(cell, made_from)}
+        table = f"{cell.dataset}-{cell.model}"
         stack.enter_context(
-            tracker.opened(store / JOURNAL, params.tracking.experiment, cell.dvc_stage, **about)
+            tracker.opened(store / JOURNAL, params.tracking.experiment, cell.dvc_stage, table=table, **about)
         )
+        stack.enter_context(tracker.watched())
+        images = {split: each.num_images for split, each in {"train": data.train, **data.evaluated}.items()}
+        profile = {"num_images": images, "image_shape": data.image_shape, "num_classes": data.num_classes}
+        tracker.dataset(cell.dataset, data.md5, str(PREPARED / cell.dataset), profile)
         environment = {"hardware": hardware(device), "precision": run.precision, "kernels": run.arithmetic}
         environment |= {**versions(), **made_from}
         yield Work(run, keep, config, environment, store, tracker)

@@ -90,3 +90,10 @@ def test_a_real_full_disk_is_told_as_one(capsys, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "make room" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_is_not_installed_is_one_line_that_installs_it(capsys):
+    code, printed = ending(capsys, ModuleNotFoundError("No module named 'onnx'", name="onnx.helper"))
+    assert code == 2 and "No module named 'onnx'; run: make setup" in printed
+    code, printed = ending(capsys, ModuleNotFoundError("No module named 'granet.x'", name="granet.x"))
+    assert code == 1 and "fault of the program" in printed

@@ -74,6 +74,7 @@ def test_every_stage_leaves_its_outputs(project):
             assert files == {
                 "metrics.json",
                 "history.csv",
+                "diagnostics.csv",
                 "model.safetensors",
                 "masks.safetensors",
                 "summary.json",
@@ -167,13 +168,18 @@ def test_metrics_and_plots_are_declared(project):
     assert files[f"runs/sparse/{GRANET}/metrics.json"]["data"]["sparsity"] == pytest.approx(0.98, abs=1e-4)
     project.run("dvc", "plots", "show", "--out", "plots")
     page = (project.folder / "plots/index.html").read_text()
-    assert "test_accuracy" in page
-    assert "sparsity" in page
+    for title in ("Test accuracy of every run", "Sparsity of every run", "share of the test images"):
+        assert title in page
 
 
 def test_mlflow_has_a_run_per_training_run_and_one_for_the_report(project):
     runs = {run.data.tags["mlflow.runName"]: run for run in mlflow_runs(project)}
+    table = runs.pop(f"table {CELL}")
     assert set(runs) == STAGES - {"code", "prepare@digits"}
+    nested = {
+        name for name, run in runs.items() if run.data.tags.get("mlflow.parentRunId") == table.info.run_id
+    }
+    assert nested == set(runs) - {"report"}
     granet = runs[f"sparse@{GRANET}"]
     assert granet.info.status == "FINISHED"
     assert granet.data.params["hyperparameters.si"] == "0.0"
@@ -214,7 +220,7 @@ def test_every_run_is_linked_from_the_report(project):
     page = (project.folder / "reports/report.html").read_text()
     for run in mlflow_runs(project):
         name = run.data.tags["mlflow.runName"]
-        if name != "report":
+        if name not in ("report", f"table {CELL}"):
             assert name in page
             assert run.info.run_id in page
 
@@ -255,13 +261,24 @@ def test_a_changed_line_of_the_update_makes_all_training_stale(project, edited):
 
 
 def test_an_experiment_reruns_only_what_depends_on_it(project):
+    project.commit("what this commit's parameters give")
     done = project.run("dvc", "exp", "run", "--name", "half", "-S", "granet.si=0.5")
     assert ran(done.stdout) == FOLLOWS_GRANET
     tags = [run.data.tags for run in mlflow_runs(project) if run.data.tags.get("dvc_exp_name") == "half"]
     assert {tag["dvc_stage"] for tag in tags} >= FOLLOWS_GRANET - {"report"}
     head = project.run("git", "rev-parse", "HEAD").stdout.strip()
     assert {tag["dvc_exp_baseline_rev"] for tag in tags} == {head}
+    shown = project.run("dvc", "exp", "show", "--only-changed", "--drop", "runs/").stdout
+    header = next(line for line in shown.splitlines() if "Experiment" in line)
+    changed = ("granet", "granet-reinit", "granet-lth", "granet-lrr", "granet.si")
+    assert set(changed) >= set(header.split()) - {"Experiment", "Created"} >= {"granet.si"}
+    assert "half" in shown and max(map(len, shown.splitlines())) <= 120
     project.run("git", "checkout", "--", "params.yaml")
+
+
+def test_the_artifact_of_dvc_yaml_is_where_exports_go():
+    artifact = read_yaml(ROOT / "dvc.yaml")["artifacts"]["exported"]
+    assert all(out.startswith(f"{artifact['path']}/") for out in declared()["export"]["outs"])
 
 
 def test_two_queued_experiments_in_parallel_land_in_one_table_and_one_database(project):

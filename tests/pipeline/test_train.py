@@ -37,6 +37,7 @@ def test_two_processes_leave_one_set_of_results(project):
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json",
         "history.csv",
+        "diagnostics.csv",
         "model.safetensors",
         "masks.safetensors",
         "summary.json",
@@ -49,7 +50,8 @@ def test_two_processes_leave_one_set_of_results(project):
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("quick")
     assert experiment is not None
-    assert len(client.search_runs([experiment.experiment_id])) == 1
+    names = {run.info.run_name for run in client.search_runs([experiment.experiment_id])}
+    assert len(names) == 2 and "table digits-resnet20" in names
 
 
 def test_masks_are_those_of_one_process(project):

@@ -10,7 +10,7 @@ from granet.studies.plasticity import OUTCOMES
 from pipeline.report import figures
 from pipeline.report.blocks import Fold, Heading, Picture, Section, Text
 from pipeline.report.paper.numbers import IMAGENET
-from pipeline.report.results import Results, curves, layers
+from pipeline.report.results import Results, curves, layers, mask_curves
 from pipeline.report.sections.frame import beside_the_paper, say
 from pipeline.report.tables.budgets import budget_tables
 from pipeline.report.tables.latency import by_layer, latency
@@ -64,6 +64,10 @@ def _draw(tables: Tables, folder: Path) -> dict[str, Path]:
         figures.accuracy(series, path("accuracy"))
         figures.curves(series, frame, path("curves"))
         figures.layers(sparse, layers(runs), path("layers"))
+        frame_of_masks = mask_curves(runs)
+        known = {name for name, _ in frame_of_masks.index} if len(frame_of_masks) else set()
+        if followed := [one for one in sparse if one.group in known]:
+            figures.masks(followed, frame_of_masks, path("masks"))
         granet = [one for one in tables.granet_series() if one.values]
         if granet and tables.dataset == IMAGENET:
             figures.dynamics(granet, frame, int(runs["inference_dense"].iloc[0]), path("dynamics"))
@@ -92,6 +96,13 @@ def sections(results: Results, parts: list[Part], folder: Path) -> Iterator[Sect
         yield Section("flops", "Training and inference FLOPs", "FLOPs", [Text(say("flops")), *blocks])
         blocks = _each(parts, lambda part: part.picture("curves"), is_folded=many)
         yield Section("curves", "Over training", "Training curves", [Text(say("curves")), *blocks])
+        blocks = _each(
+            parts,
+            lambda part: [*pictures, part.tables.masks()] if (pictures := part.picture("masks")) else [],
+            is_folded=many,
+        )
+        if blocks:
+            yield Section("masks", "What the masks did", "Masks", [Text(say("masks")), *blocks])
         blocks = [
             block
             for part in parts

@@ -9,7 +9,7 @@ from pipeline.drawing import Series
 from pipeline.params.schema import Params
 from pipeline.report.blocks import Line, Number, Table, by_heading, under
 from pipeline.report.names import by_family, colors, heading, labels, network_name, suffix
-from pipeline.report.results import Results, layers
+from pipeline.report.results import Results, layers, mask_curves
 from pipeline.report.tables.printed import beside, line, ours, record_of
 from pipeline.report.words import flops, percent, setting, short_percent, signed
 from pipeline.training.cell import Group
@@ -110,6 +110,23 @@ class Tables:
             lines.append(Line(str(layer), "", numbers))
         names = [one.label for one in shown if one.sparsity == self.params.grid.sparsities[0]]
         return self._by_sparsity(names, lines, "layer")
+
+    def masks(self) -> Table:
+        """What the masks have done by the last epoch; a mean over the seeds."""
+        frame, lines = mask_curves(self.trained), []
+        known = {name for name, _ in frame.index} if len(frame) else set()
+        for method in by_family(self.params):
+            numbers = []
+            for group in self._groups(method):
+                if group.name not in known:
+                    numbers += [Number()] * 3
+                    continue
+                last = frame.loc[group.name].iloc[-1]
+                texts = (percent(last["ever_active"]["mean"]), percent(last["overlap_initial"]["mean"]))
+                texts += (f"{last['dead_channels']['mean']:.1f}",)
+                numbers += [Number(text, group=group.name) for text in texts]
+            lines.append(replace(line(self.results, method, numbers), heading=heading(self.params, method)))
+        return self._by_sparsity(["ever active", "overlap with step 0", "dead channels"], by_heading(lines))
 
     def series(self) -> list[Series]:
         """What the figures draw: the dense model, then at each sparsity the methods by family."""

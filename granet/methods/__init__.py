@@ -54,4 +54,6 @@ METHODS: dict[str, Callable[..., Method]] = {
     "one_shot": one_shot,
     "imp": imp,
     "sis": sis,
+    "fixed": fixed,
 }
+"""Every method by name. All but "fixed", whose masks the caller has, are made of values, as params.yaml has them."""

@@ -12,7 +12,7 @@ log=.venv/setup.log
 stamp=.venv/setup.stamp
 
 fingerprint() { # of everything that decides what is in .venv; the path too, because a moved .venv does not work
-    { echo "$root" && sha256sum requirements{,-dev,-export,-slurm}.txt constraints.txt setup/setup.sh setup/ffcv/{opencv4.pc,requirements.txt,include/opencv2/opencv.hpp}; } | sha256sum
+    { echo "$root" && sha256sum requirements{,-dev,-examples,-export,-slurm}.txt constraints.txt setup/setup.sh setup/ffcv/{opencv4.pc,requirements.txt,include/opencv2/opencv.hpp}; } | sha256sum
 }
 
 give_up() {
@@ -100,7 +100,7 @@ make_venv() {
 uv_install() { "$venv_python" -m uv --no-progress pip install --python "$venv_python" "$@"; }
 
 install_packages() {
-    uv_install --build-constraints constraints.txt -c constraints.txt -r requirements.txt -r requirements-dev.txt -r requirements-export.txt -r requirements-slurm.txt
+    uv_install --build-constraints constraints.txt -c constraints.txt -r requirements.txt -r requirements-dev.txt -r requirements-examples.txt -r requirements-export.txt -r requirements-slurm.txt
 }
 
 build_ffcv() { # never from uv's cache: a build belongs to this machine's OpenCV

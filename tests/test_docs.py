@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dvc.cli import parse_args
 
+from docs.make.doctests import fenced
 from docs.make.formulas import FORMULAS
 from docs.make.hooks import on_page_markdown
 from docs.make.methods import page
@@ -150,3 +151,8 @@ def test_links_to_files_become_names_and_those_to_nothing_stay():
     assert on_page_markdown("[granet/update.py](../granet/update.py)") == "granet/update.py"
     assert on_page_markdown("[the verbs](../granet/update.py)") == "the verbs (`granet/update.py`)"
     assert on_page_markdown("[x](../granet/nothing.py)") == "[x](../granet/nothing.py)"
+
+
+def test_a_doctest_is_code_on_the_page_of_the_api():
+    text = "Adds.\n\n>>> a = 1\n>>> a + 1\n2\n\nNo more."
+    assert fenced(text) == "Adds.\n\n```pycon\n>>> a = 1\n>>> a + 1\n2\n```\n\nNo more."

@@ -1,6 +1,7 @@
 """The page of all methods, from the table itself: docstring, formula, parameters, file and curve."""
 
 import inspect
+import re
 import typing
 from collections.abc import Callable
 
@@ -14,7 +15,8 @@ HEAD = """\
 Every method is a value, made by a row of `granet.METHODS`; [adding one](adding-a-method.md) takes three steps. Made
 from the docstrings by `python -m docs.make`, as the curves are: a training of 120 steps on noise to 90 %, with the
 masks that the method gives. Blue is the sparsity, green what an update has grown. In the formulas w are weights, g the
-dense gradient, m the masks, η the learning rate, ΔT `update_interval` and r_t a cosine from `drop_fraction` down.
+dense gradient, m the masks, η the learning rate, ΔT `update_interval` and r<sub>t</sub> a cosine from `drop_fraction`
+down.
 """
 
 
@@ -31,7 +33,8 @@ def section(name: str, row: Callable[..., Method]) -> str:
     table = "\n".join(["| parameter | meaning |", "|---|---|", *lines, ""]) if lines else ""
     source = f"granet/methods/{row.__module__.rpartition('.')[2]}.py"
     picture = f"![Sparsity of {name} by step](pictures/method-{name}.svg)"
-    return f"\n## {name}\n{about}\n\n> {FORMULAS[name]}\n\n{picture}\n\n{table}\nSource: `{source}`\n"
+    formula = re.sub(r"_(\w)", r"<sub>\1</sub>", FORMULAS[name])
+    return f"\n## {name}\n{about}\n\n> {formula}\n\n{picture}\n\n{table}\nSource: `{source}`\n"
 
 
 def page() -> str:

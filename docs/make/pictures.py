@@ -138,7 +138,8 @@ def curve(name: str) -> Figure:
     figure = Figure(figsize=(5, 1.5))
     axes = figure.subplots()
     steps = [step for step, share in enumerate(new) if share > 0]
-    axes.bar(steps, [100 * new[step] for step in steps], width=1.5, color=GREEN, label="new in the mask")
+    if steps:
+        axes.bar(steps, [100 * new[step] for step in steps], width=1.5, color=GREEN, label="new in the mask")
     axes.plot([100 * share for share in sparsity], color=BLUE, label="sparsity")
     axes.set(xlabel="step", ylabel="%", ylim=(-2, 102), xlim=(0, STEPS))
     axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))

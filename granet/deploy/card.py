@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+
 def load(path):
     """Weights by name, dense again, and their masks."""
     with safe_open(path, framework="pt") as file:

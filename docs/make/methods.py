@@ -20,6 +20,9 @@ down.
 """
 
 
+ROWS = {**METHODS, "fixed": METHODS["fixed"]}
+
+
 def section(name: str, row: Callable[..., Method]) -> str:
     """A method's part of the page."""
     about = inspect.getdoc(row) or ""
@@ -39,4 +42,4 @@ def section(name: str, row: Callable[..., Method]) -> str:
 
 def page() -> str:
     """docs/methods.md."""
-    return HEAD + "".join(section(name, row) for name, row in METHODS.items())
+    return HEAD + "".join(section(name, row) for name, row in ROWS.items())

@@ -151,5 +151,5 @@ def draw(folder: Path) -> None:
     with mpl.rc_context(STYLE):
         write(folder / "mask-update.svg", mask_update())
         write(folder / "schedules.svg", schedules())
-        for name in METHODS:
+        for name in (*METHODS, "fixed"):
             write(folder / f"method-{name}.svg", curve(name))

@@ -33,7 +33,18 @@ from granet.methods.synflow import synflow
 
 __all__ = ["INTERVAL", "LAYER_SPARSITIES", "METHODS", "TIME", "fixed"]
 
-METHODS: dict[str, Callable[..., Method]] = {
+
+class Methods(dict[str, Callable[..., Method]]):
+    """Every method by name. "fixed" is found here too, but is no row: no values make it, its masks are the caller's."""
+
+    def __missing__(self, name: str) -> Callable[..., Method]:
+        if name == "fixed":
+            return fixed
+        raise KeyError(name)
+
+
+METHODS: dict[str, Callable[..., Method]] = Methods()
+METHODS |= {
     "dense": dense,
     "static": static,
     "small_dense": small_dense,
@@ -54,6 +65,4 @@ METHODS: dict[str, Callable[..., Method]] = {
     "one_shot": one_shot,
     "imp": imp,
     "sis": sis,
-    "fixed": fixed,
 }
-"""Every method by name. All but "fixed", whose masks the caller has, are made of values, as params.yaml has them."""

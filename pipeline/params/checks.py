@@ -37,8 +37,6 @@ LONGEST_EXPERIMENT = 500
 """Characters that MLflow takes."""
 MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds", "pretrain", "export")
 """Lists of the grid without which there is still a dense run; their stages are then none."""
-FROM_VALUES = sorted(METHODS.keys() - {"fixed"})
-"""Methods that a section can be of; masks that are there already are what reinit and retrain are for."""
 MAKES_MASKS = {"reinit": "methods", "retrain": "methods", "export": "pretrain"}
 """Lists of the grid whose entries start from runs of another list."""
 
@@ -92,11 +90,11 @@ def _method_section(name: str, raw: dict[str, Any]) -> dict[str, Any]:
     """A method section, completed by defaults. Intervals of bare steps get their unit."""
     named = [key for key, values in raw.items() if isinstance(values, dict) and "method" in values]
     if name not in named:
-        if name in FROM_VALUES:
+        if name in METHODS:
             raise UserError(f"{name} names no method; write method: {name} below it")
         known = suggest(name, [*SECTIONS, *named])
         raise UserError(f"{name} is an unknown section; {known} (a method section has a method key)")
-    choose(f"{name}.method", raw[name]["method"], FROM_VALUES)
+    choose(f"{name}.method", raw[name]["method"], METHODS)
     row = METHODS[raw[name]["method"]]
     section = dataclasses.asdict(section_of(name, section_schema(raw[name]["method"]), raw[name]))
     for key in sections.keys(row, TIME):

@@ -9,8 +9,9 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from granet.common.keys import Key, keys_of
+from granet.methods import METHODS
 from granet.types import UserError
-from pipeline.params.checks import FROM_VALUES, check_grid, validate
+from pipeline.params.checks import check_grid, validate
 from pipeline.params.files import compose
 from pipeline.params.schema import SECTIONS, Params, Time, section_schema
 
@@ -96,9 +97,7 @@ def any_params(draw: st.DrawFn) -> Params:
     networks = draw(st.sampled_from([[], ["element-0.5"], ["filter-0.0", "element-0.98"]]))
     data["grid"] |= {"datasets": ["digits"], "pretrain": networks, "export": networks[:1]}
     data["grid"] |= {name: [] for name in ("methods", "after", "reinit", "retrain")}
-    for name in draw(
-        st.lists(st.sampled_from(sorted(set(FROM_VALUES) - {"dense"})), max_size=3, unique=True)
-    ):
+    for name in draw(st.lists(st.sampled_from(sorted(set(METHODS) - {"dense"})), max_size=3, unique=True)):
         data[name] = draw(section(section_schema(name)))
     try:
         params = validate(data)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from granet.methods import METHODS
+from granet import METHODS
 from pipeline import code
-from pipeline.params.checks import FROM_VALUES
 from tests.helpers.project import ROOT
 
-SECTIONS = {**{name: name for name in FROM_VALUES}, **dict.fromkeys(code.OTHERS)}
+SECTIONS = {**{name: name for name in METHODS}, **dict.fromkeys(code.OTHERS)}
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_a_changed_line_of_the_update_changes_every_training_and_not_the_data(so
     text = path.read_text()
     path.write_text(text.replace("1e-9", "1e-8"))
     assert path.read_text() != text
-    assert changed(before) == {*FROM_VALUES, "plasticity"}
+    assert changed(before) == {*METHODS, "plasticity"}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_a_new_method_leaves_the_others_alone(source):
 def test_what_the_stages_and_sections_mean_is_part_of_every_training(source, file):
     before = digests()
     append(source / file, "ANOTHER_VALUE = 1")
-    assert changed(before) == {*FROM_VALUES, "plasticity"}
+    assert changed(before) == {*METHODS, "plasticity"}
 
 
 def test_all_that_the_training_process_imports_of_granet_counts():
@@ -125,7 +124,7 @@ def test_all_that_the_training_process_imports_of_granet_counts():
 
 
 def test_a_method_is_reached_from_its_own_section_alone():
-    for name in FROM_VALUES:
-        others = {other.__module__ for other in METHODS.values()} - {METHODS[name].__module__}
+    for name, method in METHODS.items():
+        others = {other.__module__ for other in METHODS.values()} - {method.__module__}
         shared = {"granet.methods.dense", "granet.methods.fixed"}
         assert others & set(code.modules_of(name, name)) <= shared, name

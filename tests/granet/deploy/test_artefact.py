@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 import granet
 from granet import METHODS, Card, Sparsifier, UserError, load_masks, load_sparse, save_masks, save_sparse
 from granet.deploy.card import SNIPPET
+from granet.methods import fixed
 
 CARD = Card(
     name="digits | granet",
@@ -147,6 +148,14 @@ def test_masks_in_a_file_are_what_fixed_takes(tmp_path, kind):
     assert retrained.masks.keys() == sparsifier.masks.keys()
     assert all(torch.equal(retrained.masks[name], mask) for name, mask in sparsifier.masks.items())
     assert all((other.get_parameter(name)[~mask] == 0).all() for name, mask in retrained.masks.items())
+
+
+def test_fixed_is_found_among_the_methods_and_is_no_row():
+    """Whoever goes through the table makes every method of it from values."""
+    assert METHODS["fixed"] is fixed
+    assert "fixed" not in METHODS and "fixed" not in list(METHODS)
+    with pytest.raises(KeyError):
+        METHODS["fixd"]
 
 
 def spoil(folder: Path, kind: str) -> None:

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from granet.common.keys import keys_of
-from pipeline.params.checks import FROM_VALUES, validate
+from granet.methods import METHODS
+from pipeline.params.checks import validate
 from pipeline.params.files import compose, recipes
 from pipeline.params.schema import SECTIONS, section_schema
 from tests.helpers.parameters import quick, raw
@@ -14,7 +15,7 @@ FAMILIES = ("dense", "before_training", "sparse_to_sparse", "dense_to_sparse", "
 
 
 def test_every_method_has_a_section():
-    assert {section["method"] for section in quick().methods.values()} == set(FROM_VALUES)
+    assert {section["method"] for section in quick().methods.values()} == set(METHODS)
 
 
 def test_sections_stand_in_the_order_of_the_families():
@@ -50,7 +51,7 @@ def test_a_family_is_that_of_the_method_in_a_run():
 
 
 @pytest.mark.parametrize(
-    "schema", [*SECTIONS.values(), *map(section_schema, FROM_VALUES)], ids=lambda s: s.__name__
+    "schema", [*SECTIONS.values(), *map(section_schema, METHODS)], ids=lambda s: s.__name__
 )
 def test_every_key_is_declared_with_its_meaning(schema):
     names = [field.name for field in dataclasses.fields(schema)]

@@ -33,11 +33,12 @@ test: setup  ## the whole test suite on two processes, one thread each
 soak: setup  ## the tests that are too slow for every change
 	@$(IN_VENV) OMP_NUM_THREADS=1 pytest -m soak -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
-check: setup  ## format, lint, types, import floors
+check: setup  ## format, lint, types, import floors, docs/ as a site with no broken link
 	@$(IN_VENV) ruff format --check --output-format concise
 	@$(IN_VENV) ruff check --output-format concise
 	@$(IN_VENV) PYRIGHT_PYTHON_GLOBAL_NODE=false PYRIGHT_PYTHON_IGNORE_WARNINGS=true pyright
 	@$(IN_VENV) lint-imports --no-logo
+	@$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 bench: setup  ## the benchmarks
 	@$(IN_VENV) python -m benchmarks

@@ -36,7 +36,9 @@ ALONE = ("pipeline.params.sections", "pipeline.training.stages")
 """What else decides a training run's result. Of these only the file counts, and not what it imports."""
 TABLE = "granet.methods"
 """Names every method: what it imports is left to those who import the method itself."""
-DEPLOY = tuple(f"granet.deploy.{name}" for name in ("compiled", "latency", "onnx", "packed", "shrink"))
+DEPLOY = tuple(
+    f"granet.deploy.{name}" for name in ("artefact", "compiled", "latency", "onnx", "packed", "shrink")
+)
 OTHERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "data": (("granet.data.prepare",), ("pipeline.prepare",)),
     "plasticity": ((*TRAINING, "granet.methods.static", "granet.studies.plasticity"), ALONE),

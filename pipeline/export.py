@@ -1,12 +1,14 @@
 """Stage export: make a trained sparse network small, and say what that is worth.
 
-    python -m pipeline.export run=FOLDER [out=DIR] [compile=true]
+    python -m pipeline.export run=FOLDER [out=DIR] [compile=true] [license=NAME]
 
 FOLDER is any finished run, e.g. runs/pretrain/<run> or runs/sparse/<run>. Cuts out the channels that its masks make
-needless and writes model.onnx (the smaller network), packed.safetensors (weights and masks, nothing rounded) and
-summary.json: which channels went and why; parameters, FLOPs, latency and bytes before and after; and the masked
-network's latency on the CPU, whole and by layer, computed densely by torch and by onnxruntime, and by its active
-weights alone. compile=true: by torch.compile as well, which takes half a minute. DIR is runs/export/<run> for a run of
+needless and writes model.onnx (the smaller network), packed.safetensors (weights and masks, nothing rounded), hub/ (the
+same weights with a model card, as granet.load_sparse and the Hugging Face hub take them, and the masks alone, for
+METHODS["fixed"]) and summary.json: which channels went and why; parameters, FLOPs, latency and bytes before and after;
+and the masked network's latency on the CPU, whole and by layer, computed densely by torch and by onnxruntime, and by
+its active weights alone. compile=true: by torch.compile as well, which takes half a minute. license=NAME stands in the
+card, "unknown" without it. DIR is runs/export/<run> for a run of
 the pretrain stage, else exports/<stage>/<run>. Needs the packages of the extra 'export', which `make setup`
 installs.
 """
@@ -25,19 +27,24 @@ from rich.markup import escape
 from rich.table import Column, Table
 from torch import nn
 
+from granet.common.files import link_or_copy
+from granet.deploy.artefact import save_sparse
+from granet.deploy.card import MODEL as HUB_MODEL
+from granet.deploy.card import Card
 from granet.deploy.latency import latencies, layer_latencies
 from granet.deploy.onnx import onnx_outputs, to_onnx
-from granet.deploy.packed import save_packed
 from granet.deploy.runtimes import runtimes
 from granet.deploy.shrink import Cut, shrunk
 from granet.deploy.spare import REASONS
 from granet.flops import inference_flops
+from granet.inits.stored import save_masks
 from granet.training.device import pick_device
 from granet.types import Masks, UserError
 from pipeline import cli, code
 from pipeline.training.cell import RUNS
-from pipeline.training.folder import MODEL, SUMMARY, RunFolder
+from pipeline.training.folder import MASKS, MODEL, SUMMARY, RunFolder
 from pipeline.training.origin import hardware, provenance, versions
+from pipeline.training.summary import Summary
 
 BATCH_SIZES = (1, 16, 128)
 COMPARED = 16
@@ -56,7 +63,7 @@ IS_SMALLER = (
 
 def main(arguments: Sequence[str]) -> None:
     """Export one run."""
-    values, _ = cli.parse(arguments, ("run", "out", "compile"), "the export stage")
+    values, _ = cli.parse(arguments, ("run", "out", "compile", "license"), "the export stage")
     with_compiler = values.get("compile", "false")
     if with_compiler not in ("true", "false"):
         raise UserError(f"compile={with_compiler!r} must be true or false")
@@ -74,7 +81,20 @@ def main(arguments: Sequence[str]) -> None:
     except UserError as fault:
         raise UserError(f"run={run.path}: {fault}") from None
     to_onnx(smaller.model, out.path / "model.onnx", summary.image_shape)
-    packed = save_packed(out.path / "packed.safetensors", run.weights(), masks)
+    hub = out.path / "hub"
+    packed = save_sparse(
+        hub,
+        model,
+        masks,
+        card=card_of(summary, values.get("license", "unknown")),
+        config={
+            "model": summary.config["model"],
+            "num_classes": summary.num_classes,
+            "image_shape": summary.image_shape,
+        },
+    )
+    link_or_copy(hub / HUB_MODEL, out.path / "packed.safetensors")
+    save_masks(hub / MASKS, masks)
     plain = run.file(MODEL).stat().st_size
     exported = {
         "name": summary.name,
@@ -95,6 +115,23 @@ def main(arguments: Sequence[str]) -> None:
     }
     out.write_json(SUMMARY, exported)
     show(exported, out.path)
+
+
+def card_of(summary: Summary, license: str) -> Card:
+    """What the model card of a run says."""
+    environment, config = summary.environment, summary.config
+    return Card(
+        name=summary.name,
+        method=config.get("method") or config.get("network") or "dense",
+        data=config["dataset"],
+        accuracy=summary.accuracy,
+        seeds=[config["seed"]],
+        license=license,
+        code=environment["code"],
+        notes=f"{config['model']}, images (C, H, W) of {summary.image_shape}, {summary.num_classes} classes, "
+        f"{summary.epochs} epochs. Git revision {environment['git_revision']}, md5 of the data "
+        f"{environment['data_md5']}.",
+    )
 
 
 def channels(cuts: Sequence[Cut]) -> dict[str, Any]:

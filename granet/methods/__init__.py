@@ -33,7 +33,18 @@ from granet.methods.synflow import synflow
 
 __all__ = ["INTERVAL", "LAYER_SPARSITIES", "METHODS", "TIME", "fixed"]
 
-METHODS: dict[str, Callable[..., Method]] = {
+
+class Methods(dict[str, Callable[..., Method]]):
+    """Every method by name. "fixed" is found here too, but is no row: no values make it, its masks are the caller's."""
+
+    def __missing__(self, name: str) -> Callable[..., Method]:
+        if name == "fixed":
+            return fixed
+        raise KeyError(name)
+
+
+METHODS: dict[str, Callable[..., Method]] = Methods()
+METHODS |= {
     "dense": dense,
     "static": static,
     "small_dense": small_dense,

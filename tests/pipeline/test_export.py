@@ -88,7 +88,15 @@ def filters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 
 def test_pruned_filters_are_cut_out(filters):
     run, out, _ = filters
-    assert sorted(file.name for file in out.iterdir()) == ["model.onnx", "packed.safetensors", "summary.json"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "hub",
+        "model.onnx",
+        "packed.safetensors",
+        "summary.json",
+    ]
+    assert sorted(file.name for file in (out / "hub").iterdir()) == sorted(
+        ["README.md", "config.json", "masks.safetensors", "model.safetensors"]
+    )
     summary = json.loads((out / "summary.json").read_text())
     assert {key: summary[key] for key in ("name", "run", "dataset", "model", "network", "seed")} == {
         "name": "digits-resnet20-filter-0.5-3",

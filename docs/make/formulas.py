@@ -1,0 +1,25 @@
+"""What every method ranks, drops and grows, in a line: w weights, g dense gradients, m masks, s sparsities."""
+
+FORMULAS: dict[str, str] = {
+    "dense": "w ← w − η g",
+    "static": "m drawn at random, once; layer l keeps (1 − s_l) n_l weights, by ERK 1 − s_l ∝ Σ(dimensions) / Π(dimensions)",
+    "small_dense": "m keeps a block of channels: as many weights as (1 − s) n",
+    "snip": "m keeps the highest |w g| of step 0",
+    "grasp": "m keeps by w (H g) of step 0, H the Hessian of the loss",
+    "synflow": "100 rounds, 1 − s_k = (1 − s)^(k/100): m keeps the highest w ∂R/∂w, R = 1ᵀ Π|w| 1",
+    "set": "every ΔT: drop the share r_t with the lowest |w|, grow as many at random",
+    "deep_r": "drop where sign(w) ≠ sign(w₀), grow as many at random; w ← w − η α sign(w) + √(2 η T) ν",
+    "dsr": "drop |w| < H, H ← 2H or H/2 as more or fewer went than wanted; layer l grows in proportion to what it kept",
+    "snfs": "drop the share r_t with the lowest |w|; grow the highest |momentum|; layer l gets in proportion to its mean |momentum|",
+    "rigl": "every ΔT: drop the share r_t with the lowest |w|, grow as many with the highest |g|",
+    "gmp": "every ΔT: keep the highest |w|, s_t = s_f + (s_i − s_f) (1 − (t − t₀)/(t_f − t₀))³",
+    "gmp_original": "as GMP, with m in the forward: y = f(m w), w ← w − η m g; all |w| are ranked again",
+    "str": "y = f(sign(w) max(|w| − τ_l, 0)), every τ_l learned; a common factor brings them to s_t",
+    "dpf": "y = f(m w), w ← w − η g(m w): all weights move; every ΔT m keeps the highest |w|",
+    "granet": "every ΔT: prune to s_t (as GMP), then drop the share r_t with the lowest |w|, grow as many with the highest |g|",
+    "chase": "as GraNet, and channels with the lowest mean |w| go for good, their share on a cubic from 0",
+    "one_shot": "m keeps the highest |w| of the trained dense network",
+    "imp": "round k: m keeps the highest |w| of those left, 1 − s_k = (1 − p)^k; then w ← w₀ m",
+    "sis": "m: the fewest weights with which a layer's activations stay within what its inclusion allows",
+    "fixed": "m is given",
+}

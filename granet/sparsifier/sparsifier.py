@@ -9,7 +9,16 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from granet import masks as masks_
-from granet.common.optimizers import check_optimizer, detached, learning_rates, running_means, same_shaped
+from granet.common.optimizers import (
+    check_optimizer,
+    detached,
+    is_element_wise,
+    learning_rates,
+    parts,
+    running_means,
+    same_shaped,
+    unwrapped,
+)
 from granet.maskable import check_model, maskable_weights
 from granet.method import Method
 from granet.projection import above_threshold, bake, learns_threshold, thresholds
@@ -50,9 +59,12 @@ class Sparsifier:
     To resume, load the states of model, optimizer and Sparsifier, before or after the Sparsifier is built (before, not
     where the forward is changed: the model has other names then). `masks` may be edited in place between two steps.
 
-    Raises UserError for a model without a layer to mask, or one whose weights are computed; for an optimizer that is
-    not element-wise or does not hold every maskable weight; and for a loop that calls in another order. Dense training,
-    which has no masks, goes with all of them.
+    After the steps of an optimizer that is not known to be element-wise, weights and same-shaped state are projected
+    onto the masks; a turn of the loop without an optimizer step, as where a scaler skips it, does not count.
+
+    Raises UserError for a model without a layer to mask, or one whose weights are computed; for an optimizer that does
+    not hold every maskable weight; and for a loop that calls in another order. Dense training, which has no masks, goes
+    with all of them.
     """
 
     def __init__(
@@ -72,7 +84,7 @@ class Sparsifier:
         self.num_skipped = 0
         """Updates that were left out because a gradient or a score was not finite."""
         self._model = model
-        self._optimizer = optimizer
+        self._optimizer = optimizer = unwrapped(optimizer)
         self._seed = seed
         self._clock = Clock(method, total_steps)
         self._rewind_to = rewind_to
@@ -138,12 +150,14 @@ class Sparsifier:
     @torch.no_grad()
     def after_step(self) -> None:
         """Count the optimizer step, and update the masks where one is due."""
-        if self._order is not None:
-            self._order.after_step()
+        if self._order is not None and not self._order.after_step():
+            return
         self.step += 1
         if self.method.langevin is not None:
             weights, lr = detached(self._weights), learning_rates(self._optimizer, self._weights)
             self.method.langevin.move_(weights, self.masks, lr, seed=self._seed, step=self.step)
+        if self._order is not None and (self._order.took_closure or not is_element_wise(self._optimizer)):
+            self._project(self._held.masks)
         if self.updates_at(self.step):
             self._update()
         else:
@@ -231,7 +245,8 @@ class Sparsifier:
         if self.method.restart == "weights":
             rewind(self._model, self._rewind_to)
         if self.method.restart is not None:
-            self._optimizer.state.clear()
+            for part in parts(self._optimizer):
+                part.state.clear()
 
     def _touched(self) -> list[Tensor]:
         """What building this changes."""
@@ -242,9 +257,12 @@ class Sparsifier:
     @torch.no_grad()
     def _clear(self, kept: Masks) -> None:
         """Zero what the projection wants at zero outside ``kept``, and refresh the counts."""
+        self._project(kept)
+        self._tally.count(above_threshold(self._parametrized, self._weights))
+
+    def _project(self, kept: Masks) -> None:
         states = same_shaped(self._optimizer, self._held.tensors)
         self.method.projection.clear_(detached(self._held.tensors), states, kept)
-        self._tally.count(above_threshold(self._parametrized, self._weights))
 
     def _follow_edits(self) -> None:
         """Masks may be edited in place: weights and counts follow."""

@@ -1,8 +1,10 @@
 """The dense gradient that a mask update reads, while .grad itself is projected onto the masks."""
 
+import torch
 from torch import Tensor
 
 from granet.common.memory import empty_like
+from granet.criteria import all_finite
 from granet.types import Masks, Tensors
 
 
@@ -29,9 +31,17 @@ class DenseGradients:
             dense = gradient + before * ~masks[name] if projected is gradient else copy(gradient)
             self._kept[name] = (dense, gradient)
 
-    def read(self) -> Tensors:
-        """What is kept, by name; a weight that no gradient has reached is not in it."""
-        return {name: dense for name, (dense, _) in self._kept.items()}
+    def read(self, weights: Tensors) -> Tensors:
+        """What is kept of every weight, by name; zero for one that no gradient has reached (an unused layer)."""
+        return {
+            name: self._kept[name][0] if name in self._kept else torch.zeros_like(weight)
+            for name, weight in weights.items()
+        }
+
+    def forget_broken(self) -> None:
+        """Where a step was left out: forget all if one is not finite. Finite ones go on accumulating."""
+        if not all_finite({name: dense for name, (dense, _) in self._kept.items()}):
+            self.clear()
 
     def clear(self) -> None:
         """Forget them."""

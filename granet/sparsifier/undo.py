@@ -1,6 +1,7 @@
 """Taking back what building a Sparsifier does to a model: the state that is loaded next is of a trained one."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,20 @@ class Undo:
         for optimizer, state in self._states:
             if not optimizer.state:
                 optimizer.state.update(state)
+
+
+def restart_(
+    restart: Literal["weights", "lr"] | None,
+    model: nn.Module,
+    optimizer: Optimizer,
+    initial: Mapping[str, Tensor] | None,
+) -> None:
+    """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
+    if restart == "weights":
+        rewind(model, initial)
+    if restart is not None:
+        for part in parts(optimizer):
+            part.state.clear()
 
 
 def rewind(model: nn.Module, state: Mapping[str, Tensor] | None) -> None:

@@ -37,7 +37,10 @@ class Choice:
     @staticmethod
     def made(include: Selectors = (), exclude: Selectors = (), dense: str | Iterable[str] = ()) -> "Choice":
         """From one selector or several of each."""
-        return Choice(*(tuple([s] if isinstance(s, str | type) else s) for s in (include, exclude, dense)))
+        ends = (dense,) if isinstance(dense, str) else tuple(dense)
+        return Choice(
+            *(tuple([s] if isinstance(s, str | type) else s) for s in (include, exclude)), dense=ends
+        )
 
     def weights(self, model: nn.Module) -> Tensors:
         """The weights that are masked, in the model's order: those of `of` that are not frozen."""

@@ -72,7 +72,8 @@ def _rest(given: Given, shapes: Shapes, sparsity: float, final: float) -> tuple[
         nearest = 1 - (held + (room if left > 0 else 0)) / sum(sizes.values())
         raise UserError(
             f"layer_sparsity: of the {held + left:.0f} weights that stay at sparsity {sparsity:g} the layers that it "
-            f"names keep {held:.0f}, and all others have {room}; with these layers the nearest sparsity is {nearest:.6g}"
+            f"names keep {held:.0f}, and all others have {room}; with these layers the nearest sparsity is "
+            f"{nearest:.6g}"
         )
     return here, 1 - min(max(left / room, 0.0), 1.0) if room else 1.0
 

@@ -44,7 +44,8 @@ class Sparsifier:
 
     ``include``, ``exclude`` and ``dense`` choose which layers are masked (`granet.maskable.Choice`; else all that
     multiply by a matrix). ``layer_sparsity`` gives layers, by name or pattern, their own final sparsity, for which the
-    others make up.
+    others make up. An update that grows by gradient goes by the mean one of ``gradient_steps`` steps (SRigL, Lasby et
+    al. 2024); accumulated gradients are those of one step.
 
     ``batches`` gives training inputs and labels to methods that choose their masks from data (SNIP, GraSP, SynFlow,
     SIS): an iterable, as a DataLoader, or a function that returns one. ``loss`` is what those differentiate, of outputs
@@ -78,6 +79,7 @@ class Sparsifier:
         exclude: Selectors = (),
         dense: str | Iterable[str] = (),
         layer_sparsity: Mapping[str, float] | None = None,
+        gradient_steps: int = 1,
     ) -> None:
         choice = Choice.made(include, exclude, dense)
         self.step = 0
@@ -90,7 +92,7 @@ class Sparsifier:
         self._dense = DenseGradients()
         context = InitContext(model, {}, seed, batches, loss)
         self.method, self._weights, self.masks = start(method, optimizer, context, choice, layer_sparsity)
-        self._clock = Clock(self.method, total_steps)
+        self._clock = Clock(self.method, total_steps, gradient_steps)
         self._shapes = masks_.shapes(self._weights)
         self._channels = channels_of(method.channels, model, self._weights)
         vectors = {**method.granularity.vectors, **self._channels.unit.vectors}
@@ -133,7 +135,7 @@ class Sparsifier:
         if self._undo is not None:  # training begins, and no state was loaded
             self._undo = None
             self._tally.warn_of_empty(self.step, stacklevel=3)
-        if self._clock.ranks_gradient_at(self.step + 1):
+        if self._clock.keeps_gradient_at(self.step + 1):
             self._dense.keep(gradients, self.masks)
         self.method.projection.backward_(gradients, self._held.masks)
 
@@ -152,6 +154,7 @@ class Sparsifier:
         if self.updates_at(self.step):
             self._update()
         else:
+            self._dense.end_step()
             self.method.projection.step_(detached(self._held.tensors), self._held.masks)
 
     def mask_(self, model: nn.Module) -> None:
@@ -261,7 +264,7 @@ class Sparsifier:
         """Everything a resumed run needs: the step, the packed masks with their shapes, and the drop's memory."""
         state = {"step": self.step, "num_skipped": self.num_skipped, "memory": self._memory}
         state |= {"masks": masks_.pack(self.masks), "shapes": masks_.shapes(self.masks)}
-        return state | {"channels": self._channels.state_dict()}
+        return state | {"channels": self._channels.state_dict()} | self._dense.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state_dict`. Raises UserError where it is of another model."""
@@ -281,5 +284,6 @@ class Sparsifier:
         self._memory = {
             name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
         }
+        self._dense.load_state_dict(state, self._weights)
         self._clear(self._held.masks)
         self._tally.know_empty()

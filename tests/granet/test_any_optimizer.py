@@ -25,7 +25,7 @@ class Rows(torch.optim.SGD):
     """A subclass whose update of a weight looks at its row and its column: masked weights move with the others."""
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().step(closure)
         for p in (p for group in self.param_groups for p in group["params"] if p.dim() == 2):
             p -= 0.01 * (p.mean(0, keepdim=True) + p.grad.mean(1, keepdim=True) + 0.1)
@@ -40,7 +40,7 @@ class TwoPasses(torch.optim.Optimizer):
         self.param_groups = self.base_optimizer.param_groups
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         tensors = [p for group in self.param_groups for p in group["params"]]
         norm = torch.stack([p.grad.norm() for p in tensors]).norm()
         for p in tensors:

@@ -59,7 +59,7 @@ def check_optimizer(optimizer: Optimizer, weights: Tensors) -> None:
     if missing:
         raise UserError(
             f"optimizer: does not hold {missing[0]}; build it from model.parameters(), or freeze what it leaves out "
-            "with requires_grad_(False)"
+            "with requires_grad_(False), or exclude it: Sparsifier(..., exclude=)"
         )
 
 

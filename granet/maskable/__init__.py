@@ -3,11 +3,20 @@
 from torch import nn
 
 from granet.maskable.check import check_model, check_plain
-from granet.maskable.choice import Choice, Selectors
+from granet.maskable.choice import EVERY_LAYER, Choice, Selectors
 from granet.maskable.layers import PLAIN, stacks
 from granet.types import Tensors
 
-__all__ = ["PLAIN", "Choice", "Selectors", "check_model", "check_plain", "maskable_weights", "stacks"]
+__all__ = [
+    "EVERY_LAYER",
+    "PLAIN",
+    "Choice",
+    "Selectors",
+    "check_model",
+    "check_plain",
+    "maskable_weights",
+    "stacks",
+]
 
 
 def maskable_weights(model: nn.Module) -> Tensors:
@@ -16,4 +25,4 @@ def maskable_weights(model: nn.Module) -> Tensors:
     Convolutions (transposed ones too), linear and bilinear layers, attention's projections, recurrent layers. A weight
     that two layers share counts once, under its first name; a frozen one (requires_grad=False) is none.
     """
-    return Choice().weights(model)
+    return EVERY_LAYER.weights(model)

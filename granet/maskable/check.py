@@ -7,9 +7,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
-from granet.maskable.choice import Choice
+from granet.maskable.choice import EVERY_LAYER, Choice
 from granet.maskable.layers import PLAIN
 from granet.types import Tensors, UserError
+
+LARGE = 0.01
+"""The share of all weights from which on it is said that they stay dense."""
 
 
 def check_plain(model: nn.Module, weights: Tensors, what: str) -> None:
@@ -23,7 +26,8 @@ def check_plain(model: nn.Module, weights: Tensors, what: str) -> None:
 def check_model(model: nn.Module, choice: Choice) -> None:
     """Raise UserError where a mask cannot hold: computed weights, no shape or values yet, shards, no layer at all.
 
-    Warns once of the matrices that stay dense, with their share: the sparsity that is reported is that of the others.
+    Warns once of the matrices that stay dense, where their share is large: the sparsity that is reported is that of the
+    others.
     """
     weights = choice.of(model)
     for name, weight in weights.items():
@@ -49,7 +53,7 @@ def check_model(model: nn.Module, choice: Choice) -> None:
             raise UserError(f"{name} is {weight.dtype}; masks go with real floating-point weights only")
     masked = choice.weights(model)
     if not masked:
-        if choice != Choice():
+        if choice != EVERY_LAYER:
             raise UserError(f"model: {choice} leaves no layer to mask; use METHODS['dense']()")
         frozen = f" that is not frozen (as {next(iter(weights))} is)" if weights else ""
         raise UserError(f"model: it has no layer to mask{frozen}; use METHODS['dense']()")
@@ -68,8 +72,8 @@ def _warn_of_dense(model: nn.Module, masked: Tensors, left_out: Tensors) -> None
         for name, p in model.named_parameters()
         if p.dim() > 1 and id(p) not in known | norms
     }
-    if dense:
-        total = sum(dense.values()) + sum(weight.numel() for weight in masked.values())
+    total = sum(dense.values()) + sum(weight.numel() for weight in masked.values())
+    if sum(dense.values()) >= LARGE * total:
         largest = sorted(dense, key=lambda name: -dense[name])[:3]
         names = ", ".join(largest) + (f" and {len(dense) - 3} more" if len(dense) > 3 else "")
         warnings.warn(

@@ -75,6 +75,9 @@ class Choice:
         return out
 
 
+EVERY_LAYER = Choice()
+
+
 @dataclass(frozen=True)
 class _Place:
     """A weight, with the modules that it lies in, the outermost first."""

@@ -6,6 +6,7 @@ The whole network has the method's sparsity all the same. While that rises, a gi
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import accumulate
 from math import prod
 
 from granet.common.keys import Key
@@ -19,17 +20,15 @@ Given = dict[str, float]
 """Weight -> its final sparsity."""
 
 
-def with_layer_sparsity(method: Method, wanted: Mapping[str, float], shapes: Shapes) -> Method:
+def with_layer_sparsity(method: Method, wanted: Mapping[str, float]) -> Method:
     """The method, but the layers that ``wanted`` names (weights, modules or patterns of both) get its sparsities.
 
-    Where patterns overlap, the last one counts. Raises UserError for a name that is none, for a sparsity out of range,
-    for what the other layers cannot make up for, and for a method that has no final sparsity or moves weights among
-    layers.
+    Where patterns overlap, the last one counts. Raises UserError for a method that has no final sparsity or moves
+    weights among layers.
     """
     if not wanted:
         return method
-    given = _resolved(wanted, shapes)
-    final = method.prune.sf if method.prune else getattr(method.init, "sparsity", None)
+    final = _final(method)
     moves = method.channels is not None or (
         method.regenerate and method.regenerate.reallocate is not preserve
     )
@@ -37,28 +36,44 @@ def with_layer_sparsity(method: Method, wanted: Mapping[str, float], shapes: Sha
         raise UserError(
             "layer_sparsity: this method decides by itself how many weights each layer has; leave it out"
         )
-    _rest(given, shapes, final, final)
     init, prune = method.init, method.prune
     if isinstance(init, Random):
-        init = replace(init, rule=_rule(init.rule, given, final))
+        init = replace(init, rule=_rule(init.rule, wanted, final))
     elif isinstance(init, Highest):
-        init = replace(init, distribution=_distribution(init.distribution, given, final))
+        init = replace(init, distribution=_distribution(init.distribution, wanted, final))
     if prune is not None:
-        prune = replace(prune, distribution=_distribution(prune.distribution, given, final))
+        prune = replace(prune, distribution=_distribution(prune.distribution, wanted, final))
     return replace(method, init=init, prune=prune)
+
+
+def check_layer_sparsity(method: Method, wanted: Mapping[str, float], shapes: Shapes) -> None:
+    """Raise UserError for a name that is none, a sparsity out of range, and what the others cannot make up for."""
+    if wanted:
+        final = _final(method) or 0.0
+        _rest(_resolved(wanted, shapes), shapes, final, final)
+
+
+def _final(method: Method) -> float | None:
+    return method.prune.sf if method.prune else getattr(method.init, "sparsity", None)
 
 
 def _resolved(wanted: Mapping[str, float], shapes: Shapes) -> Given:
     given: Given = {}
     for pattern, sparsity in wanted.items():
         Key("of a layer's weights", at_least=0, at_most=1).check(f"layer_sparsity[{pattern!r}]", sparsity)
-        names = [n for n in shapes if fnmatchcase(n, pattern) or fnmatchcase(n.rpartition(".")[0], pattern)]
+        names = [
+            n for n in shapes if any(fnmatchcase(part, pattern) for part in accumulate(n.split("."), _dotted))
+        ]
         if not names:
             raise UserError(
                 f"layer_sparsity: {pattern!r} names no masked weight; their names are like {next(iter(shapes))}"
             )
         given |= dict.fromkeys(names, sparsity)
     return given
+
+
+def _dotted(path: str, part: str) -> str:
+    return f"{path}.{part}"
 
 
 def _rest(given: Given, shapes: Shapes, sparsity: float, final: float) -> tuple[Given, float]:
@@ -78,9 +93,9 @@ def _rest(given: Given, shapes: Shapes, sparsity: float, final: float) -> tuple[
     return here, 1 - min(max(left / room, 0.0), 1.0) if room else 1.0
 
 
-def _rule(rule: LayerSparsity, given: Given, final: float) -> LayerSparsity:
+def _rule(rule: LayerSparsity, wanted: Mapping[str, float], final: float) -> LayerSparsity:
     def layer_sparsity(shapes: Shapes, sparsity: float) -> dict[str, float]:
-        here, others = _rest(given, shapes, sparsity, final)
+        here, others = _rest(_resolved(wanted, shapes), shapes, sparsity, final)
         rest = {name: shape for name, shape in shapes.items() if name not in here}
         layers = here | (rule(rest, others) if 0 <= others < 1 else dict.fromkeys(rest, others))
         return {name: layers[name] for name in shapes}
@@ -88,10 +103,10 @@ def _rule(rule: LayerSparsity, given: Given, final: float) -> LayerSparsity:
     return layer_sparsity
 
 
-def _distribution(distribution: Distribution, given: Given, final: float) -> Distribution:
+def _distribution(distribution: Distribution, wanted: Mapping[str, float], final: float) -> Distribution:
     def counts(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
         shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-        here, _ = _rest(given, shapes, sparsity, final)
+        here, _ = _rest(_resolved(wanted, shapes), shapes, sparsity, final)
         active = num_active({name: masks[name] for name in here})
         kept = {name: min(active[name], round((1 - s) * prod(shapes[name]))) for name, s in here.items()}
         rest = {name: mask for name, mask in masks.items() if name not in here}

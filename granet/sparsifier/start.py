@@ -10,7 +10,7 @@ from granet import masks as masks_
 from granet.common.optimizers import check_optimizer
 from granet.maskable import Choice, check_model, stacks
 from granet.method import Method
-from granet.methods.layer_sparsity import with_layer_sparsity
+from granet.methods.layer_sparsity import check_layer_sparsity, with_layer_sparsity
 from granet.types import InitContext, Masks, Tensors
 
 
@@ -30,7 +30,8 @@ def start(
     check_model(context.model, choice)
     weights = choice.weights(context.model)
     check_optimizer(optimizer, weights)
-    method = with_layer_sparsity(method, layer_sparsity or {}, masks_.shapes(weights))
+    check_layer_sparsity(method, layer_sparsity or {}, masks_.shapes(weights))
+    method = with_layer_sparsity(method, layer_sparsity or {})
     assert method.init is not None
     initial = method.init(replace(context, weights=weights, stacks=stacks(context.model, weights)))
     masks_.check(initial, weights)

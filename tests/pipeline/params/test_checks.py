@@ -67,10 +67,6 @@ def test_lists_that_may_be_empty(name):
         ({"train__layer_sparsity": {"layer3": 0.5}}, "layer_sparsity: .* the nearest sparsity is 0"),
         ({"train__layer_sparsity": {"conv1": 1.5}}, r"layer_sparsity\['conv1'\]=1.5 must be in \[0, 1\]"),
         (
-            {"train__layer_sparsity": ["conv1"]},
-            r"train\.layer_sparsity=\['conv1'\] must be a valid dictionary",
-        ),
-        (
             {"grid__methods": ["gmp", "granet", "snfs"], "train__layer_sparsity": {"conv1": 0.5}},
             "snfs at sparsity 0.98: layer_sparsity: this method decides by itself",
         ),
@@ -176,7 +172,7 @@ def test_a_cell_that_cannot_be_is_refused(run, message):
 
 def test_layers_may_be_chosen_and_have_sparsities_of_their_own():
     params = checked(
-        train__exclude=["linear"],
+        train__exclude=["fc"],
         train__dense=["first"],
         train__layer_sparsity={"layer1.0": 0.9, "layer3.*": 0.985},
     )

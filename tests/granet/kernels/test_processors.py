@@ -8,7 +8,10 @@ import pytest
 
 from tests.helpers.project import ROOT
 
-pytestmark = [pytest.mark.soak, pytest.mark.skipif(platform.machine() != "x86_64", reason="builds for x86-64")]
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="builds for x86-64"),
+]
 BUILT_FOR = """
 import sys, pytest
 from granet.kernels import build

@@ -64,6 +64,8 @@ class InitContext:
     seed: int
     batches: Batches | None = None
     loss: Loss = cross_entropy
+    stacks: dict[str, int] = field(default_factory=dict)
+    """Weights that are several matrices, one upon the other along axis 0 -> how many."""
 
     @property
     def shapes(self) -> Shapes:

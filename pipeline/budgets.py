@@ -19,7 +19,7 @@ import torch
 from granet.common.files import atomic
 from granet.distributions import preserve
 from granet.inits.random import Highest
-from granet.maskable import maskable_weights
+from granet.maskable import EVERY_LAYER, Choice
 from granet.masks import layer_sparsity, num_active
 from granet.method import Method
 from granet.methods import LAYER_SPARSITIES
@@ -70,7 +70,7 @@ def _columns_and_rows(request: dict[str, str]) -> tuple[Iterable[str], Iterable[
         section, params = request["method"], load()
         choose("method", section, params.methods)
         method = params.method(section, sparsity, steps_per_epoch=1000)
-        layers = fixed_layers(section, method, values["model"], num_classes)
+        layers = fixed_layers(section, method, values["model"], num_classes, params.train.choice)
     else:
         distribution = request.get("distribution", "erk")
         choose("distribution", distribution, LAYER_SPARSITIES)
@@ -108,7 +108,9 @@ def budget_of_run(folder: RunFolder) -> Budget:
     return network.at(summary.layer_sparsity)
 
 
-def fixed_layers(section: str, method: Method, model: str, num_classes: int) -> dict[str, float]:
+def fixed_layers(
+    section: str, method: Method, model: str, num_classes: int, choice: Choice = EVERY_LAYER
+) -> dict[str, float]:
     """The layer sparsities that a method fixes before training. Raises UserError where training decides them."""
     learns = UserError(
         f"method={section}: its layer sparsities come from training or from images; "
@@ -121,7 +123,7 @@ def fixed_layers(section: str, method: Method, model: str, num_classes: int) -> 
     if method.init is None:
         return {}
     network = build(model, num_classes=num_classes)
-    weights = maskable_weights(network)
+    weights = choice.weights(network)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     everything = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
     try:

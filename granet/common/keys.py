@@ -68,8 +68,8 @@ class Key:
 def key(default: Any, text: str, **allowed: Any) -> Any:
     """A field of a configuration's dataclass: its default, its meaning, and what `Key` says of its values."""
     metadata = {"key": Key(text, **allowed)}
-    if isinstance(default, list):
-        factory: Callable[[], list] = lambda: list(default)  # noqa: E731 (each instance has a list of its own)
+    if isinstance(default, list | dict):
+        factory: Callable[[], list | dict] = lambda: default.copy()  # noqa: E731 (each instance has a list of its own)
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 

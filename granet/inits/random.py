@@ -8,7 +8,7 @@ import torch
 
 from granet.distributions import Distribution, LayerSparsity, allocate, budget, global_
 from granet.masks import random_masks
-from granet.types import Init, InitContext, Masks, Shapes, Tensors, UserError
+from granet.types import InitContext, Masks, Shapes, Tensors, UserError
 from granet.update import prune
 
 
@@ -17,16 +17,39 @@ def everything(context: InitContext) -> Masks:
     return {name: torch.ones(shape, dtype=torch.bool, device="cpu") for name, shape in context.shapes.items()}
 
 
-def random(layer_sparsity: LayerSparsity, sparsity: float) -> Init:
-    """Random masks with the layer sparsities of a rule such as `distributions.erk`; ``sparsity`` overall, exactly."""
+@dataclass(frozen=True)
+class Random:
+    """Random masks with the layer sparsities of a rule such as `distributions.erk`; ``sparsity`` overall, exactly.
 
-    def init(context: InitContext) -> Masks:
+    A value, so that others can see which. What stacks matrices, as attention does, is to the rule as many tensors.
+    """
+
+    rule: LayerSparsity
+    sparsity: float
+
+    def __call__(self, context: InitContext) -> Masks:
+        """The masks of step 0."""
         shapes = context.shapes
         sizes = {name: prod(shape) for name, shape in shapes.items()}
-        counts = allocate(layer_sparsity(shapes, sparsity), sizes, shapes, budget(shapes, sparsity))
-        return random_masks(shapes, counts, context.seed)
+        total = budget(shapes, self.sparsity)
+        return random_masks(
+            shapes, allocate(self._layers(context.stacks, shapes), sizes, shapes, total), context.seed
+        )
 
-    return init
+    def _layers(self, stacks: dict[str, int], shapes: Shapes) -> dict[str, float]:
+        if not stacks:
+            return self.rule(shapes, self.sparsity)
+        names: dict[str, list[str]] = {}
+        parts: Shapes = {}
+        for name, (rows, *others) in shapes.items():
+            number = stacks.get(name, 1)
+            names[name] = [name] if number == 1 else [f"{name}.{part}" for part in range(number)]
+            parts |= dict.fromkeys(names[name], (rows // number, *others))
+        layers = self.rule(parts, self.sparsity)
+        return {name: sum(layers[part] for part in its) / len(its) for name, its in names.items()}
+
+
+random = Random
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from granet.common.optimizers import same_shaped
+from granet.common.optimizers import is_element_wise, same_shaped
 from granet.distributions import budget
 from granet.granularity import ChannelGroup, Granularity, filters
 from granet.masks import shapes
@@ -159,8 +159,16 @@ def whole(groups: tuple[ChannelGroup, ...], shapes: Shapes) -> Channels:
 
 
 def cut_(model: nn.Module, optimizer: Optimizer, masks: Masks, before: Channels, after: Channels) -> None:
-    """Cut out what ``after`` lacks of ``before``, also of the optimizer's state and of ``masks``."""
+    """Cut out what ``after`` lacks of ``before``, also of the optimizer's state and of ``masks``.
+
+    Raises UserError for an optimizer that is not known to be element-wise.
+    """
     groups = [g for g in before.groups if len(after.index[g.name]) < len(before.index[g.name])]
+    if groups and not is_element_wise(optimizer):
+        raise UserError(
+            f"shrink: the state of {type(optimizer).__name__} is not known to have the shapes of the weights alone, so "
+            "it cannot be cut; leave shrink() out, or use SGD or AdamW"
+        )
     kept = {g.name: torch.searchsorted(before.index[g.name], after.index[g.name]) for g in groups}
     resize_(model, groups, select(kept), _companions(model, optimizer, masks))
 

@@ -3,7 +3,7 @@
 from granet.criteria import READS_GRADIENT, Criterion
 from granet.method import Method
 from granet.schedules import constant, cosine, cubic
-from granet.types import Schedule
+from granet.types import Schedule, UserError
 
 
 class Clock:
@@ -18,8 +18,10 @@ class Clock:
     Raises UserError where the method's times do not fit the run.
     """
 
-    def __init__(self, method: Method, total_steps: int) -> None:
+    def __init__(self, method: Method, total_steps: int, gradient_steps: int = 1) -> None:
+        """``gradient_steps``: an update goes by the mean gradient of as many steps."""
         self._method = method
+        self._gradient_steps = gradient_steps
         self.interval = method.update_interval or (
             total_steps // method.rounds if method.rounds > 1 else None
         )
@@ -39,6 +41,10 @@ class Clock:
             self._doubled = [round(share * total_steps) for share in phase.doubled_at]
         if (phase := method.channels) is not None:
             self.removed = cubic(0.0, phase.share, 0, phase.last_step(total_steps, self.interval or 1))
+        if not 1 <= gradient_steps <= (self.interval or 1):
+            raise UserError(
+                f"gradient_steps={gradient_steps} must be at least 1, and at most update_interval={self.interval}"
+            )
 
     def prunes_at(self, step: int) -> bool:
         """Whether the update after ``step`` prunes, if there is one."""
@@ -60,7 +66,11 @@ class Clock:
 
     def reads_gradient_at(self, step: int) -> bool:
         """Whether ``step`` or the update after it needs the dense gradient (it costs FLOPs)."""
-        return self._method.projection.dense_gradient or self.ranks_gradient_at(step)
+        return self._method.projection.dense_gradient or self.keeps_gradient_at(step)
+
+    def keeps_gradient_at(self, step: int) -> bool:
+        """Whether an update goes by the dense gradient of ``step``, among others."""
+        return any(map(self.ranks_gradient_at, range(step, step + self._gradient_steps)))
 
     def ranks_gradient_at(self, step: int) -> bool:
         """Whether the update after ``step`` scores weights by the dense gradient."""

@@ -1,8 +1,10 @@
 """The dense gradient that a mask update reads, while .grad itself is projected onto the masks."""
 
+import torch
 from torch import Tensor
 
 from granet.common.memory import empty_like
+from granet.criteria import all_finite
 from granet.types import Masks, Tensors
 
 
@@ -16,6 +18,9 @@ class DenseGradients:
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Tensor, Tensor]] = {}
+        self._sum: Tensors = {}
+        """Of earlier steps, where growth goes by the mean of several."""
+        self._num_steps = 0
 
     def keep(self, gradients: Tensors, masks: Masks) -> None:
         """Copy the gradients of masked weights.
@@ -29,10 +34,38 @@ class DenseGradients:
             dense = gradient + before * ~masks[name] if projected is gradient else copy(gradient)
             self._kept[name] = (dense, gradient)
 
-    def read(self) -> Tensors:
-        """What is kept, by name; a weight that no gradient has reached is not in it."""
-        return {name: dense for name, (dense, _) in self._kept.items()}
+    def end_step(self) -> None:
+        """A step without an update is over: what is kept of it counts in the next update's mean."""
+        if self._kept:
+            for name, (dense, _) in self._kept.items():
+                self._sum[name] = self._sum[name] + dense if name in self._sum else dense
+            self._num_steps += 1
+            self._kept = {}
+
+    def read(self, weights: Tensors) -> Tensors:
+        """The gradient of every weight, by name; zero for one that none has reached (an unused layer)."""
+        self.end_step()
+        zeros = {name: torch.zeros_like(weight) for name, weight in weights.items() if name not in self._sum}
+        found = {n: s / self._num_steps if self._num_steps > 1 else s for n, s in self._sum.items()}
+        every = zeros | found
+        return {name: every[name] for name in weights}
+
+    def forget_broken(self) -> None:
+        """Where a step was left out: forget all if one is not finite. Finite ones go on accumulating."""
+        if not all_finite({name: dense for name, (dense, _) in self._kept.items()}):
+            self._kept = {}
 
     def clear(self) -> None:
-        """Forget them."""
-        self._kept = {}
+        """Forget them, those of earlier steps too."""
+        self._kept, self._sum, self._num_steps = {}, {}, 0
+
+    def state_dict(self) -> dict:
+        """Between two steps: the sum of earlier ones, if there is any."""
+        return {"gradients": {"sum": self._sum, "num_steps": self._num_steps}} if self._num_steps else {}
+
+    def load_state_dict(self, state: dict, weights: Tensors) -> None:
+        """What `state_dict` gave."""
+        self.clear()
+        held = state.get("gradients", {"sum": {}, "num_steps": 0})
+        self._sum = {name: value.to(weights[name].device) for name, value in held["sum"].items()}
+        self._num_steps = held["num_steps"]

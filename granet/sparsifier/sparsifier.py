@@ -1,7 +1,7 @@
 """The one mutable object: it holds the masks and applies a `Method` to a model and its optimizer in place."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +9,19 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from granet import masks as masks_
-from granet.common.optimizers import check_optimizer, detached, learning_rates, running_means, same_shaped
-from granet.maskable import check_model, maskable_weights
+from granet.common.optimizers import detached, learning_rates, running_means, unwrapped
+from granet.maskable import Choice, Selectors
 from granet.method import Method
 from granet.projection import above_threshold, bake, learns_threshold, thresholds
 from granet.sparsifier.channels import channels_of, cut_, put_back_
 from granet.sparsifier.clock import Clock
 from granet.sparsifier.dense_gradients import DenseGradients
 from granet.sparsifier.held import Held
-from granet.sparsifier.loop_order import LoopOrder
 from granet.sparsifier.mask_update import mask_update
+from granet.sparsifier.start import start
 from granet.sparsifier.tally import Tally
-from granet.sparsifier.undo import Undo, rewind
+from granet.sparsifier.undo import Undo, restart_
+from granet.sparsifier.watch import Watch
 from granet.types import Batches, Counts, InitContext, Loss, Masks, Snapshot, Tensors, UserError
 
 
@@ -41,6 +42,11 @@ class Sparsifier:
     >>> sparsifier.sparsity
     0.75
 
+    ``include``, ``exclude`` and ``dense`` choose which layers are masked (`granet.maskable.Choice`; else all that
+    multiply by a matrix). ``layer_sparsity`` gives layers, by name or pattern, their own final sparsity, for which the
+    others make up. An update that grows by gradient goes by the mean one of ``gradient_steps`` steps (SRigL, Lasby et
+    al. 2024); accumulated gradients are those of one step.
+
     ``batches`` gives training inputs and labels to methods that choose their masks from data (SNIP, GraSP, SynFlow,
     SIS): an iterable, as a DataLoader, or a function that returns one. ``loss`` is what those differentiate, of outputs
     and labels. ``rewind_to`` is the state_dict that a method with rounds goes back to (IMP): a copy, made before
@@ -50,9 +56,12 @@ class Sparsifier:
     To resume, load the states of model, optimizer and Sparsifier, before or after the Sparsifier is built (before, not
     where the forward is changed: the model has other names then). `masks` may be edited in place between two steps.
 
-    Raises UserError for a model without a layer to mask, or one whose weights are computed; for an optimizer that is
-    not element-wise or does not hold every maskable weight; and for a loop that calls in another order. Dense training,
-    which has no masks, goes with all of them.
+    After the steps of an optimizer that is not known to be element-wise, weights and same-shaped state are projected
+    onto the masks; a turn of the loop without an optimizer step, as where a scaler skips it, does not count.
+
+    Raises UserError for a model without a layer to mask, or one whose weights are computed; for an optimizer that does
+    not hold every maskable weight; and for a loop that calls in another order. Dense training, which has no masks, goes
+    with all of them.
     """
 
     def __init__(
@@ -66,43 +75,38 @@ class Sparsifier:
         batches: Batches | None = None,
         loss: Loss = cross_entropy,
         rewind_to: Mapping[str, Tensor] | None = None,
+        include: Selectors = (),
+        exclude: Selectors = (),
+        dense: str | Iterable[str] = (),
+        layer_sparsity: Mapping[str, float] | None = None,
+        gradient_steps: int = 1,
     ) -> None:
-        self.method = method
+        choice = Choice.made(include, exclude, dense)
         self.step = 0
         self.num_skipped = 0
         """Updates that were left out because a gradient or a score was not finite."""
         self._model = model
-        self._optimizer = optimizer
+        self._optimizer = optimizer = unwrapped(optimizer)
         self._seed = seed
-        self._clock = Clock(method, total_steps)
         self._rewind_to = rewind_to
         self._dense = DenseGradients()
-        self.masks: Masks = {}
-        self._weights: Tensors = {}
-        self._order: LoopOrder | None = None
-        if method.init is not None:
-            check_model(model)
-            check_optimizer(optimizer, maskable_weights(model))
-            self._weights = maskable_weights(model)
-            initial = method.init(InitContext(model, self._weights, seed, batches, loss))
-            masks_.check(initial, self._weights)
-            self.masks = {
-                name: torch.empty_like(weight, dtype=torch.bool).copy_(initial[name])
-                for name, weight in self._weights.items()
-            }
-            self._order = LoopOrder(optimizer)
+        context = InitContext(model, {}, seed, batches, loss)
+        self.method, self._weights, self.masks = start(method, optimizer, context, choice, layer_sparsity)
+        self._clock = Clock(self.method, total_steps, gradient_steps)
         self._shapes = masks_.shapes(self._weights)
         self._channels = channels_of(method.channels, model, self._weights)
         vectors = {**method.granularity.vectors, **self._channels.unit.vectors}
-        self._held = Held(model, self._weights, self.masks, vectors)
+        self._held = Held(model, optimizer, self._weights, self.masks, vectors)
         self._follow(method.granularity.group(self.masks))
         self._memory: Tensors = {}
         if method.regenerate is not None:
             self._memory = method.regenerate.drop.remember(detached(self._weights))
         self._parametrized = method.projection.attach(model, optimizer, self._weights, self.masks)
+        own = {} if self._parametrized else self._weights
+        self._watch = Watch(model, optimizer, choice, own) if self.masks else None
         self._tally = Tally(self.masks)
         self._undo: Undo | None = Undo(self._touched(), optimizer)
-        self._restart()
+        restart_(method.restart, model, optimizer, rewind_to)
         self._clear(self._held.masks)
         self._undo.changed()
 
@@ -125,28 +129,32 @@ class Sparsifier:
         Clipping may come before or after. With accumulated gradients, call it after every part or after the last.
         """
         gradients = self._held.gradients
-        if self._order is not None:
-            self._order.after_backward(any_gradient=bool(gradients))
+        if self._watch is not None:
+            self._watch.after_backward(any_gradient=bool(gradients))
         self._follow_edits()
         if self._undo is not None:  # training begins, and no state was loaded
             self._undo = None
             self._tally.warn_of_empty(self.step, stacklevel=3)
-        if self._clock.ranks_gradient_at(self.step + 1):
+        if self._clock.keeps_gradient_at(self.step + 1):
             self._dense.keep(gradients, self.masks)
         self.method.projection.backward_(gradients, self._held.masks)
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Count the optimizer step, and update the masks where one is due."""
-        if self._order is not None:
-            self._order.after_step()
+        if self._watch is not None and not self._watch.after_step():
+            self._dense.forget_broken()
+            return
         self.step += 1
         if self.method.langevin is not None:
             weights, lr = detached(self._weights), learning_rates(self._optimizer, self._weights)
             self.method.langevin.move_(weights, self.masks, lr, seed=self._seed, step=self.step)
+        if self._watch is not None and self._watch.may_have_moved:
+            self._held.clear_(self.method.projection, self._held.masks)
         if self.updates_at(self.step):
             self._update()
         else:
+            self._dense.end_step()
             self.method.projection.step_(detached(self._held.tensors), self._held.masks)
 
     def mask_(self, model: nn.Module) -> None:
@@ -178,22 +186,12 @@ class Sparsifier:
         self._held.follow(units | self._channels.alive)
 
     def _snapshot(self) -> Snapshot:
-        weights = detached(self._weights)
-        gradients: Tensors = {}
+        weights, gradients = detached(self._weights), Tensors()
         if self._clock.ranks_gradient_at(self.step):
-            # A weight that no gradient has reached (an unused layer) scores zero.
-            dense = self._dense.read()
-            gradients = {n: dense[n] if n in dense else torch.zeros_like(weights[n]) for n in weights}
-        return Snapshot(
-            weights,
-            gradients,
-            self.step,
-            self._seed,
-            running_means(self._optimizer, self._weights),
-            thresholds(self._parametrized),
-            self._memory,
-            self.masks,
-        )
+            gradients = self._dense.read(weights)
+        means = running_means(self._optimizer, self._weights)
+        learned = thresholds(self._parametrized)
+        return Snapshot(weights, gradients, self.step, self._seed, means, learned, self._memory, self.masks)
 
     def _update(self) -> None:
         snapshot, unit = self._snapshot(), self.method.granularity
@@ -208,7 +206,7 @@ class Sparsifier:
         self._follow(update.active)
         for name, module in self._parametrized.items():
             module.refresh(snapshot.weights[name])
-        self._restart()
+        restart_(self.method.restart, self._model, self._optimizer, self._rewind_to)
         # What was pruned or dropped and grown again in one update starts from zero like any other grown weight.
         self._clear(self._held.masks | unit.expand(update.kept, update.active, snapshot.weights))
         self._tally.warn_of_empty(self.step, stacklevel=5)
@@ -223,15 +221,7 @@ class Sparsifier:
                 stacklevel=3,
             )
         self.num_skipped += 1
-        states = same_shaped(self._optimizer, self._held.tensors)
-        self.method.projection.wipe_(detached(self._held.tensors), states, self._held.masks)
-
-    def _restart(self) -> None:
-        """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
-        if self.method.restart == "weights":
-            rewind(self._model, self._rewind_to)
-        if self.method.restart is not None:
-            self._optimizer.state.clear()
+        self._held.wipe_(self.method.projection)
 
     def _touched(self) -> list[Tensor]:
         """What building this changes."""
@@ -242,8 +232,7 @@ class Sparsifier:
     @torch.no_grad()
     def _clear(self, kept: Masks) -> None:
         """Zero what the projection wants at zero outside ``kept``, and refresh the counts."""
-        states = same_shaped(self._optimizer, self._held.tensors)
-        self.method.projection.clear_(detached(self._held.tensors), states, kept)
+        self._held.clear_(self.method.projection, kept)
         self._tally.count(above_threshold(self._parametrized, self._weights))
 
     def _follow_edits(self) -> None:
@@ -275,7 +264,7 @@ class Sparsifier:
         """Everything a resumed run needs: the step, the packed masks with their shapes, and the drop's memory."""
         state = {"step": self.step, "num_skipped": self.num_skipped, "memory": self._memory}
         state |= {"masks": masks_.pack(self.masks), "shapes": masks_.shapes(self.masks)}
-        return state | {"channels": self._channels.state_dict()}
+        return state | {"channels": self._channels.state_dict()} | self._dense.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state_dict`. Raises UserError where it is of another model."""
@@ -295,5 +284,6 @@ class Sparsifier:
         self._memory = {
             name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
         }
+        self._dense.load_state_dict(state, self._weights)
         self._clear(self._held.masks)
         self._tally.know_empty()

@@ -1,11 +1,13 @@
 """Taking back what building a Sparsifier does to a model: the state that is loaded next is of a trained one."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from granet.common.optimizers import parts
 from granet.types import UserError
 
 
@@ -16,9 +18,8 @@ class Undo:
     """
 
     def __init__(self, tensors: Iterable[Tensor], optimizer: Optimizer) -> None:
-        self._optimizer = optimizer
-        self._state = dict(optimizer.state)
-        inner = (value for state in self._state.values() for value in state.values())
+        self._states = [(part, dict(part.state)) for part in parts(optimizer)]
+        inner = (value for _, state in self._states for held in state.values() for value in held.values())
         held = [*tensors, *(value for value in inner if isinstance(value, Tensor))]
         self._copies = [(tensor, tensor.detach().clone()) for tensor in held]
         self._versions: list[int] = []
@@ -33,8 +34,23 @@ class Undo:
         for (tensor, copy), version in zip(self._copies, self._versions, strict=True):
             if tensor._version == version:
                 tensor.copy_(copy)
-        if not self._optimizer.state:
-            self._optimizer.state.update(self._state)
+        for optimizer, state in self._states:
+            if not optimizer.state:
+                optimizer.state.update(state)
+
+
+def restart_(
+    restart: Literal["weights", "lr"] | None,
+    model: nn.Module,
+    optimizer: Optimizer,
+    initial: Mapping[str, Tensor] | None,
+) -> None:
+    """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
+    if restart == "weights":
+        rewind(model, initial)
+    if restart is not None:
+        for part in parts(optimizer):
+            part.state.clear()
 
 
 def rewind(model: nn.Module, state: Mapping[str, Tensor] | None) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from granet.common.keys import check_keys, key
+from granet.maskable import Choice
 from granet.models import INITS
 from granet.types import UserError
 
@@ -29,6 +30,12 @@ class TrainConfig:
     decay_norm: bool = key(True, "false: no weight decay on BatchNorm")
     init: str | None = key(
         None, f"of convolutions: {' | '.join(INITS)}; null: the model's own", choices=tuple(INITS)
+    )
+    include: list[str] = key([], "layers that are masked, by type, name or pattern, e.g. [Conv2d]; []: all")
+    exclude: list[str] = key([], "layers that stay dense and outside of the sparsity, as [conv1, 'layer1.*']")
+    dense: list[str] = key([], "the same by place: [first], [last], [first, last]", choices=("first", "last"))
+    layer_sparsity: dict[str, float] = key(
+        {}, "final sparsities of single layers, e.g. {conv1: 0.5}; the others make up for them"
     )
     label_smoothing: float = key(0.0, "in [0, 1)", at_least=0, below=1)
     micro_batch: int | None = key(
@@ -71,6 +78,11 @@ class TrainConfig:
         ):
             if not ok:
                 raise UserError(f"train.{name}={getattr(self, name)!r} must be {rule}")
+
+    @property
+    def choice(self) -> Choice:
+        """Which layers are masked."""
+        return Choice.made(self.include, self.exclude, self.dense)
 
     @property
     def images_per_norm(self) -> int:

@@ -10,6 +10,7 @@ from torch.optim import SGD
 from granet.common import distributed
 from granet.data import Data
 from granet.flops import Flops, inference_flops, step_flops
+from granet.maskable import EVERY_LAYER, Choice
 from granet.method import Method
 from granet.projection import GRADIENT, Projection, learns_threshold
 from granet.schedules import Schedule, piecewise, warmed_up
@@ -136,6 +137,7 @@ def prepare_run(
     seed: int,
     device: torch.device,
     rewind_to: Tensors | None = None,
+    choice: Choice = EVERY_LAYER,
 ) -> Run:
     """Put a run together; bad values raise UserError here, before any work. ``data`` must be on ``device``.
 
@@ -162,6 +164,9 @@ def prepare_run(
         total_steps=method.rounds * round_steps,
         batches=lambda: ((data.augment.evaluate(x), labels) for x, labels in data.train.epoch(0)),
         rewind_to=rewind_to,
+        include=choice.include,
+        exclude=choice.exclude,
+        dense=choice.dense,
     )
     precision = pick_precision(config.precision, device)
     arithmetic = choose_arithmetic(model, sparsifier, dense, config.kernels, precision)

@@ -13,14 +13,18 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from granet import masks
 from granet.common.keys import check_keys, keys_of
 from granet.common.steps import parse_time
 from granet.criteria import momentum
 from granet.data import DATASETS
+from granet.maskable import EVERY_LAYER
 from granet.methods import INTERVAL, METHODS, TIME
-from granet.models import MODELS
+from granet.methods.layer_sparsity import check_layer_sparsity
+from granet.models import MODELS, build
 from granet.sparsifier.clock import Clock
 from granet.studies.plasticity import parse_network
 from granet.types import UserError
@@ -165,6 +169,7 @@ def check_run(params: Params, stage: str, dataset: str, model: str, **keys: Any)
     steps = steps_per_epoch(params, dataset)
     if keys.get("method") is not None:
         _check_method(params, stage, keys["method"], keys["sparsity"], steps)
+        _check_layers(params, stage, model, keys["method"], keys["sparsity"], steps)
     if keys.get("network") is not None:
         parse_network(keys["network"])
         _check_study(params, stage)
@@ -198,6 +203,23 @@ def _check_method(params: Params, stage: str, section: str, sparsity: float, ste
             f"{section}.update_interval={text}: no mask update falls into the run of {total} steps; "
             "lower it, train longer, or write auto"
         )
+
+
+def _check_layers(params: Params, stage: str, model: str, section: str, sparsity: float, steps: int) -> None:
+    """Whether the layers that params.yaml chooses are there, and whether their own sparsities can be."""
+    train = params.train
+    if train.choice == EVERY_LAYER and not train.layer_sparsity:
+        return
+    with torch.device("meta"):
+        network = build(model, num_classes=2)
+    try:
+        shapes = masks.shapes(train.choice.weights(network))
+        if not shapes:
+            raise UserError("include, exclude and dense leave no layer to mask")
+        if stage == params.stage_of(section):
+            check_layer_sparsity(params.method(section, sparsity, steps), train.layer_sparsity, shapes)
+    except UserError as error:
+        raise UserError(f"train, model={model}: {error}") from None
 
 
 def _sparse(params: Params) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from granet.common.steps import parse_time
 from granet.method import Method
 from granet.methods import INTERVAL, METHODS, TIME
+from granet.methods.layer_sparsity import with_layer_sparsity
 from granet.training.config import TrainConfig
 from granet.types import UserError
 
@@ -61,7 +62,7 @@ def method(section: str, values: Values, train: TrainConfig, sparsity: float, st
     if "sf" in parameters:
         arguments["sf"] = sparsity
     try:
-        return row(**arguments)
+        return with_layer_sparsity(row(**arguments), train.layer_sparsity)
     except UserError as error:
         raise UserError(f"{section} at sparsity {sparsity}: {error}") from None
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from granet.common.files import atomic
-from granet.maskable import maskable_weights
+from granet.maskable import EVERY_LAYER, Choice
 from granet.masks import check as check_masks
 from granet.models import build
 from granet.training import checkpoint
@@ -129,14 +129,14 @@ class RunFolder:
             self._check_weights(MODEL, weights, model)
         return weights
 
-    def masks(self, model: nn.Module | None = None) -> Masks:
-        """Final masks by weight, bool; empty for a dense run. They must be ``model``'s, where one is given."""
+    def masks(self, model: nn.Module | None = None, choice: Choice = EVERY_LAYER) -> Masks:
+        """Final masks by weight, bool; empty for a dense run. They must be of these layers of ``model``, if given."""
         masks = self._tensors(MASKS)
         try:
             if odd := [name for name, mask in masks.items() if mask.dtype is not torch.bool]:
                 raise UserError(f"masks: that of {odd[0]} is {masks[odd[0]].dtype}, and masks are bool")
             if model is not None and masks:
-                check_masks(masks, maskable_weights(model))
+                check_masks(masks, choice.weights(model))
         except UserError as fault:
             raise UserError(f"{self.path / MASKS}: {fault}; {self.remedy}") from None
         return masks

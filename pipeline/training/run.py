@@ -124,7 +124,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             RunFolder((cell.source or cell).folder),
         )
         method = partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train))
-        setup = start(Start(cell.seed, build, method, source, cell.rewind, cell.network))
+        setup = start(Start(cell.seed, build, method, source, cell.rewind, cell.network, params.train.choice))
         run = prepare_run(
             cell.name,
             setup.model,
@@ -134,6 +134,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             seed=cell.seed,
             device=device,
             rewind_to=setup.rewind_to,
+            choice=setup.choice,
         )
         config, keep = config_of(cell, params), params.plasticity.epochs if cell.stage == "pretrain" else []
         row = None if cell.code in code.OTHERS else params.methods[cell.code]["method"]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from granet.common.seeds import stable_seed
+from granet.maskable import EVERY_LAYER, Choice
 from granet.method import Method
 from granet.methods import fixed
 from granet.models import build
@@ -32,14 +33,20 @@ class Start:
     source: RunFolder
     rewind: str | None = None
     network: str | None = None
+    choice: Choice = EVERY_LAYER
+    """Which layers params.yaml has masked."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a stage trains. ``rewind_to``: the state_dict that a method with rounds goes back to."""
+    """What a stage trains, and which layers are masked.
+
+    ``rewind_to``: the state_dict that a method with rounds goes back to.
+    """
 
     model: nn.Module
     method: Method
+    choice: Choice = EVERY_LAYER
     rewind_to: Tensors | None = None
 
 
@@ -62,7 +69,7 @@ class Stage:
 
 def scratch(start: Start) -> Setup:
     """Train with a section's method from new weights: the dense baseline, or a sparse-training method."""
-    return Setup(start.build(start.seed), start.method())
+    return Setup(start.build(start.seed), start.method(), start.choice)
 
 
 def after(start: Start) -> Setup:
@@ -70,7 +77,7 @@ def after(start: Start) -> Setup:
     model = start.build(start.seed)
     initial = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(start.source.weights(model))
-    return Setup(model, start.method(), rewind_to=initial)
+    return Setup(model, start.method(), start.choice, rewind_to=initial)
 
 
 def reinit(start: Start) -> Setup:
@@ -79,7 +86,7 @@ def reinit(start: Start) -> Setup:
     Section 4.6 and Figure 4 of GraNet.
     """
     model = start.build(stable_seed("reinit", start.seed))
-    return Setup(model, fixed(start.source.masks(model)))
+    return Setup(model, fixed(start.source.masks(model, start.choice)), start.choice)
 
 
 def retrain(start: Start) -> Setup:
@@ -93,13 +100,14 @@ def retrain(start: Start) -> Setup:
         model.load_state_dict(start.source.weights(model))
     elif start.rewind != "lth":
         raise UserError(f"rewind={start.rewind!r} is unknown; choose from lth, lrr")
-    return Setup(model, fixed(start.source.masks(model)))
+    return Setup(model, fixed(start.source.masks(model, start.choice)), start.choice)
 
 
 def pretrain(start: Start) -> Setup:
     """Train a network of the plasticity study under static masks.
 
-    network: element-0.9 has random masks over single weights, filter-0.5 over whole filters; every layer alike.
+    network: element-0.9 has random masks over single weights, filter-0.5 over whole filters; every layer alike,
+    whichever params.yaml chooses.
     """
     assert start.network is not None
     model = start.build(start.seed)

@@ -101,6 +101,7 @@ def test_values_that_were_masked_come_back_when_others_shrink():
                 kept[0, 1] = 0.5
         model(torch.ones(1, 4)).sum().backward()
         sparsifier.after_backward()
+        opt.step()
         sparsifier.after_step()
         seen.append(sparsifier.masks["weight"].tolist()[0])
     assert seen == [[True, True, False, False], [True, False, True, False]]

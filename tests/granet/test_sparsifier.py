@@ -26,14 +26,6 @@ def test_maskable_counts_of_the_paper(name, tensors, weights):
     assert (len(maskable), sum(weight.numel() for weight in maskable.values())) == (tensors, weights)
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, torch.optim.Muon, torch.optim.Adafactor])
-def test_optimizers_that_are_not_element_wise_are_refused(optimizer):
-    model = nn.Linear(4, 4, bias=False)
-    with pytest.raises(UserError, match=f"optimizer={optimizer.__name__}") as error:
-        Sparsifier(model, optimizer(model.parameters()), METHODS["gmp"](sf=0.5), seed=0, total_steps=10_000)
-    assert "\n" not in str(error.value)
-
-
 def test_an_optimizer_of_other_parameters_is_refused():
     model, other = nn.Linear(2, 2), nn.Linear(2, 2)
     opt = torch.optim.SGD(other.parameters(), lr=0.1)
@@ -153,15 +145,6 @@ def test_growth_sees_the_gradient_and_not_what_the_optimizer_made_of_it(form):
     assert seen[0][grown].abs().min() >= seen[0][passed_over].abs().max()
 
 
-def test_a_subclass_of_a_known_optimizer_may_do_anything_and_is_refused():
-    class LARS(torch.optim.SGD):
-        pass
-
-    model = nn.Linear(4, 4)
-    with pytest.raises(UserError, match="optimizer=LARS"):
-        Sparsifier(model, LARS(model.parameters(), 0.1), METHODS["static"](sf=0.5), seed=0, total_steps=1)
-
-
 def test_state_of_other_shapes_is_refused():
     def make(rows):
         model = nn.Linear(8, rows)
@@ -245,6 +228,7 @@ def test_deep_rs_noise_takes_the_learning_rate_of_each_weights_group():
     before = [weight.detach().clone() for weight in (slow, still)]
     model(torch.ones(1, 64)).mul(0).sum().backward()
     sparsifier.after_backward()
+    opt.step()
     sparsifier.after_step()
     assert not torch.equal(slow, before[0])
     assert torch.equal(still, before[1])

@@ -55,6 +55,21 @@ def test_lists_that_may_be_empty(name):
             {"grid__methods": ["gmp", "granet", "snfs"], "train__momentum": 0.0, "train__nesterov": False},
             r"train\.momentum=0\.0: snfs grows by the optimizer's momentum; set it above 0",
         ),
+        ({"train__exclude": ["hed"]}, r"train, model=resnet20: exclude='hed' names no weight of this model"),
+        (
+            {"train__include": ["fc"], "train__dense": ["last"]},
+            "exclude and dense leave no layer to mask",
+        ),
+        (
+            {"train__layer_sparsity": {"conv1": 0.5, "tail": 0.5}},
+            "train, model=resnet20: layer_sparsity: 'tail' names no masked weight",
+        ),
+        ({"train__layer_sparsity": {"layer3": 0.5}}, "layer_sparsity: .* the nearest sparsity is 0"),
+        ({"train__layer_sparsity": {"conv1": 1.5}}, r"layer_sparsity\['conv1'\]=1.5 must be in \[0, 1\]"),
+        (
+            {"grid__methods": ["gmp", "granet", "snfs"], "train__layer_sparsity": {"conv1": 0.5}},
+            "snfs at sparsity 0.98: layer_sparsity: this method decides by itself",
+        ),
         (STUDY | {"train__num_processes": 2}, r"train\.num_processes=2: the plasticity stage is one process"),
     ],
 )
@@ -153,3 +168,27 @@ def test_a_cell_that_cannot_be_is_refused(run, message):
     with pytest.raises(UserError, match=message) as error:
         check_run(quick(), **CELL | run)
     assert "\n" not in str(error.value)
+
+
+def test_layers_may_be_chosen_and_have_sparsities_of_their_own():
+    params = checked(
+        train__exclude=["fc"],
+        train__dense=["first"],
+        train__layer_sparsity={"layer1.0": 0.9, "layer3.*": 0.985},
+    )
+    assert params.train.choice.exclude == ("fc",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train__dense": ["middle"]}, r"train\.dense=\['middle'\] must be first or last"),
+        (
+            {"train__layer_sparsity": ["conv1"]},
+            r"train\.layer_sparsity=\['conv1'\] must be a valid dictionary",
+        ),
+    ],
+)
+def test_a_choice_of_layers_of_another_kind_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        validate(raw(**changes))

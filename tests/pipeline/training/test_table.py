@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from granet import METHODS
-from granet.maskable import maskable_weights
+from granet.maskable import EVERY_LAYER, Choice, maskable_weights
 from granet.types import UserError
 from pipeline.training.folder import RunFolder
 from pipeline.training.stages import STAGES, Start, builder
@@ -84,3 +84,15 @@ def test_after_starts_from_the_dense_runs_weights_and_rewinds_to_its_initial_one
 
 def test_a_pretrained_network_is_static(start):
     assert start("pretrain", network="element-0.5").method.update_interval is None
+
+
+def test_chosen_layers_are_those_of_every_stage_but_the_study(start, tmp_path):
+    choice = Choice.made(dense="first")
+    assert [start(stage, choice=choice).choice for stage in ("sparse", "after", "dense")] == [choice] * 3
+    assert start("pretrain", network="element-0.9", choice=choice).choice == EVERY_LAYER
+    with pytest.raises(UserError, match=r"there is one for conv1.weight, which is no maskable weight"):
+        start("reinit", choice=choice)
+    masks = load_file(tmp_path / "masks.safetensors")
+    del masks["conv1.weight"]
+    save_file(masks, tmp_path / "masks.safetensors")
+    assert start("reinit", choice=choice).choice == choice

@@ -1,0 +1,229 @@
+"""Which layers are masked, and how sparse each of them gets."""
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from granet import METHODS, Sparsifier, UserError
+from granet.distributions import erk
+from granet.inits.random import Random
+from granet.maskable import Choice, maskable_weights, stacks
+from granet.types import InitContext
+from tests.helpers.loops import turn
+
+STEPS = 12
+
+
+class Everything(nn.Module):
+    """A layer of every kind, over tokens (N, T) and images (N, 4, 8, 8)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 16)
+        self.stem = nn.Conv2d(4, 8, 3, padding=1)
+        self.block = nn.ModuleDict(
+            {
+                "grouped": nn.Conv2d(8, 16, 3, padding=1, groups=4),
+                "up": nn.ConvTranspose2d(16, 8, 2, groups=2),
+                "line": nn.Conv1d(8, 16, 3, padding=1),
+                "solid": nn.Conv3d(1, 2, 3, padding=1),
+            }
+        )
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.lstm = nn.LSTM(16, 8, batch_first=True)
+        self.gru = nn.GRU(8, 8, batch_first=True)
+        self.scale = nn.Parameter(torch.ones(1, 8))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, tokens_NT: torch.Tensor, images_NCHW: torch.Tensor) -> torch.Tensor:
+        maps = self.block["up"](self.block["grouped"](self.stem(images_NCHW)))
+        lines = self.block["line"](maps.flatten(2)).mean(1)
+        solid = self.block["solid"](maps[:, None]).mean((1, 2, 3, 4))
+        hidden = self.embedding(tokens_NT)
+        hidden, _ = self.lstm(self.attention(hidden, hidden, hidden)[0])
+        hidden = self.gru(hidden)[0][:, -1] * self.scale
+        return self.head(hidden + lines.mean(1, keepdim=True) + solid[:, None])
+
+
+BLOCK = [f"block.{name}.weight" for name in ("grouped", "up", "line", "solid")]
+ATTENTION = ["attention.in_proj_weight", "attention.out_proj.weight"]
+RECURRENT = ["lstm.weight_ih_l0", "lstm.weight_hh_l0", "gru.weight_ih_l0", "gru.weight_hh_l0"]
+ALL = ["stem.weight", *BLOCK, *ATTENTION, *RECURRENT, "head.weight"]
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return Everything()
+
+
+def built(
+    model: nn.Module, name: str = "static", sf: float = 0.5, total_steps: int = STEPS, **choice: Any
+) -> Sparsifier:
+    every = {} if name in ("static", "snip", "small_dense") else {"update_interval": 2}
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what stays dense, which has tests of its own
+        return Sparsifier(
+            model, optimizer, METHODS[name](sf=sf, **every), seed=0, total_steps=total_steps, **choice
+        )
+
+
+def train(model: nn.Module, sparsifier: Sparsifier) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(STEPS):
+        tokens = torch.randint(50, (8, 5), generator=generator)
+        images = torch.randn(8, 4, 8, 8, generator=generator)
+        turn(model(tokens, images).square().mean(), sparsifier._optimizer, sparsifier)
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ({}, ALL),
+        ({"exclude": "head"}, [name for name in ALL if name != "head.weight"]),
+        ({"exclude": ["head.weight", "block"]}, ["stem.weight", *ATTENTION, *RECURRENT]),
+        ({"exclude": nn.RNNBase}, ["stem.weight", *BLOCK, *ATTENTION, "head.weight"]),
+        ({"exclude": ["MultiheadAttention", "*.weight_hh*", "block.[gu]*"]},
+         ["stem.weight", *BLOCK[2:], RECURRENT[0], RECURRENT[2], "head.weight"]),
+        ({"include": "block.*"}, BLOCK),
+        ({"include": (nn.Conv2d, nn.Linear), "exclude": nn.MultiheadAttention},
+         ["stem.weight", BLOCK[0], "head.weight"]),
+        ({"include": [nn.Embedding, "LSTM", "scale"]}, ["scale", "embedding.weight", *RECURRENT[:2]]),
+        ({"include": "*"}, ALL),  # the embedding is not meant
+        ({"dense": ("first", "last")}, ALL[1:-1]),
+        ({"dense": "last", "exclude": "head"}, ALL[:-1]),
+        ({"dense": "last", "include": RECURRENT}, RECURRENT),
+    ],
+)  # fmt: skip
+def test_layers_are_chosen_by_type_name_pattern_and_place(model, choice, names):
+    sparsifier = built(model, **choice)
+    assert list(sparsifier.masks) == names
+    for name, p in model.named_parameters():
+        assert name in names or "bias" in name or p.all()
+    assert sparsifier.sparsity == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_last_layer_is_all_of_its_matrices():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.GRU(4, 4))
+    assert list(Choice.made(dense=("first", "last")).weights(model)) == ["1.weight"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"exclude": "hed"}, r"exclude='hed' names no weight of this model; its names are like"),
+        ({"include": nn.Bilinear}, r"include='Bilinear' names no weight"),
+        ({"dense": "middle"}, r"dense=.*'middle'.* must be first or last"),
+        ({"include": "head", "dense": "last"}, "leaves no layer to mask"),
+        ({"layer_sparsity": {"tail": 0.5}}, "layer_sparsity: 'tail' names no masked weight"),
+        ({"layer_sparsity": {"head": 1.5}}, r"layer_sparsity\['head'\]=1.5 must be in \[0, 1\]"),
+        ({"layer_sparsity": {"*": 0.8}}, "the nearest sparsity is 0.8"),
+        (
+            {"name": "snfs", "layer_sparsity": {"head": 0.5}},
+            "decides by itself how many weights each layer has",
+        ),
+        ({"name": "small_dense", "layer_sparsity": {"head": 0.5}}, "decides by itself"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_one_line(model, choice, message):
+    with pytest.raises(UserError, match=message) as error:
+        built(model, **choice)
+    assert "\n" not in str(error.value)
+
+
+def test_what_stays_dense_is_named_the_largest_first_but_not_what_was_asked_for(model):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.warns(UserWarning, match=r": embedding.weight \(800\), scale \(8\)$"):
+        Sparsifier(model, optimizer, METHODS["static"](sf=0.5), seed=0, total_steps=4, exclude="head")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Sparsifier(model, optimizer, METHODS["static"](sf=0.5), seed=0, total_steps=4, include=ALL)
+        Sparsifier(
+            model, optimizer, METHODS["static"](sf=0.5), seed=0, total_steps=4, exclude=["embedding", "scale"]
+        )
+
+
+@pytest.mark.parametrize("name", ["granet", "rigl", "gmp", "set"])
+def test_every_kind_of_layer_trains_to_an_exact_sparsity(model, name):
+    sparsifier = built(model, name, 0.75, include=("Embedding", *ALL), exclude="scale")
+    train(model, sparsifier)
+    size = sum(mask.numel() for mask in sparsifier.masks.values())
+    assert sum(sparsifier.num_active.values()) == round(0.25 * size)
+    assert len(sparsifier.masks) == len(ALL) + 1
+    for key, mask in sparsifier.masks.items():
+        assert not model.get_parameter(key)[~mask].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("static", {}),
+        ("snip", {}),
+        ("rigl", {}),
+        ("set", {}),
+        ("gmp", {}),
+        ("granet", {}),
+        ("granet", {"si": 0.5}),
+        ("granet", {"distribution": "uniform"}),
+        ("gmp_original", {}),
+    ],
+)
+def test_layers_get_their_own_sparsities_and_the_others_make_up_for_them(name, options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+    every = {} if name in ("static", "snip") else {"update_interval": 2}
+    method = METHODS[name](sf=0.8, **every, **options)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    inputs, labels = torch.randn(8, 32), torch.arange(8)
+    sparsifier = Sparsifier(
+        model,
+        optimizer,
+        method,
+        seed=0,
+        total_steps=STEPS,
+        batches=[(inputs, labels)],
+        layer_sparsity={"[04]": 0.9, "4.weight": 0.25},
+    )
+    for _ in range(STEPS):
+        turn(nn.functional.cross_entropy(model(inputs), labels), optimizer, sparsifier)
+    layers = sparsifier.layer_sparsity
+    assert layers["0.weight"] == pytest.approx(0.9, abs=1 / 2048)
+    assert layers["4.weight"] == pytest.approx(0.25, abs=1 / 512)
+    assert sum(sparsifier.num_active.values()) == round(0.2 * (2048 + 4096 + 512))
+
+
+def test_a_sparsity_for_every_layer_must_be_the_networks():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    sparsifier = built(model, "rigl", 0.7, layer_sparsity={"0": 0.5, "1": 0.9})
+    assert list(sparsifier.num_active.values()) == [32, 6]
+    with pytest.raises(
+        UserError, match=r"layer_sparsity: of the 64 weights that stay .* nearest sparsity is 0.7$"
+    ):
+        built(model, "rigl", 0.5, layer_sparsity={"0": 0.5, "1": 0.9})
+
+
+def test_erk_sees_stacked_matrices_one_by_one(model):
+    """Attention's three projections, and the gates of recurrent layers, are as dense as if they were layers."""
+    weights = maskable_weights(model)
+    parts = {
+        f"{name} {part}": (len(weight) // number, *weight.shape[1:])
+        for name, weight in weights.items()
+        for number in [stacks(model, weights).get(name, 1)]
+        for part in range(number)
+    }
+    layers = erk(parts, 0.9)
+    masks = Random(erk, 0.9)(InitContext(model, weights, 0, stacks=stacks(model, weights)))
+    for name, mask in masks.items():
+        share = 1 - int(mask.sum()) / mask.numel()
+        assert share == pytest.approx(layers[f"{name} 0"], abs=1.01 / mask.numel()), name
+    assert stacks(model, weights) == {
+        "attention.in_proj_weight": 3,
+        **dict.fromkeys(RECURRENT[:2], 4),
+        **dict.fromkeys(RECURRENT[2:], 3),
+    }
+    as_one = erk({name: tuple(weight.shape) for name, weight in weights.items()}, 0.9)
+    assert layers["attention.in_proj_weight 0"] < as_one["attention.in_proj_weight"]

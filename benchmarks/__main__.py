@@ -1,5 +1,5 @@
-"""Ratios on this machine, in turn: what sparsity costs in a step, a mask update, the optimizer, loaders, an epoch, and
-what cutting filters out gains.
+"""Ratios on this machine, in turn: what sparsity costs in a step, a mask update, the optimizer, loaders, an epoch, how
+long commands take to begin, what cutting filters out gains, and what sparse steps take in memory.
 
     python -m benchmarks [--pairs N]
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import epochs, steps, updates
+from benchmarks import commands, epochs, jpegs, steps, updates
 from benchmarks.pairs import Row, show, write
 from benchmarks.shrunk import shrunk
 
@@ -29,12 +29,14 @@ def main() -> None:
     for model_name in ("resnet20", "vgg19"):
         rows += updates.rows(model_name, pairs) + steps.rows(model_name, pairs)
     with tempfile.TemporaryDirectory() as folder:
-        rows += epochs.rows(Path(folder), pairs)
+        for part in (epochs, jpegs, commands):
+            (inside := Path(folder, part.__name__)).mkdir()
+            rows += part.rows(inside, pairs)
     show(rows)
-    smaller = shrunk("vgg19", 0.5, steps.BATCH)
-    for what, ratio in smaller.items():
+    others = shrunk("vgg19", 0.5, steps.BATCH) | commands.memory()
+    for what, ratio in others.items():
         print(f"{what}: {ratio:.3g}")
-    write(Path("reports/benchmarks.json"), rows, shrunk=smaller)
+    write(Path("reports/benchmarks.json"), rows, others=others)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,9 @@ def check_keys(module: str, arguments: list[str]) -> None:
     if spec is not None and spec.submodule_search_locations:
         spec = find_spec(f"{module}.__main__")
     assert spec is not None and spec.origin is not None
-    text, sections = Path(spec.origin).read_text(), (ROOT / "params.yaml").read_text()
+    beside = Path(spec.origin).with_name("command.py")  # where a package's __main__ imports little
+    text = "".join(path.read_text() for path in (Path(spec.origin), beside) if path.exists())
+    sections = (ROOT / "params.yaml").read_text()
     for word in arguments:
         key, equals, _ = word.partition("=")
         if word.startswith("--") and word != "--help":

@@ -62,6 +62,7 @@ class Diagnostics:
                     own[name].copy_(mask)
             self._overlaps = list(state["overlaps"].to(next(iter(masks.values())).device))
         self._rows = state["rows"] if state is not None else ""
+        self._write()  # no epoch may be left
 
     def after_update(self, masks: Masks) -> None:
         """Take in masks that have changed. Waits for no device."""
@@ -85,7 +86,11 @@ class Diagnostics:
                 cells = (f"{row[key]:.6g}" if key in row else "" for key in COLUMNS[2:])
                 self._rows += ",".join([str(epoch), name, *cells]) + "\n"
             self._tell(epoch, network)
-        atomic(self._path, (",".join(COLUMNS) + "\n" + self._rows).encode())
+        self._write()
+
+    def _write(self) -> None:
+        if self._path is not None:
+            atomic(self._path, (",".join(COLUMNS) + "\n" + self._rows).encode())
 
     def _row(self, sparsifier: Sparsifier) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
         """Layer -> its row, and the network's; asks the device once."""

@@ -33,11 +33,16 @@ def test_a_block_serves_again_when_its_tensor_and_all_views_are_gone():
     assert [float(tensor.sum()) for tensor in again] == [4 * LARGE * number for number in range(3)]
 
 
-def test_a_block_is_not_wasted_on_a_small_tensor():
-    where = {pooled((8 * LARGE,), (1,), torch.float32).data_ptr()}
+def test_a_block_is_not_wasted_on_a_small_tensor_but_makes_room_for_it():
+    first, second = (pooled((size * LARGE,), (1,), torch.float32) for size in (8, 16))
+    del first
+    del second
     gc.collect()
-    assert pooled((LARGE,), (1,), torch.float32).data_ptr() not in where
-    assert pooled((7 * LARGE,), (1,), torch.float32).data_ptr() in where
+    ((_, oldest), (_, other)) = memory._free
+    small = pooled((LARGE,), (1,), torch.float32)
+    assert [block for _, block in memory._free] == [other] and other is not oldest
+    serving = pooled((15 * LARGE,), (1,), torch.float32)
+    assert memory._free == [] and small.data_ptr() != serving.data_ptr()
 
 
 def test_small_tensors_are_torchs_own():

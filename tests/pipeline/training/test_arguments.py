@@ -15,11 +15,12 @@ def _quick(tmp_path, monkeypatch):
 
 
 def test_a_fault_of_another_section_is_none_of_this_run():
-    """One epoch is too short for GMP's interval."""
-    cell, params, _ = run_of("sparse", ["method=rigl", "train.epochs=1"])
+    """One epoch of 12 steps is too short for GMP's interval."""
+    short = ["train.epochs=1", "train.batch_size=128"]
+    cell, params, _ = run_of("sparse", ["method=rigl", *short])
     assert (cell.method, params.train.epochs) == ("rigl", 1)
     with pytest.raises(UserError, match=r"^gmp: update_interval=10: no mask update falls between"):
-        run_of("sparse", ["method=gmp", "train.epochs=1"])
+        run_of("sparse", ["method=gmp", *short])
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "plasticity"])

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 
-from granet.common.memory import empty_like
 from granet.common.seeds import stable_seed
 from granet.masks import on_host
 from granet.types import Snapshot, Tensors, UserError
@@ -49,7 +48,7 @@ def momentum(snapshot: Snapshot) -> Tensors:
 
 def sign_flip(snapshot: Snapshot) -> Tensors:
     """w times its sign at step 0: negative where the sign has flipped (Deep-R, Bellec et al. 2018)."""
-    signs = {name: empty_like(w).copy_(snapshot.memory[name]) for name, w in snapshot.weights.items()}
+    signs = {name: torch.empty_like(w).copy_(snapshot.memory[name]) for name, w in snapshot.weights.items()}
     return {name: sign.mul_(2).sub_(1).mul_(snapshot.weights[name]) for name, sign in signs.items()}
 
 
@@ -63,7 +62,7 @@ READS_GRADIENT: frozenset[Criterion] = frozenset({gradient})
 
 
 def _magnitudes(tensors: Tensors) -> Tensors:
-    return {name: torch.abs(tensor, out=empty_like(tensor)) for name, tensor in tensors.items()}
+    return {name: tensor.abs() for name, tensor in tensors.items()}
 
 
 def all_finite(*scores: Tensors) -> bool:

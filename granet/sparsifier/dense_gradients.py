@@ -3,14 +3,8 @@
 import torch
 from torch import Tensor
 
-from granet.common.memory import empty_like
 from granet.criteria import all_finite
 from granet.types import Masks, Tensors
-
-
-def copy(tensor: Tensor) -> Tensor:
-    """A clone, in memory that is there at once."""
-    return empty_like(tensor).copy_(tensor)
 
 
 class DenseGradients:
@@ -31,7 +25,7 @@ class DenseGradients:
         for name in masks.keys() & gradients.keys():
             gradient = gradients[name]
             before, projected = self._kept.get(name, (gradient, None))
-            dense = gradient + before * ~masks[name] if projected is gradient else copy(gradient)
+            dense = gradient + before * ~masks[name] if projected is gradient else gradient.clone()
             self._kept[name] = (dense, gradient)
 
     def end_step(self) -> None:

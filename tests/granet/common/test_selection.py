@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from granet.common import memory, selection
+from granet.common import selection
 from granet.common.selection import highest, num_highest
 
 NAN, INF = float("nan"), float("inf")
@@ -71,13 +71,6 @@ def test_a_bracket_that_misses_costs_time_alone(monkeypatch):
     scores, candidates = drawn("continuous")
     for k in (10, 5000, 20_000):
         assert torch.equal(highest(scores, candidates, k), sorted_highest(scores, candidates, k))
-
-
-def test_fresh_memory_has_the_shape_and_layout_asked_for():
-    tensor = torch.randn(256, 256, 3, 3, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    fresh = memory.empty_like(tensor)
-    assert fresh.shape == tensor.shape and fresh.stride() == tensor.stride() and fresh.dtype == tensor.dtype
-    assert torch.equal(fresh.copy_(tensor), tensor)
 
 
 def test_more_than_there_are_is_all_of_them():

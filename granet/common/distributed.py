@@ -6,6 +6,7 @@ whether they do. Without torchrun there is a world of one, and nothing here does
 """
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -154,7 +155,9 @@ def spread(model: nn.Module, *, sync_bn: bool = False) -> nn.Module:
         return model
     if sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return DistributedDataParallel(model, forward_sync_buffers=False)
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    syncs = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # older torch
+    return DistributedDataParallel(model, **{syncs: False})  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
             "curves.csv": histories(results.runs)[columns].to_csv(index=False),
             "budgets.csv": csv_text(("group", *COLUMNS), rows),
             "metrics.json": json.dumps(metrics, indent=2) + "\n",
-            "accuracy.json": json.dumps(in_short(metrics, results.params.grid.sparsities), indent=2) + "\n",
+            "accuracy.json": json.dumps({"acc": in_short(metrics, results.params.grid.sparsities)}, indent=2)
+            + "\n",
         }
         _remove(out / "figures")
         figures.rename(out / "figures")

@@ -268,14 +268,11 @@ def test_an_experiment_reruns_only_what_depends_on_it(project):
     assert {tag["dvc_stage"] for tag in tags} >= FOLLOWS_GRANET - {"report"}
     head = project.run("git", "rev-parse", "HEAD").stdout.strip()
     assert {tag["dvc_exp_baseline_rev"] for tag in tags} == {head}
-    shown = project.run("dvc", "exp", "show", "--only-changed", "--drop", "runs/|pipeline/").stdout
+    shown = project.run("dvc", "exp", "show", "--only-changed", "--drop", "^runs|^pipeline/|^granet$").stdout
     header = next(line for line in shown.splitlines() if "Experiment" in line)
-    changed = ("granet", "granet-reinit", "granet-lth", "granet-lrr", "granet.si")
+    changed = ("acc.granet", "acc.granet-reinit", "acc.granet-lth", "acc.granet-lrr", "granet.si")
     assert set(changed) >= set(header.split()) - {"Experiment", "Created"} >= {"granet.si"}
-    rows = [line for line in shown.splitlines() if "half" in line or "workspace" in line]
-    # granet/ is a column too, with its hash, where a test before this one has edited it since the last commit
-    assert any("half" in row for row in rows)
-    assert max(len(re.sub(r" *[0-9a-f]{32}\.dir", "", row)) for row in rows) <= 120
+    assert "half" in shown and max(map(len, shown.splitlines())) <= 120
     project.run("git", "checkout", "--", "params.yaml")
 
 

@@ -44,10 +44,14 @@ def check_experiment() -> None:
 
 
 def provenance(code: str, data_md5: str) -> dict[str, str]:
-    """What a result is made from: git revision, digest of the code, md5 of the data."""
+    """What a result is made from: git revision, digest of the code, md5 of the data.
+
+    Dirty: files are changed, beyond params.yaml, which every recipe writes and whose values are in the run's config.
+    """
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/params.yaml")
     return {
         "git_revision": git("rev-parse", "HEAD") or "none",
-        "git_dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "git_dirty": str(bool(changed)).lower(),
         "code": code,
         "data_md5": data_md5,
     }

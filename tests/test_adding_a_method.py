@@ -9,6 +9,7 @@ from tests.helpers.project import ROOT, Project
 
 PAGE = (ROOT / "docs/adding-a-method.md").read_text()
 SIZES = (
+    "grid.seeds=[0]",
     "data.train_size=120",
     "data.val_size=40",
     "data.test_size=80",

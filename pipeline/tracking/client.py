@@ -161,7 +161,7 @@ class Tracker:
             self._write("model", name=name, **about, values=known, step=step)
 
     def curves(self, history: str, title: str) -> None:
-        """Attach a picture of the run to it. ``history``: the name of its history.csv, an artifact already."""
+        """Attach pictures of the run to it. ``history``: the name of its history.csv, an artifact already."""
         self._write("curves", history=history, title=title)
 
     def _write(self, call: str, **arguments: Any) -> None:

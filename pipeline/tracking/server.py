@@ -232,6 +232,10 @@ class Sender:
         folder = self._journal.folder / "artifacts" / run
         curves.draw(folder / history, title, folder / "curves.png")
         self._client.log_artifact(self._id(run), str(folder / "curves.png"))
+        if (masks := folder / "diagnostics.csv").exists() and curves.draw_layers(
+            masks, title, folder / "layers.png"
+        ):
+            self._client.log_artifact(self._id(run), str(folder / "layers.png"))
 
     def _close(self, run: str, time: int, status: str) -> None:
         self._client.set_terminated(self._id(run), status, time)

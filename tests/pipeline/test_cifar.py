@@ -33,7 +33,7 @@ def project(tmp_path_factory):
 
 def test_dense_and_granet_learn(project):
     dense, granet = "cifar10-resnet20-0", "cifar10-resnet20-granet-0.9-0"
-    project.run("dvc", "repro", f"dense@{dense}", f"sparse@{granet}")
+    project.python("pipeline.launch", f"dense@{dense}", f"sparse@{granet}")
     index = json.loads((project.folder / "data/prepared/cifar10/index.json").read_text())
     assert index["num_images"] == {"train": 1000, "val": 200, "test": 300}
     assert (index["mode"], index["flip"]) == ("reflect", True)

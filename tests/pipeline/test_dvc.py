@@ -211,6 +211,7 @@ def test_mlflow_has_a_run_per_training_run_and_one_for_the_report(project):
         "masks.safetensors",
         "history.csv",
         "curves.png",
+        "layers.png",
     } <= artifacts
     report = {file.path for file in client.list_artifacts(runs["report"].info.run_id)}
     assert {"report.html", "report.md"} <= report

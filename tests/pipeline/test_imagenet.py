@@ -28,7 +28,7 @@ def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("imagenet"))
     root = photographs(tmp_path_factory.mktemp("photographs"))
     project.params(*RECIPE, f"data.root={root}")
-    project.run("dvc", "repro")
+    project.python("pipeline.launch")
     return project
 
 

@@ -31,7 +31,7 @@ def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("plasticity"))
     project.params(*TINY)
     project.commit("tiny study")
-    project.run("dvc", "repro")
+    project.python("pipeline.launch")
     return project
 
 

@@ -282,6 +282,7 @@ def test_the_artifact_of_dvc_yaml_is_where_exports_go():
     assert all(out.startswith(f"{artifact['path']}/") for out in declared()["export"]["outs"])
 
 
+@pytest.mark.soak  # above, an experiment runs in the foreground
 def test_two_queued_experiments_in_parallel_land_in_one_table_and_one_database(project):
     alone = ("-S", "grid.reinit=[]", "-S", "grid.retrain=[]")
     project.run("dvc", "exp", "run", "--queue", "-S", "granet.si=0.2,0.3", *alone)

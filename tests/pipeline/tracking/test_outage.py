@@ -93,12 +93,16 @@ def postgresql(tmp_path_factory):
     server.cleanup()
 
 
-@pytest.mark.parametrize("store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
-def test_a_server_that_is_killed_five_times_has_all_in_the_end(workspace, monkeypatch, capfd, request, store):
+@pytest.mark.parametrize(
+    ("store", "kills"), [("sqlite", 2), pytest.param("postgresql", 5, marks=pytest.mark.soak)]
+)
+def test_a_server_that_is_killed_again_and_again_has_all_in_the_end(
+    workspace, monkeypatch, capfd, request, store, kills
+):
     monkeypatch.setattr(client, "LAST_TRY_S", 1.0)
     address = request.getfixturevalue("postgresql") if store == "postgresql" else None
     write_history()
-    moments = random.Random(store).sample(range(1, EPOCHS + 1), 5)
+    moments = random.Random(store).sample(range(1, EPOCHS + 1), kills)
     with running(workspace, address) as mlflow:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.uri)
 

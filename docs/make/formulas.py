@@ -5,6 +5,8 @@ FORMULAS: dict[str, str] = {
     "static": "m drawn at random, once; layer l keeps (1 − s_l) n_l weights, by ERK 1 − s_l ∝ Σ(dimensions) / Π(dimensions)",
     "small_dense": "m keeps a block of channels: as many weights as (1 − s) n",
     "snip": "m keeps the highest |w g| of step 0",
+    "iter_snip": "60 rounds, 1 − s_k = (1 − s)^(k/60): m keeps the highest |w g(m w)| of those that the last round kept",
+    "force": "60 rounds, 1 − s_k = (1 − s)^(k/60): m keeps the highest |w g(m w)| of all weights, those pruned before too",
     "grasp": "m keeps by w (H g) of step 0, H the Hessian of the loss",
     "synflow": "100 rounds, 1 − s_k = (1 − s)^(k/100): m keeps the highest w ∂R/∂w, R = 1ᵀ Π|w| 1",
     "set": "every ΔT: drop the share r_t with the lowest |w|, grow as many at random",

@@ -27,7 +27,7 @@ def snip(context: InitContext, num_images: int = 128) -> Tensors:
     """
     images, labels = first_images(context, num_images)
     with undisturbed(context.model):
-        gradients = _gradients(_loss(context, images, labels), context.weights)
+        gradients = loss_gradients(context, images, labels)
     return {name: (weight.detach() * gradients[name]).abs() for name, weight in context.weights.items()}
 
 
@@ -103,6 +103,11 @@ def training_batches(context: InitContext) -> Iterator[tuple[Tensor, Tensor]]:
             "batches=None: this method chooses its masks from training images; pass batches to Sparsifier"
         )
     return iter(context.batches() if callable(context.batches) else context.batches)
+
+
+def loss_gradients(context: InitContext, images: Tensor, labels: Tensor) -> Tensors:
+    """dL/dw of a batch, by name, in the mode that the model is in."""
+    return _gradients(_loss(context, images, labels), context.weights)
 
 
 def _loss(context: InitContext, images: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:

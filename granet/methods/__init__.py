@@ -14,11 +14,13 @@ from granet.methods.dense import dense
 from granet.methods.dpf import dpf
 from granet.methods.dsr import dsr
 from granet.methods.fixed import fixed
+from granet.methods.force import force
 from granet.methods.gmp import gmp
 from granet.methods.gmp_original import gmp_original
 from granet.methods.granet import granet
 from granet.methods.grasp import grasp
 from granet.methods.imp import imp
+from granet.methods.iter_snip import iter_snip
 from granet.methods.one_shot import one_shot
 from granet.methods.parameters import INTERVAL, LAYER_SPARSITIES, TIME
 from granet.methods.rigl import rigl
@@ -49,6 +51,8 @@ METHODS |= {
     "static": static,
     "small_dense": small_dense,
     "snip": snip,
+    "iter_snip": iter_snip,
+    "force": force,
     "grasp": grasp,
     "synflow": synflow,
     "set": set_,

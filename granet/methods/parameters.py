@@ -91,6 +91,10 @@ DenseLayersName = Annotated[
     ),
 ]
 NumImages = Annotated[int, Key("training images that decide", at_least=1)]
+Rounds = Annotated[int, Key("rounds of pruning, along an exponential", at_least=1)]
+RoundImages = Annotated[
+    int, Key("training images that decide a round; each round takes the next ones", at_least=1)
+]
 
 Row = TypeVar("Row", bound=Callable[..., object])
 

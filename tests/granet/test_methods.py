@@ -26,6 +26,8 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "static er": {"distribution": "er"},
     "small_dense": {},
     "snip": {"num_images": 32},
+    "iter_snip": {"rounds": 5, "num_images": 32},
+    "force": {"rounds": 5, "num_images": 32},
     "grasp": {"images_per_class": 3},
     "synflow": {"rounds": 5},
     "snip uniform": {"num_images": 32, "distribution": "uniform"},
@@ -256,7 +258,8 @@ def test_the_order_of_layers_changes_nothing(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["dense", "gmp", "gmp_original", "dpf", "str", "granet", "synflow", "snip", "grasp", "imp"]
+    "name",
+    ["dense", "gmp", "gmp_original", "dpf", "str", "granet", "synflow", "snip", "force", "grasp", "imp"],
 )
 def test_the_names_of_layers_change_nothing_where_nothing_is_drawn(name):
     model, opt, sparsifier = make(name)

@@ -21,6 +21,8 @@ from tests.helpers.cifar_layout import write_cifar10
 CPU = torch.device("cpu")
 INEXACT = {"small_dense": 0.01, "gmp_original": 0.005}  # whole channels; the classifier capped at 0.8
 SHORT = {
+    "iter_snip": {"rounds": 5, "num_images": 32},
+    "force": {"rounds": 5, "num_images": 32},
     "grasp": {"images_per_class": 4},
     "synflow": {"rounds": 10},
     "imp": {"prune_fraction": 0.7},

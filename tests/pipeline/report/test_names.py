@@ -22,6 +22,8 @@ def test_sections_of_the_recipes_by_their_names():
         "static": "Static (ERK)",
         "small_dense": "Small-Dense",
         "snip": "SNIP",
+        "iter_snip": "Iterative SNIP",
+        "force": "FORCE",
         "grasp": "GraSP",
         "synflow": "SynFlow",
         "set": "SET",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from granet import update
 from granet.common.keys import Key
 from granet.common.steps import last_multiple
 from granet.criteria import Criterion, magnitude, momentum, over_threshold, sign_flip
@@ -16,10 +17,12 @@ from granet.granularity import ELEMENT, Granularity
 from granet.langevin import Langevin
 from granet.projection import GRADIENT, Projection, learns_threshold
 from granet.schedules import cubic
-from granet.types import Init, Schedule, UserError
+from granet.types import Counts, Init, Masks, Schedule, Tensors, UserError
 
 Curve = Callable[[float, float, int, int], Schedule]
 """(si, sf, t0, tf) -> sparsity by step: `schedules.cubic`, `schedules.geometric`."""
+Growth = Callable[[Masks, Tensors, Counts], Masks]
+"""(what a drop has left, growth scores, number each tensor grows) -> what is active from then on: `update.grow`."""
 Family = Literal["dense", "before_training", "sparse_to_sparse", "dense_to_sparse", "after_training"]
 
 
@@ -72,6 +75,8 @@ class Regenerate:
     until: Literal["end", "tf"] | float = "end"
     reallocate: Reallocation = preserve
     doubled_at: tuple[float, ...] = ()
+    growth: Growth = update.grow
+    """How growth goes on in a tensor: the highest scores anywhere, or within a pattern (N:M, constant fan-in)."""
 
     @property
     def criteria(self) -> set[Criterion]:
@@ -201,6 +206,13 @@ class Method:
             ),
             "channels go at regenerations of single weights, which grow elsewhere what went with them; give "
             "regenerate with a criterion to grow by, granularity=ELEMENT, and no forward projection",
+        )
+        yield (
+            self.regenerate is not None
+            and self.regenerate.growth is not update.grow
+            and (not self.regenerate.grow or self.channels is not None or self.granularity is not ELEMENT),
+            "growth within a pattern is of single weights by a criterion; give regenerate with one to grow by, "
+            "granularity=ELEMENT, and no channels",
         )
         yield (
             over_threshold in self.criteria and not learns_threshold(self.projection),

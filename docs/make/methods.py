@@ -13,10 +13,10 @@ HEAD = """\
 # Methods
 
 Every method is a value, made by a row of `granet.METHODS`; [adding one](adding-a-method.md) takes three steps. Made
-from the docstrings by `python -m docs.make`, as the curves are: a training of 120 steps on noise to 90 %, with the
-masks that the method gives. Blue is the sparsity, green what an update has grown. In the formulas w are weights, g the
-dense gradient, m the masks, η the learning rate, ΔT `update_interval` and r<sub>t</sub> a cosine from `drop_fraction`
-down.
+from the docstrings by `python -m docs.make`, as the curves are: a training of 120 steps on noise to 90 % (N:M to 75 %),
+with the masks that the method gives. Blue is the sparsity, green what an update has grown. In the formulas w are
+weights, g the dense gradient, m the masks, η the learning rate, ΔT `update_interval` and r<sub>t</sub> a cosine from
+`drop_fraction` down.
 """
 
 

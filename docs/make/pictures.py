@@ -36,6 +36,7 @@ KEYS: dict[str, dict] = {
     },
     **{name: {"update_interval": INTERVAL} for name in ("gmp_original", "str", "dpf", "chase")},
     "imp": {"prune_fraction": 0.4},
+    **{name: {"update_interval": INTERVAL, "sf": 0.75} for name in ("rigl_nm", "sr_ste")},
 }
 """What a method needs to have something to do in so few steps."""
 
@@ -101,7 +102,7 @@ def course(name: str) -> tuple[list[float], list[float]]:
     initial = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     keys = {"masks": half(model)} if name == "fixed" else {"sf": 0.9}
-    method = METHODS[name](**({} if name == "dense" else keys), **KEYS.get(name, {}))
+    method = METHODS[name](**({} if name == "dense" else keys) | KEYS.get(name, {}))
     sparsifier = Sparsifier(
         model,
         optimizer,

@@ -24,11 +24,13 @@ from granet.methods.iter_snip import iter_snip
 from granet.methods.one_shot import one_shot
 from granet.methods.parameters import INTERVAL, LAYER_SPARSITIES, TIME
 from granet.methods.rigl import rigl
+from granet.methods.rigl_nm import rigl_nm
 from granet.methods.set import set_
 from granet.methods.sis import sis
 from granet.methods.small_dense import small_dense
 from granet.methods.snfs import snfs
 from granet.methods.snip import snip
+from granet.methods.sr_ste import sr_ste
 from granet.methods.static import static
 from granet.methods.str import str_
 from granet.methods.synflow import synflow
@@ -60,10 +62,12 @@ METHODS |= {
     "dsr": dsr,
     "snfs": snfs,
     "rigl": rigl,
+    "rigl_nm": rigl_nm,
     "gmp": gmp,
     "gmp_original": gmp_original,
     "str": str_,
     "dpf": dpf,
+    "sr_ste": sr_ste,
     "granet": granet,
     "chase": chase,
     "one_shot": one_shot,

@@ -66,7 +66,7 @@ def mask_update(
             active = scatter(left, num_grown, seed=snapshot.seed, step=step)
         else:
             ranks = _within(room, scores[phase.grow])
-            active = _filled(grow(left, ranks, num_grown), ranks, room, num_wanted)
+            active = _filled(phase.growth(left, ranks, num_grown), ranks, room, num_wanted)
         goes_on = kept if method.regrown == "kept" else left
         kept = {name: mask & active[name] for name, mask in goes_on.items()}
     return MaskUpdate(kept, active, memory, channels)

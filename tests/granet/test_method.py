@@ -17,6 +17,10 @@ PRUNE = Prune(0.0, 0.9, 0, None, 0.5)
 REGENERATE = Regenerate(Drop(magnitude), gradient)
 
 
+def nothing(left, scores, num_grown):
+    return left
+
+
 def method(**axes) -> Method:
     return Method("sparse_to_sparse", **{"init": everything, "update_interval": 10, **axes})
 
@@ -54,6 +58,14 @@ def method(**axes) -> Method:
         ({"regenerate": Regenerate(Drop(magnitude), sign_flip)}, "only a Drop remembers"),
         ({"prune": Prune(0, 0.9, 0, None, 0.5, criterion=sign_flip)}, "only a Drop remembers"),
         ({"prune": PRUNE, "channels": ChannelPrune(0.5, 0.5)}, "channels go at regenerations"),
+        ({"regenerate": Regenerate(Drop(magnitude), None, growth=nothing)}, "growth within a pattern"),
+        (
+            {
+                "regenerate": Regenerate(Drop(magnitude), gradient, growth=nothing),
+                "channels": ChannelPrune(0.5, 0.5),
+            },
+            "growth within a pattern",
+        ),
     ],
 )
 def test_impossible_combinations_are_refused(axes, message):
@@ -83,12 +95,15 @@ def test_shares_lie_between_0_and_1(key):
 
 def test_every_method_of_the_table_is_possible_and_says_what_it_projects():
     projected = {
-        name: row(**{} if name == "dense" else {"sf": 0.9}).projection for name, row in METHODS.items()
+        name: row(**{} if name == "dense" else {"sf": 0.75}).projection for name, row in METHODS.items()
     }
+    refined = projected["sr_ste"]
+    assert isinstance(refined, Forward) and refined.dense_gradient
     elsewhere = {
         "snfs": WEIGHT,
         "gmp_original": Forward(Masked),
         "str": Forward(SoftThreshold),
         "dpf": Forward(Feedback, dense_gradient=True),
+        "sr_ste": refined,
     }
     assert projected == dict.fromkeys(METHODS, GRADIENT) | elsewhere

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from granet import update
 from granet.common.keys import Key
 from granet.common.steps import last_multiple
 from granet.criteria import Criterion, magnitude, momentum, over_threshold, sign_flip
@@ -18,11 +17,12 @@ from granet.langevin import Langevin
 from granet.projection import GRADIENT, Projection, learns_threshold
 from granet.schedules import cubic
 from granet.types import Counts, Init, Masks, Schedule, Tensors, UserError
+from granet.update import anywhere
 
 Curve = Callable[[float, float, int, int], Schedule]
 """(si, sf, t0, tf) -> sparsity by step: `schedules.cubic`, `schedules.geometric`."""
-Growth = Callable[[Masks, Tensors, Counts], Masks]
-"""(what a drop has left, growth scores, number each tensor grows) -> what is active from then on: `update.grow`."""
+Growth = Callable[[Masks, Tensors, Tensors, Counts], Masks]
+"""(what a drop has left, drop scores, growth scores, number each tensor grows) -> what is active from then on."""
 Family = Literal["dense", "before_training", "sparse_to_sparse", "dense_to_sparse", "after_training"]
 
 
@@ -75,7 +75,7 @@ class Regenerate:
     until: Literal["end", "tf"] | float = "end"
     reallocate: Reallocation = preserve
     doubled_at: tuple[float, ...] = ()
-    growth: Growth = update.grow
+    growth: Growth = anywhere
     """How growth goes on in a tensor: the highest scores anywhere, or within a pattern (N:M, constant fan-in)."""
 
     @property
@@ -209,7 +209,7 @@ class Method:
         )
         yield (
             self.regenerate is not None
-            and self.regenerate.growth is not update.grow
+            and self.regenerate.growth is not anywhere
             and (not self.regenerate.grow or self.channels is not None or self.granularity is not ELEMENT),
             "growth within a pattern is of single weights by a criterion; give regenerate with one to grow by, "
             "granularity=ELEMENT, and no channels",

@@ -45,6 +45,11 @@ def grow(masks: Masks, scores: Tensors, num_grown: Counts) -> Masks:
     return {name: mask | highest(scores[name], ~mask, num_grown[name]) for name, mask in masks.items()}
 
 
+def anywhere(left: Masks, drop_scores: Tensors, grow_scores: Tensors, num_grown: Counts) -> Masks:
+    """What a tensor grows may lie anywhere in it: the highest growth scores (RigL, GraNet)."""
+    return grow(left, grow_scores, num_grown)
+
+
 def scatter(masks: Masks, num_grown: Counts, *, seed: int, step: int) -> Masks:
     """Grow ``num_grown[name]`` inactive weights of every tensor, any of them as likely as any other.
 

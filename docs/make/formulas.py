@@ -15,6 +15,7 @@ FORMULAS: dict[str, str] = {
     "snfs": "drop the share r_t with the lowest |w|; grow the highest |momentum|; layer l gets in proportion to its mean |momentum|",
     "rigl": "every ΔT: drop the share r_t with the lowest |w|, grow as many with the highest |g|",
     "rigl_nm": "as RigL, with N of every M consecutive inputs active, N = (1 − s) M: what goes of a block grows in it",
+    "srigl": "as RigL, with k weights of every active neuron; one with fewer than γ k salient ones is ablated, and k grows",
     "gmp": "every ΔT: keep the highest |w|, s_t = s_f + (s_i − s_f) (1 − (t − t₀)/(t_f − t₀))³",
     "gmp_original": "as GMP, with m in the forward: y = f(m w), w ← w − η m g; all |w| are ranked again",
     "str": "y = f(sign(w) max(|w| − τ_l, 0)), every τ_l learned; a common factor brings them to s_t",

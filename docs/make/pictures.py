@@ -34,7 +34,7 @@ KEYS: dict[str, dict] = {
         name: {"update_interval": INTERVAL}
         for name in ("set", "deep_r", "dsr", "snfs", "rigl", "gmp", "granet")
     },
-    **{name: {"update_interval": INTERVAL} for name in ("gmp_original", "str", "dpf", "chase")},
+    **{name: {"update_interval": INTERVAL} for name in ("gmp_original", "str", "dpf", "chase", "srigl")},
     "imp": {"prune_fraction": 0.4},
     **{name: {"update_interval": INTERVAL, "sf": 0.75} for name in ("rigl_nm", "sr_ste")},
 }

@@ -31,6 +31,7 @@ from granet.methods.small_dense import small_dense
 from granet.methods.snfs import snfs
 from granet.methods.snip import snip
 from granet.methods.sr_ste import sr_ste
+from granet.methods.srigl import srigl
 from granet.methods.static import static
 from granet.methods.str import str_
 from granet.methods.synflow import synflow
@@ -63,6 +64,7 @@ METHODS |= {
     "snfs": snfs,
     "rigl": rigl,
     "rigl_nm": rigl_nm,
+    "srigl": srigl,
     "gmp": gmp,
     "gmp_original": gmp_original,
     "str": str_,

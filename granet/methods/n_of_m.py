@@ -78,11 +78,11 @@ class Pattern:
             for name, score in scores.items()
         }
 
-    def refill(self, left: Masks, scores: Tensors, num_grown: Counts) -> Masks:
-        """After a drop: grow the highest scores of every block until it has N active weights again."""
+    def growth(self, left: Masks, drop_scores: Tensors, grow_scores: Tensors, num_grown: Counts) -> Masks:
+        """A `Growth`: the highest growth scores of every block, until it has N active weights again."""
         grown = dict(left)
         for name in self.of_layers(left):
-            free = scores[name].masked_fill(left[name], -torch.inf)
+            free = grow_scores[name].masked_fill(left[name], -torch.inf)
             missing = self.n - self.blocks(left[name]).sum(1, keepdim=True)
             come = self.blocks(self.places(free)) < missing
             grown[name] = left[name] | self.unblocked(come, left[name])

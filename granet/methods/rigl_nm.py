@@ -46,7 +46,7 @@ def rigl_nm(
             drop_fraction,
             drop_fraction_final,
             regenerate_until,
-            growth=pattern.refill,
+            growth=pattern.growth,
         ),
         regrown=regrown,
     )

@@ -65,8 +65,8 @@ def mask_update(
         if phase.grow is None:
             active = scatter(left, num_grown, seed=snapshot.seed, step=step)
         else:
-            ranks = _within(room, scores[phase.grow])
-            active = _filled(phase.growth(left, ranks, num_grown), ranks, room, num_wanted)
+            wanted = _within(room, scores[phase.grow])
+            active = _filled(phase.growth(left, ranks, wanted, num_grown), wanted, room, num_wanted)
         goes_on = kept if method.regrown == "kept" else left
         kept = {name: mask & active[name] for name, mask in goes_on.items()}
     return MaskUpdate(kept, active, memory, channels)

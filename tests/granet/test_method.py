@@ -17,7 +17,7 @@ PRUNE = Prune(0.0, 0.9, 0, None, 0.5)
 REGENERATE = Regenerate(Drop(magnitude), gradient)
 
 
-def nothing(left, scores, num_grown):
+def nothing(left, drop_scores, grow_scores, num_grown):
     return left
 
 

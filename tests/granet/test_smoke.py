@@ -19,9 +19,9 @@ from tests.helpers import real_data
 from tests.helpers.cifar_layout import write_cifar10
 
 CPU = torch.device("cpu")
-INEXACT = {  # whole channels; the classifier capped at 0.8; a first convolution, and a classifier, that are dense
+INEXACT = {  # whole channels; the classifier capped at 0.8; layers that are dense; whole fan-ins
     **{"small_dense": 0.01, "gmp_original": 0.005},
-    **{"rigl_nm": 0.01, "sr_ste": 0.03},
+    **{"rigl_nm": 0.01, "sr_ste": 0.03, "srigl": 0.005},
 }
 SHORT = {
     "iter_snip": {"rounds": 5, "num_images": 32},

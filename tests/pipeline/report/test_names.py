@@ -34,6 +34,7 @@ def test_sections_of_the_recipes_by_their_names():
         "rigl_2020": "RigL (own settings)",
         "rigl_itop": "RigL-ITOP",
         "rigl_nm": "RigL N:M",
+        "srigl": "SRigL",
         "granet_s2s": "GraNet (si = 0.5)",
         "chase": "Chase (si = 0.5)",
         "gmp": "GMP",

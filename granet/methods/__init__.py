@@ -21,6 +21,7 @@ from granet.methods.granet import granet
 from granet.methods.grasp import grasp
 from granet.methods.imp import imp
 from granet.methods.iter_snip import iter_snip
+from granet.methods.obd import obd
 from granet.methods.one_shot import one_shot
 from granet.methods.parameters import INTERVAL, LAYER_SPARSITIES, TIME
 from granet.methods.rigl import rigl
@@ -73,6 +74,7 @@ METHODS |= {
     "granet": granet,
     "chase": chase,
     "one_shot": one_shot,
+    "obd": obd,
     "imp": imp,
     "sis": sis,
 }

@@ -31,7 +31,7 @@ class GridConfig:
     methods: list[str] = key(
         ["gmp", "rigl", "granet", "granet_s2s"], "sections that train from scratch; []: none"
     )
-    after: list[str] = key([], "sections that go on from the trained dense network: one_shot, imp, sis")
+    after: list[str] = key([], "sections that go on from the trained dense network: one_shot, obd, imp, sis")
     sparsities: list[float] = key(
         [0.9, 0.95, 0.98], "final sparsities, fractions in [0, 1)", above=0, below=1
     )

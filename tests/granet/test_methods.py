@@ -57,6 +57,7 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "chase": EVERY,
     "chase si=0.9": EVERY | {"si": 0.9},
     "one_shot": {},
+    "obd": {"num_images": 32},
     "imp": {"prune_fraction": 0.7},  # two rounds of 20 steps
     "imp lr": {"prune_fraction": 0.7, "rewind": "lr"},
     "sis": {"num_images": 32},

@@ -175,7 +175,7 @@ def test_images_are_the_first_ones_and_no_more(net):
     assert len(first_images(given_of(net), 999)[0]) == 18
 
 
-@pytest.mark.parametrize("name", ["snip", "force", "grasp", "synflow", "sis"])
+@pytest.mark.parametrize("name", ["snip", "force", "grasp", "synflow", "obd", "sis"])
 def test_a_method_that_looks_at_images_says_so_where_there_are_none(name):
     model = Net()
     opt = torch.optim.SGD(model.parameters(), lr=0.1)

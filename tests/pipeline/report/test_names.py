@@ -47,6 +47,7 @@ def test_sections_of_the_recipes_by_their_names():
         "granet_uniform": "GraNet (uniform)",
         "granet_2x": "GraNet 2x",
         "one_shot": "One-shot",
+        "obd": "OBD",
         "imp": "IMP",
         "sis": "SIS",
     }

@@ -5,7 +5,7 @@
 STAGE      keys                                       what it trains
 dense      dataset model seed                         the dense baseline
 sparse     dataset model method sparsity seed         one sparse-training method from new weights
-after      dataset model method sparsity seed         the trained dense network, pruned (one-shot, IMP, SIS)
+after      dataset model method sparsity seed         the trained dense network, pruned (one-shot, OBD, IMP, SIS)
 reinit     dataset model method sparsity seed         a sparse run's final mask from new weights (Figure 4)
 retrain    dataset model method sparsity seed rewind  the mask from initial (rewind=lth) or final weights (lrr)
 pretrain   dataset model network seed                 a network of the plasticity study: element-0.9, filter-0.5

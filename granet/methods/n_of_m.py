@@ -56,7 +56,7 @@ class Pattern:
 
     def unblocked(self, blocks: Tensor, like: Tensor) -> Tensor:
         """The inverse of `blocks`."""
-        return blocks.view(like.movedim(1, -1).shape).movedim(-1, 1)
+        return blocks.reshape(like.movedim(1, -1).shape).movedim(-1, 1)
 
     def places(self, scores: Tensor) -> Tensor:
         """Each weight's place in its block, 0 for the highest score; ties go to the lower index.

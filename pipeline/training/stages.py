@@ -73,7 +73,7 @@ def scratch(start: Start) -> Setup:
 
 
 def after(start: Start) -> Setup:
-    """Prune the trained dense network, and train on (one-shot, IMP, SIS); a rewind goes to its initial weights."""
+    """Prune the trained dense network, and train on (one-shot, OBD, IMP, SIS); a rewind goes to its initial weights."""
     model = start.build(start.seed)
     initial = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(start.source.weights(model))

@@ -100,6 +100,8 @@ def any_params(draw: st.DrawFn) -> Params:
     data["grid"] |= {name: [] for name in ("methods", "after", "reinit", "retrain")}
     for name in draw(st.lists(st.sampled_from(sorted(set(METHODS) - {"dense"})), max_size=3, unique=True)):
         data[name] = draw(section(section_schema(name)))
+        if "m" in data[name]:  # of N:M, which has to divide the inputs of a layer of the network at hand
+            data[name]["m"] = draw(st.sampled_from((2, 4, 8)))
     try:
         params = validate(data)
         for name in list(params.methods)[1:]:

@@ -6,9 +6,11 @@ be. `plain` puts it there. The libraries are imported when one of their networks
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import nn
 
 from granet.types import UserError
@@ -66,7 +68,7 @@ def from_library(name: str, num_classes: int, image_size: int | None = None, **k
     library, _, model = name.partition(".")
     base = model.removesuffix(SMALL)
     try:
-        network = BUILDERS[library](base, num_classes, image_size, kw)
+        network = _made(partial(BUILDERS[library], base, num_classes, image_size, kw))
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         size = "" if image_size is None else f" for images of {image_size} pixels"
         raise UserError(f"model={name!r} cannot be built{size}: {' '.join(str(error).split())}") from error
@@ -87,6 +89,17 @@ def small_stem(model: Any, name: str) -> nn.Module:
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     model.maxpool = nn.Identity()
     return model
+
+
+def _made(build: Callable[[], nn.Module]) -> nn.Module:
+    """The network; where numbers decide its shape, one without values (device meta) is made on the CPU first."""
+    try:
+        return build()
+    except RuntimeError:
+        if torch.get_default_device().type != "meta":
+            raise
+        with torch.device("cpu"):
+            return build().to("meta")
 
 
 def _torchvision(name: str, num_classes: int, image_size: int | None, kw: dict[str, Any]) -> nn.Module:

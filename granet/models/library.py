@@ -114,7 +114,8 @@ def _torchvision(name: str, num_classes: int, image_size: int | None, kw: dict[s
 def _timm(name: str, num_classes: int, image_size: int | None, kw: dict[str, Any]) -> nn.Module:
     import timm
 
-    if image_size is not None and timm.get_pretrained_cfg(name).fixed_input_size:
+    about = timm.get_pretrained_cfg(name)
+    if image_size is not None and about is not None and about.fixed_input_size:
         kw = {"img_size": image_size, **kw}
     return timm.create_model(name, num_classes=num_classes, **kw)
 

@@ -35,8 +35,8 @@ def test_a_timm_model_is_trained_under_a_name_without_a_slash_and_read_back(proj
     summary = folder.summary
     assert summary.sparsity == pytest.approx(0.9, abs=1e-4)
     assert json.loads(folder.file("summary.json").read_text())["environment"]["timm"]
-    model = folder.model()
-    assert model.pos_embed.shape[1] == (32 // 16) ** 2 + 1  # of images of 32 pixels, and not of timm's 160
+    positions = folder.model().get_parameter("pos_embed")
+    assert positions.shape[1] == (32 // 16) ** 2 + 1  # of images of 32 pixels, and not of timm's 160
 
 
 def test_a_slash_in_params_yaml_is_refused_with_the_spelling(project):

@@ -1,6 +1,7 @@
 """FLOPs of inference and of training. A multiply-add is 2 FLOPs, and a masked weight costs nothing.
 
-Layers with a matrix and average pooling count; max-pooling, BN, ReLU, biases and the products within attention do not.
+Layers with a matrix, products of activations (queries and keys, attention and values) and average pooling count;
+softmax, max-pooling, norms, activation functions and biases do not.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
 from granet.types import UserError
@@ -23,7 +26,8 @@ Count = Callable[[Any, Tensor, Tensor], int]  # module, input, output of one ima
 class Flops:
     """FLOPs of one image's forward: in all, and by layer.
 
-    ``layers`` is keyed by the weight ("layer1.0.conv1.weight") or by the pooling module ("avgpool").
+    ``layers`` is keyed by the weight ("layer1.0.conv1.weight"), or by the module that pools ("avgpool") or multiplies
+    activations ("blocks.0.attn"), which no mask makes cheaper.
     """
 
     total: int
@@ -65,12 +69,12 @@ def inference_flops(
 
 
 def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Dense FLOPs of every layer with a matrix and every average pooling for one image, keyed as in `Flops`.
+    """Dense FLOPs of all that counts in the forward of one image, keyed as in `Flops`.
 
     Traced by one forward of a zero image, on the model's device, in eval mode and without gradients; modes
-    are restored and nothing else of the model changes. Only modules that are called are seen: a functional
-    such as ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0. Layers that share a weight
-    are one entry, under the weight's first name: they are as sparse as it is.
+    are restored and nothing else of the model changes. Products and convolutions are seen wherever they are made, but a
+    functional pooling such as ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0. Layers
+    that share a weight are one entry, under the weight's first name: they are as sparse as it is.
     """
     layers: dict[str, int] = {}
     handles: list[RemovableHandle] = []
@@ -81,18 +85,21 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
     torch.backends.mha.set_fastpath_enabled(False)  # which calls no module
     like = next(model.parameters(), torch.empty(0))
     image_1CHW = torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype)
+    products = _Products(layers)
     try:
         for name, module in model.named_modules():
             # Set here and not by model.eval(), which models override (to keep BN frozen, for one).
             module.training = False
+            handles += products.follow(name, module)
             for part, count in _counts(module):
                 key = ".".join(filter(None, (name, part)))
                 if part:  # a weight that layers share is one entry, under its first name
                     weights.append(_get(module, part))
                     key = first_names.setdefault(id(weights[-1]), key)
+                    products.weights[_memory(weights[-1])] = key
                 layers.setdefault(key, 0)
                 handles.append(module.register_forward_hook(partial(_add, layers, key, count)))
-        with torch.no_grad():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), products:
             model(image_1CHW)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -160,6 +167,72 @@ def _counts(module: nn.Module) -> list[tuple[str, Count]]:
         return [(name, _times(name, _tokens)) for name in names]
     weight = "weight" if isinstance(module, WEIGHTED + TRANSPOSED) else ""
     return [(weight, count) for kind, count in COUNTS.items() if isinstance(module, kind)][:1]
+
+
+class _Products(TorchDispatchMode):
+    """Adds the products and convolutions that are no call of a layer in `COUNTS`, as torch computes them.
+
+    One with a known weight belongs to that, any other to the innermost module that is running.
+    """
+
+    def __init__(self, layers: dict[str, int]) -> None:
+        super().__init__()
+        self.layers = layers
+        self.weights: dict[int, str] = {}
+        self.running: list[tuple[str, nn.Module]] = []
+
+    def follow(self, name: str, module: nn.Module) -> list[RemovableHandle]:
+        """Have the module say when it runs."""
+        return [
+            module.register_forward_pre_hook(lambda module, _: self.running.append((name, module))),
+            module.register_forward_hook(lambda *_: self.running.pop() and None),
+        ]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        """Count one operation of torch, and run it."""
+        packet, kwargs = func.overloadpacket, kwargs or {}
+        if packet not in PRODUCTS:
+            with self:  # torch's inference mode hides the parts of an operation
+                parts = func.decompose(*args, **kwargs)
+            return func(*args, **kwargs) if parts is NotImplemented else parts
+        output = func(*args, **kwargs)
+        name, module = self.running[-1] if self.running else ("", None)
+        projects = isinstance(module, nn.MultiheadAttention) and packet not in BATCHED
+        if not (projects or isinstance(module, COUNTED)):
+            own = [
+                self.weights[m] for a in args if isinstance(a, Tensor) and (m := _memory(a)) in self.weights
+            ]
+            key = own[0] if own else name
+            self.layers[key] = self.layers.get(key, 0) + PRODUCTS[packet](args, output)
+        return output
+
+
+def _memory(tensor: Tensor) -> int:
+    """The same for all views of a tensor."""
+    return tensor.untyped_storage()._cdata
+
+
+def _product(place: int) -> Callable[[tuple, Tensor], int]:
+    """A product whose left factor is that argument: 2 FLOPs for each element of the result and each summand."""
+    return lambda args, output: 2 * output.numel() * args[place].shape[-1]
+
+
+def _convolved(args: tuple, output: Tensor) -> int:
+    inputs, weight, is_transposed = args[0], args[1], args[6]
+    return 2 * weight.numel() * ((inputs if is_transposed else output).numel() // weight.shape[0])
+
+
+ATEN = torch.ops.aten
+BATCHED = (ATEN.bmm, ATEN.baddbmm)
+PRODUCTS: dict[Any, Callable[[tuple, Tensor], int]] = {
+    ATEN.mm: _product(0),
+    ATEN.addmm: _product(1),
+    ATEN.bmm: _product(0),
+    ATEN.baddbmm: _product(1),
+    ATEN.convolution: _convolved,
+}
+COUNTED = (*WEIGHTED, *TRANSPOSED, nn.RNNBase, nn.RNNCellBase)
+"""Layers whose calls are counted as a whole."""
 
 
 def step_flops(sparse: int, dense: int, *, dense_gradient: bool) -> int:

@@ -70,7 +70,7 @@ def _columns_and_rows(request: dict[str, str]) -> tuple[Iterable[str], Iterable[
         section, params = request["method"], load()
         choose("method", section, params.methods)
         method = params.method(section, sparsity, steps_per_epoch=1000)
-        layers = fixed_layers(section, method, values["model"], num_classes, params.train.choice)
+        layers = fixed_layers(section, method, values["model"], num_classes, params.train.choice, size)
     else:
         distribution = request.get("distribution", "erk")
         choose("distribution", distribution, LAYER_SPARSITIES)
@@ -109,7 +109,12 @@ def budget_of_run(folder: RunFolder) -> Budget:
 
 
 def fixed_layers(
-    section: str, method: Method, model: str, num_classes: int, choice: Choice = EVERY_LAYER
+    section: str,
+    method: Method,
+    model: str,
+    num_classes: int,
+    choice: Choice = EVERY_LAYER,
+    image_size: int | None = None,
 ) -> dict[str, float]:
     """The layer sparsities that a method fixes before training. Raises UserError where training decides them."""
     learns = UserError(
@@ -122,7 +127,7 @@ def fixed_layers(
         raise learns
     if method.init is None:
         return {}
-    network = build(model, num_classes=num_classes)
+    network = build(model, num_classes=num_classes, image_size=image_size)
     weights = choice.weights(network)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     everything = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}

@@ -28,9 +28,11 @@ def main(arguments: list[str]) -> None:
     if dataset not in DATASETS:
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
     raw = root() / expanded(params.data.root or RAW)
+    listed = params.data.classes
+    classes = None if listed is None else str(root() / expanded(listed, "data.classes"))
     out = Path(values.get("out", (Path("scratch/prepared") if overrides else PREPARED) / dataset))
     with own_folder(root() / ".checkpoints", f"prepare-{dataset}") as parts:
-        index = prepare(dataset, made(out), replace(params.data, root=str(raw)), parts=parts)
+        index = prepare(dataset, made(out), replace(params.data, root=str(raw), classes=classes), parts=parts)
     print(f"{dataset}: {index['num_images']} images in {out}")
 
 

@@ -18,6 +18,8 @@ class Key:
 
     >>> Key("a share", at_least=0, below=1).rule, Key("epochs", at_least=1).rule, Key("which", choices=("a", "b")).rule
     ('in [0, 1)', 'at least 1', 'a or b')
+    >>> Key("which", choices=("a",), starts=("b.",)).rule
+    'a or b.NAME'
     """
 
     text: str
@@ -26,6 +28,8 @@ class Key:
     at_most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+    """Beside the choices: a text that begins with one of these, and goes on."""
     decides_result: bool = True
     """False: it says where or how fast something runs, and never what comes out; changing it makes no result stale."""
 
@@ -33,7 +37,7 @@ class Key:
     def rule(self) -> str:
         """The values that are allowed, in words; empty where all are."""
         if self.choices:
-            *first, last = self.choices
+            *first, last = [*self.choices, *(f"{start}NAME" for start in self.starts)]
             return f"{', '.join(first)} or {last}" if first else last
         low = self.at_least if self.above is None else self.above
         high = self.at_most if self.below is None else self.below
@@ -50,7 +54,9 @@ class Key:
         if value is None or not self.rule:
             return True
         if self.choices:
-            return value in self.choices
+            return value in self.choices or any(
+                value.startswith(start) and value != start for start in self.starts
+            )
         return (
             math.isfinite(value)
             and (self.at_least is None or value >= self.at_least)

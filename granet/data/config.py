@@ -24,7 +24,7 @@ class DataConfig:
     test_size: int | None = key(None, "test images, class-balanced; null: all", at_least=1)
     image_size: int | None = key(
         None,
-        "height and width that the network sees, pixels; null: digits 32, imagenet 224, cifar's own",
+        "height and width that the network sees, pixels; null: digits 32, imagenet 224, the images' own",
         at_least=16,
         at_most=MAX_SIDE,
     )
@@ -35,8 +35,12 @@ class DataConfig:
     raw_share: float = key(
         0.0, "imagenet: share of images stored as pixels, larger but faster to read", at_least=0, at_most=1
     )
+    classes: str | None = key(
+        None, "imagenet100: file with a class folder's name a line; null: imagenet100.txt of the raw data"
+    )
+    label: str | None = key(None, "huggingface: column of the labels; null: the only one of classes")
     seed: int = key(0, "of the subset and the held-out images")
-    verify: bool = key(True, "check the md5 of CIFAR's files")
+    verify: bool = key(True, "check the md5 of the files of cifar10, cifar100, svhn, fashion_mnist")
     loader: str = key(
         "auto",
         "ffcv | resident (all images on the device) | auto",

@@ -1,13 +1,14 @@
 """The data sets. One is a row: how to read it, how much to hold out, how to augment it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 from granet.data.cifar import cifar
 from granet.data.digits import NUM_TRAIN, digits
 from granet.data.folder import image_files
+from granet.data.sources import fashion_mnist, hugging_face, imagenet100, svhn, tiny_imagenet
 from granet.data.split import Request, Source
 from granet.data.squares import image_squares
 
@@ -36,6 +37,20 @@ class Dataset:
     std: tuple[float, float, float] | None = None
 
 
+# Mean and deviation are the ones that everybody uses.
+IMAGENET = Dataset(
+    "imagenet",
+    image_files,
+    1_281_167,
+    val_size=0,
+    padding=0,
+    mode="zero",
+    flip=True,
+    crops=True,
+    image_size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
 DATASETS: dict[str, Dataset] = {
     row.name: row
     for row in (
@@ -47,20 +62,14 @@ DATASETS: dict[str, Dataset] = {
         Dataset(
             "cifar100", partial(cifar, "CIFAR100"), 50_000, val_size=0, padding=4, mode="zero", flip=True
         ),
+        # As Zagoruyko & Komodakis 2016 have it: digits are read from left to right, and nothing is augmented.
+        Dataset("svhn", svhn, 73_257, val_size=0, padding=0, mode="zero", flip=False),
+        Dataset("fashion_mnist", fashion_mnist, 60_000, val_size=0, padding=4, mode="zero", flip=True),
+        # Crop and flip as in GraSP (Wang et al. 2020), whose tables have this data set.
+        Dataset("tiny_imagenet", tiny_imagenet, 100_000, val_size=0, padding=4, mode="zero", flip=True),
         Dataset("imagefolder", image_squares, None, val_size=0, padding=4, mode="zero", flip=True),
-        # Mean and deviation are the ones that everybody uses.
-        Dataset(
-            "imagenet",
-            image_files,
-            1_281_167,
-            val_size=0,
-            padding=0,
-            mode="zero",
-            flip=True,
-            crops=True,
-            image_size=224,
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-        ),
+        Dataset("huggingface", hugging_face, None, val_size=0, padding=4, mode="zero", flip=True),
+        IMAGENET,
+        replace(IMAGENET, name="imagenet100", load=imagenet100, num_train=None),
     )
 }

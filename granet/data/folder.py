@@ -97,11 +97,11 @@ def _parse(line: str, list_file: Path, number: int) -> tuple[str, str]:
 
 
 def _in_folders(folder: Path) -> Entries:
-    names = _visible(folder)[0] if folder.is_dir() else []
-    return [(f"{name}/{file}", name) for name in names for file in _images(folder / name)]
+    names = visible(folder)[0] if folder.is_dir() else []
+    return [(f"{name}/{file}", name) for name in names for file in images_in(folder / name)]
 
 
-def _visible(folder: Path) -> tuple[list[str], list[str]]:
+def visible(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the folders and of the files in a folder, in order; hidden ones and JUNK left out.
 
     Raises UserError for a link that leads nowhere: it may be one or the other.
@@ -115,9 +115,9 @@ def _visible(folder: Path) -> tuple[list[str], list[str]]:
     return [name for name, is_dir in visible if is_dir], [name for name, is_dir in visible if not is_dir]
 
 
-def _images(folder: Path) -> list[str]:
+def images_in(folder: Path) -> list[str]:
     """The files of a class. Raises UserError where there is none, or a folder among them."""
-    folders, files = _visible(folder)
+    folders, files = visible(folder)
     if folders:
         raise UserError(
             f"{one_line(folder / folders[0])}: a class folder holds images alone; move them up, or write a list"

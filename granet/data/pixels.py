@@ -6,6 +6,7 @@ their range; Pillow would make white of all that is above 255.
 """
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,20 +29,22 @@ class Picture(NamedTuple):
     turned: bool
 
 
-def read_picture(path: Path) -> Picture:
-    """Read an image file.
+def read_picture(path: Path, content: bytes | None = None) -> Picture:
+    """Read an image file, or its ``content``, whose name ``path`` is then.
 
     Raises UserError, with the file's name, where it is no image, cut short, or of numbers without a defined white; and
     OSError where the machine fails, which says nothing about the image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path if content is None else BytesIO(content)) as file:
             file.load()
             return Picture(_rgb(file), _turned(file))
     except Exception as error:  # a damaged file can raise anything
         if isinstance(error, OSError) and error.errno in MACHINE:
             raise
-        raise UserError(f"{one_line(path)} is not a readable image ({_reason(error, path)})") from error
+        raise UserError(
+            f"{one_line(path)} is not a readable image ({_reason(error, path, content)})"
+        ) from error
 
 
 def tell_of_turned(num_turned: int, num_images: int) -> None:
@@ -89,9 +92,10 @@ def _turned(image: Image.Image) -> bool:
         return False
 
 
-def _reason(error: Exception, path: Path) -> str:
+def _reason(error: Exception, path: Path, content: bytes | None) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "no image format is known that begins like it" if path.stat().st_size else "it is empty"
+        size = path.stat().st_size if content is None else len(content)
+        return "no image format is known that begins like it" if size else "it is empty"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

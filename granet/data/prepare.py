@@ -37,7 +37,8 @@ def prepare(dataset: str, out: Path, config: DataConfig, *, parts: Path | None =
         raise UserError(f"dataset={dataset!r} is unknown; choose from {', '.join(DATASETS)}")
     row = DATASETS[dataset]
     root = None if config.root is None else expanded(config.root)
-    source = row.load(Request(root, config.image_size, config.verify))
+    classes = None if config.classes is None else expanded(config.classes, "data.classes")
+    source = row.load(Request(root, config.image_size, config.verify, classes, config.label))
     chosen = _chosen(row, source, config)
 
     (out / FILE).unlink(missing_ok=True)

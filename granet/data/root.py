@@ -15,8 +15,8 @@ SHOWN = 4
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar")
 
 
-def expanded(text: str | os.PathLike[str]) -> Path:
-    """A folder as params.yaml has it: ``~`` is the home folder, ``${oc.env:NAME}`` a variable of the environment.
+def expanded(text: str | os.PathLike[str], key: str = "data.root") -> Path:
+    """A path as params.yaml has it at ``key``: ``~`` is the home folder, ``${oc.env:NAME}`` an environment variable.
 
     Raises UserError for one that is not set.
     """
@@ -26,7 +26,7 @@ def expanded(text: str | os.PathLike[str]) -> Path:
             return os.environ[match[1]]
         except KeyError:
             raise UserError(
-                f"data.root={text}: the variable {match[1]} is not set; write the whole path"
+                f"{key}={text}: the variable {match[1]} is not set; write the whole path"
             ) from None
 
     path = Path(re.sub(r"\$\{oc\.env:(\w+)\}", value, os.fspath(text)))
@@ -34,7 +34,7 @@ def expanded(text: str | os.PathLike[str]) -> Path:
         return path.expanduser()
     except RuntimeError:  # ~name of nobody
         raise UserError(
-            f"data.root={text}: there is no home folder {path.parts[0]}; write the whole path"
+            f"{key}={text}: there is no home folder {path.parts[0]}; write the whole path"
         ) from None
 
 

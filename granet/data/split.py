@@ -76,8 +76,10 @@ class Source(Generic[Images]):
 
 @dataclass(frozen=True)
 class Request:
-    """What a source may be asked for: the ``data`` section's root, image_size (pixels) and verify."""
+    """What a source may be asked for: keys of the ``data`` section, image_size in pixels."""
 
     root: Path | None = None
     image_size: int | None = None
     verify: bool = True
+    classes: Path | None = None
+    label: str | None = None

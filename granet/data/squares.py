@@ -29,7 +29,11 @@ def image_squares(request: Request) -> Source[Split]:
         raise UserError(
             "data.image_size=null but an imagefolder needs a size in pixels, e.g. data.image_size=224"
         )
-    source = image_files(request)
+    return squares(image_files(request), size)
+
+
+def squares(source: Source[ImageFiles], size: int) -> Source[Split]:
+    """The images of a source, every one RGB and a square of ``size`` pixels, as `image_squares` makes them."""
     (train, turned), (test, turned_too) = (_read(files, size) for files in (source.train, source.test))
     tell_of_turned(turned + turned_too, len(train) + len(test))
     return Source(train, test, source.classes)
@@ -37,7 +41,7 @@ def image_squares(request: Request) -> Source[Split]:
 
 def _read(files: ImageFiles, size: int) -> tuple[Split, int]:
     """The squares, and how many images EXIF asks to be turned."""
-    images = _disk_array((len(files), size, size, 3))
+    images = disk_array((len(files), size, size, 3))
     num_turned = 0
 
     def place(index: int) -> bool:
@@ -55,11 +59,15 @@ def _decode(path: Path, size: int) -> tuple[np.ndarray, bool]:
         picture = read_picture(path)
     except UserError as error:
         raise UserError(f"{error}; replace it or remove it") from error
-    square = ImageOps.fit(picture.image, (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(square), picture.turned
+    return square(picture.image, size), picture.turned
 
 
-def _disk_array(shape: tuple[int, ...]) -> np.ndarray:
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """The centre of an image, resized to a square of ``size`` pixels."""
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+
+
+def disk_array(shape: tuple[int, ...]) -> np.ndarray:
     """Zeros in a temporary file that goes with the array: all of ImageNet is 190 GB, more than most memories."""
     needed, free = int(np.prod(shape)), shutil.disk_usage(tempfile.gettempdir()).free
     if needed > free:

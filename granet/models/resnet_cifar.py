@@ -35,19 +35,16 @@ class BasicBlock(nn.Module):
         return self.relu(out)
 
 
-def resnet20(num_classes: int, width: int = 16) -> nn.Module:
-    """The thin ResNet of He et al. 2016, Section 4.2: three stages of three basic blocks, 0.27M weights.
+def resnet_thin(num_classes: int, num_blocks: int, width: int = 16) -> nn.Module:
+    """The thin ResNets of He et al. 2016, Section 4.2: three stages of ``num_blocks`` basic blocks.
 
     The first stage has ``width`` channels and each later one twice as many at half the resolution.
     Convolutions and the classifier start kaiming-normal (fan-in), BN and biases as torch sets them.
     """
 
     def stage(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            BasicBlock(in_channels, out_channels, stride),
-            BasicBlock(out_channels, out_channels),
-            BasicBlock(out_channels, out_channels),
-        )
+        first = BasicBlock(in_channels, out_channels, stride)
+        return nn.Sequential(first, *(BasicBlock(out_channels, out_channels) for _ in range(num_blocks - 1)))
 
     model = nn.Sequential(
         OrderedDict(
@@ -66,6 +63,21 @@ def resnet20(num_classes: int, width: int = 16) -> nn.Module:
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
     return model
+
+
+def resnet20(num_classes: int, width: int = 16) -> nn.Module:
+    """ResNet-20, 0.27M weights: `resnet_thin` with three blocks in each stage."""
+    return resnet_thin(num_classes, 3, width)
+
+
+def resnet32(num_classes: int, width: int = 16) -> nn.Module:
+    """ResNet-32, 0.46M weights: `resnet_thin` with five blocks in each stage."""
+    return resnet_thin(num_classes, 5, width)
+
+
+def resnet56(num_classes: int, width: int = 16) -> nn.Module:
+    """ResNet-56, 0.85M weights: `resnet_thin` with nine blocks in each stage."""
+    return resnet_thin(num_classes, 9, width)
 
 
 def resnet50_cifar(num_classes: int) -> nn.Module:

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from granet.common import distributed
 from granet.common.progress import TrainingProgress
+from granet.common.seeds import stable_seed
 from granet.training import checkpoint
 from granet.training.bookkeeping import Bookkeeping
 from granet.training.diagnostics import Diagnostics
@@ -58,9 +59,15 @@ def computed(
         loss, logits = backward(run, images, labels, num_images)
         return loss, logits, measured(run.model, loss)
 
+    seed_step(run)
     if run.sparsifier.updates_at(run.sparsifier.step + 1):  # whose gradients are kept
         return compute(images_BCHW, labels_B)
     return run.replays("step", compute, images_BCHW, labels_B, leaves=run.model.parameters())
+
+
+def seed_step(run: Run) -> None:
+    """Make what a network draws (dropout, stochastic depth) a function of seed, process and step."""
+    torch.manual_seed(stable_seed("draws", run.seed, distributed.world().rank, run.sparsifier.step))
 
 
 def backward(run: Run, images_BCHW: Tensor, labels_B: Tensor, num_images: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from granet import masks
+from granet import masks, models
 from granet.common.keys import check_keys, keys_of
 from granet.common.steps import parse_time
 from granet.criteria import momentum
@@ -24,7 +24,6 @@ from granet.data import DATASETS
 from granet.maskable import EVERY_LAYER
 from granet.methods import INTERVAL, METHODS, TIME
 from granet.methods.layer_sparsity import check_layer_sparsity
-from granet.models import MODELS, build
 from granet.sparsifier.clock import Clock
 from granet.studies.plasticity import parse_network
 from granet.types import UserError
@@ -161,7 +160,7 @@ def check_run(params: Params, stage: str, dataset: str, model: str, **keys: Any)
     ``keys``: the others of its cell, which are seed, method, sparsity, network, rewind; None: its stage has none.
     """
     choose("dataset", dataset, DATASETS)
-    choose("model", model, MODELS)
+    check_model(model)
     for name, entries in (("seed", "seeds"), ("sparsity", "sparsities")):
         keys_of(GridConfig)[entries].check(name, keys.get(name))
     if keys.get("rewind") is not None:
@@ -173,6 +172,14 @@ def check_run(params: Params, stage: str, dataset: str, model: str, **keys: Any)
     if keys.get("network") is not None:
         parse_network(keys["network"])
         _check_study(params, stage)
+
+
+def check_model(model: str) -> None:
+    """Raises UserError for a model that is unknown, also to the library that its name begins with."""
+    if model.partition(".")[0] in models.LIBRARIES:
+        models.check_name(model)
+    else:
+        choose("model", model, models.MODELS)
 
 
 def _check_method(params: Params, stage: str, section: str, sparsity: float, steps: int) -> None:
@@ -211,7 +218,7 @@ def _check_layers(params: Params, stage: str, model: str, section: str, sparsity
     if train.choice == EVERY_LAYER and not train.layer_sparsity:
         return
     with torch.device("meta"):
-        network = build(model, num_classes=2)
+        network = models.build(model, num_classes=2, image_size=params.data.image_size)
     try:
         shapes = masks.shapes(train.choice.weights(network))
         if not shapes:

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML, YAMLError
 from granet.common.files import atomic
 from granet.common.keys import keys_of
 from granet.methods import METHODS
+from granet.models import plain
 from granet.types import UserError
 from pipeline.params.checks import check_grid, choose, suggest, validate
 from pipeline.params.schema import SECTIONS, Params, section_schema
@@ -85,7 +86,10 @@ def load_grid(overrides: Sequence[str] = ()) -> Params:
 
 
 def compose(overrides: Sequence[str]) -> Params:
-    """``recipe=NAME``, composed by Hydra from pipeline/conf, with ``section.key=value`` overrides on top; checked."""
+    """``recipe=NAME``, composed by Hydra from pipeline/conf, with ``section.key=value`` overrides on top; checked.
+
+    A library's model may be written with a /, which becomes the point that names of stages and folders have.
+    """
     import hydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -99,7 +103,10 @@ def compose(overrides: Sequence[str]) -> Params:
             raw = OmegaConf.to_container(hydra.compose("config", overrides=groups))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{' '.join(groups)}: {' '.join(str(error).split())}") from None
-    params = validate(override(raw, [text for text in overrides if text not in groups]))
+    values = override(raw, [text for text in overrides if text not in groups])
+    if isinstance(models := (values.get("grid") or {}).get("models"), list):
+        values["grid"]["models"] = [plain(name) if isinstance(name, str) else name for name in models]
+    params = validate(values)
     check_grid(params)
     return params
 

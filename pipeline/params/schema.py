@@ -12,7 +12,7 @@ from granet.data import DATASETS
 from granet.data.config import DataConfig
 from granet.method import Family, Method
 from granet.methods import INTERVAL, METHODS, TIME
-from granet.models import MODELS
+from granet.models import LIBRARIES, MODELS
 from granet.studies.plasticity import PlasticityConfig
 from granet.training.config import TrainConfig
 from pipeline.params import sections
@@ -27,7 +27,12 @@ class GridConfig:
     """What to run: the matrices of dvc.yaml."""
 
     datasets: list[str] = key(["cifar10"], " | ".join(DATASETS), choices=tuple(DATASETS))
-    models: list[str] = key(["vgg19"], " | ".join(MODELS), choices=tuple(MODELS))
+    models: list[str] = key(
+        ["vgg19"],
+        " | ".join([*MODELS, *(f"{library}.NAME" for library in LIBRARIES)]),
+        choices=tuple(MODELS),
+        starts=tuple(f"{library}." for library in LIBRARIES),
+    )
     methods: list[str] = key(
         ["gmp", "rigl", "granet", "granet_s2s"], "sections that train from scratch; []: none"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from granet.common.keys import keys_of
 from granet.data.config import DataConfig
+from granet.models import plain
 from granet.types import UserError
 from pipeline import cli
 from pipeline.params.checks import check_run
@@ -122,6 +123,7 @@ def cell_of(stage: str, values: dict[str, str], params: Params) -> Cell:
             raise UserError(
                 f"{key}={values[key]!r} is not valid: it must be of type {kind.__name__}"
             ) from None
+    cell["model"] = plain(cell["model"])
     if (method := cell.get("method", "dense")) not in params.methods:
         raise UserError(f"method={method!r} is no section of params.yaml: {', '.join(params.methods)}")
     return Cell(stage, **cell)

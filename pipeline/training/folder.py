@@ -200,7 +200,9 @@ class RunFolder:
     def model(self) -> nn.Module:
         """The trained network, on the CPU and in eval mode."""
         summary = self.summary
-        model = build(summary.config["model"], num_classes=summary.num_classes)
+        model = build(
+            summary.config["model"], num_classes=summary.num_classes, image_size=summary.image_shape[-1]
+        )
         model.load_state_dict(self.weights(model))
         return model.eval()
 

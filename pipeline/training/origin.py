@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -87,6 +88,7 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "granet": granet.__version__,
+        **({"timm": version("timm")} if "timm" in sys.modules else {}),
     }
 
 

@@ -120,7 +120,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             device=device,
         )
         build, source = (
-            builder(cell.model, data.num_classes, params.train.init),
+            builder(cell.model, data.num_classes, params.train.init, data.image_shape[-1]),
             RunFolder((cell.source or cell).folder),
         )
         method = partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train))

@@ -114,13 +114,13 @@ def pretrain(start: Start) -> Setup:
     return Setup(model, static(start.network, model))
 
 
-def builder(model: str, num_classes: int, init: str | None = None) -> Build:
+def builder(model: str, num_classes: int, init: str | None = None, image_size: int | None = None) -> Build:
     """Seed -> a new model of that name; the same seed gives the same weights, whatever was drawn before."""
 
     def build_from_seed(seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stable_seed("init", seed))
-            return build(model, num_classes=num_classes, init=init)
+            return build(model, num_classes=num_classes, init=init, image_size=image_size)
 
     return build_from_seed
 

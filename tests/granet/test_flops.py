@@ -99,10 +99,11 @@ def test_erk_on_imagenet_resnet50(imagenet_resnet50):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_weight_has_an_entry(name):
-    model = build(name, num_classes=10)
+    with torch.device("meta"):
+        model = build(name, num_classes=10)
     weights = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     layers = layer_flops(model, (3, 32, 32))
-    assert set(layers) == weights | {"avgpool"}
+    assert set(layers) - {"avgpool"} == weights  # MobileNetV2 pools by a functional, which is not seen
     assert all(flops > 0 for flops in layers.values())
     assert weights <= {n for n, _ in model.named_parameters()}
 

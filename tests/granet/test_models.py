@@ -1,4 +1,4 @@
-"""Every model of the table: sizes from the papers, shapes, and reproducible building."""
+"""The table of models: sizes from the papers, shapes, and reproducible building."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from granet.models import MODELS
 from granet.models import build as build_module
 from granet.types import UserError
+from tests.helpers.networks import OF_THE_PAPER
 
 # name: (weights of convolutions and linear layers at 10 classes, tensors they are in)
 MASKABLE = {
@@ -20,13 +21,33 @@ MASKABLE = {
     "resnet50": (25_502_912 - 990 * 2048, 54),  # torchvision: 25,557,032 less 53,120 of BN and 1,000 of bias
 }
 
+WRN = 432 + (4608 + 5 * 9216) + (18432 + 5 * 36864) + (73728 + 5 * 147456) + (512 + 2048 + 8192) + 1280
+"""Stem, three stages of three blocks at 32, 64 and 128 channels, three projections, classifier: RigL's 22-2."""
+OTHERS = {
+    # 432 + 10*2304 + 4608 + 9*9216 + 18432 + 9*36864 + 640 by hand, + projections 2560; "0.46M" in He et al. 2016
+    "resnet32": (461_872 + 2_560, 34),
+    "resnet56": (848_944 + 2_560, 58),  # 432 + 18*2304 + 4608 + 17*9216 + 18432 + 17*36864 + 640; "0.85M"
+    "wrn22_2": (WRN, 23),
+    "vgg11": (9_222_848, 9),  # 1,728 + 73,728 + 294,912 + 589,824 + 1,179,648 + 3*2,359,296 + 5,120
+    "vgg16": (14_715_584, 14),
+    "mobilenet_v2_cifar": (
+        2_202_560,
+        53,
+    ),  # torchvision: 3,504,872 less 34,112 of BN, 1,000 of bias, 990 * 1280
+    "mobilenet_v2": (3_504_872 - 34_112 - 1_000 - 990 * 1280, 53),
+    "resnet18": (11_689_512 - 9_600 - 1_000 - 990 * 512, 21),  # torchvision's model card less BN and bias
+    "resnet34": (21_797_672 - 17_024 - 1_000 - 990 * 512, 37),
+    "resnet18_cifar": (11_172_032 - 64 * 3 * (49 - 9), 21),
+    "resnet34_cifar": (21_272_768 - 64 * 3 * (49 - 9), 37),
+}
+
 
 def build(name: str, **kw) -> Any:
     """Typed Any, so that tests can name the layers of a model."""
     return build_module(name, **kw)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=OF_THE_PAPER)
 def name(request) -> str:
     return request.param
 
@@ -78,10 +99,47 @@ def test_the_seed_decides_the_weights():
         torch.manual_seed(seed)
         return torch.cat([w.flatten() for w in weights(build(name, num_classes=10))])
 
-    for name in MODELS:
+    for name in OF_THE_PAPER:
         first = drawn(name, 0)
         assert torch.equal(first, drawn(name, 0)), name
         assert not torch.equal(first, drawn(name, 1)), name
+
+
+def test_the_table_is_tested_whole():
+    assert set(MODELS) == {*OF_THE_PAPER, *OTHERS}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_sizes_and_logits_of_the_other_rows(name):
+    with torch.device("meta"):
+        model = build(name, num_classes=10)
+        assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert (sum(w.numel() for w in weights(model)), len(weights(model))) == OTHERS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "resolution"),
+    [("resnet56", 6, 8), ("wrn22_2", 4, 8), ("vgg11", 1, 2), ("mobilenet_v2_cifar", None, 4)],
+)
+def test_the_resolution_before_the_pooling(name, last, resolution):
+    """Of 32 x 32 images: a quarter in thin and wide ResNets, an eighth in MobileNetV2, a sixteenth in VGG."""
+    with torch.device("meta"):
+        model = build(name, num_classes=10)
+        features = model.features if last is None else model[:last]
+        assert features(torch.rand(1, 3, 32, 32)).shape[-1] == resolution
+
+
+def test_wide_resnet_learns_from_its_shortcut():
+    """A block whose convolutions are zero passes its input on, or its projection of the activated input."""
+    torch.manual_seed(0)
+    model = build("wrn22_2", num_classes=10).eval()
+    images = torch.randn(2, 32, 8, 8)
+    same, changed = model.layer1[1], model.layer2[0]
+    for block in (same, changed):
+        nn.init.zeros_(block.conv2.weight)
+    assert torch.equal(same(images), images)
+    expected = changed.shortcut(changed.bn1(images).relu())
+    assert torch.equal(changed(images), expected) and expected.shape == (2, 64, 4, 4)
 
 
 def test_imagenet_resnet50_is_torchvisions():
@@ -169,5 +227,5 @@ def test_the_builder_takes_keywords():
 
 
 def test_unknown_name():
-    with pytest.raises(UserError, match=r"'resnet21'.*resnet20, vgg19, resnet50_cifar, resnet50$"):
+    with pytest.raises(UserError, match=r"'resnet21'.*resnet20, vgg19, .*torchvision.NAME, timm.NAME$"):
         build("resnet21", num_classes=10)

@@ -81,10 +81,14 @@ def test_the_sparsity_is_that_of_all_matrices(make, shape, name):
 
 
 def test_every_matrix_has_its_flops():
-    """Per token 2 for each weight; the Bilinear and the cell see one position; a transposed convolution each pixel."""
+    """Per token 2 for each weight; the Bilinear and the cell see one position; a transposed convolution each pixel.
+
+    And the products within attention: queries and keys, then attention and values, 5 x 5 x 32 each.
+    """
     layers = layer_flops(Tokens(), (5, 32))
     weights = maskable_weights(Tokens())
-    assert layers.keys() == weights.keys()
+    assert layers.keys() == weights.keys() | {"attention.self_attn"}
+    assert layers["attention.self_attn"] == 2 * 2 * 5 * 5 * 32
     once = {name for name in weights if name.startswith(("cell", "pair"))}
     for name, weight in weights.items():
         assert layers[name] == 2 * weight.numel() * (1 if name in once else 5), name

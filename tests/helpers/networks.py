@@ -12,6 +12,8 @@ from granet.sparsifier.coupling import channel_groups
 from granet.types import Masks
 
 IMAGE = (3, 32, 32)
+OF_THE_PAPER = ("resnet20", "vgg19", "resnet50_cifar", "resnet50")
+"""The rows of MODELS that GraNet's tables have: their classifier is ``fc``, and they can be shrunk."""
 
 
 def trained_like(name: str) -> Any:

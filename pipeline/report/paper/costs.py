@@ -30,7 +30,7 @@ ASSUMED: dict[str, LayerSparsity] = {"erk": erk, "uniform": uniform}
 def outline_of(model: str, num_classes: int, image_shape: tuple[int, int, int]) -> Outline:
     """The outline of a model by name, given images of (C, H, W). Nothing is allocated: shapes decide."""
     with torch.device("meta"):
-        return outline(build(model, num_classes=num_classes), image_shape)
+        return outline(build(model, num_classes=num_classes, image_size=image_shape[-1]), image_shape)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from granet.deploy.packed import save_packed
 from granet.deploy.shrink import shrink
 from granet.maskable import maskable_weights
 from granet.masks import apply_, random_masks
-from granet.models import MODELS, build
+from granet.models import build
 from granet.sparsifier.coupling import channel_groups
 from granet.types import UserError
 from tests.helpers.networks import (
     IMAGE,
+    OF_THE_PAPER,
     assert_close,
     assert_same_outputs,
     half,
@@ -32,7 +33,7 @@ def num_weights(model: nn.Module) -> int:
     return sum(value.numel() for value in model.parameters())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_half_of_the_filters_leave_a_quarter_of_the_weights(name):
     model = trained_like(name)
     masks = prune_filters(model, half(model))
@@ -46,7 +47,7 @@ def test_half_of_the_filters_leave_a_quarter_of_the_weights(name):
     assert (smaller.fc.in_features, smaller.fc.out_features) == (model.fc.in_features // 2, 10)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_a_group_keeps_its_last_channel_even_where_that_is_pruned(name):
     model = trained_like(name)
     first, second, *others = (group.name for group in channel_groups(model))
@@ -71,7 +72,7 @@ def test_any_filters_of_resnet20(data):
     assert_close(smaller(images), model(images))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_single_weights_leave_nothing_to_cut_out(name):
     model = trained_like(name)
     weights = {name: weight.detach() for name, weight in maskable_weights(model).items()}

@@ -16,6 +16,12 @@ class TrainConfig:
     extend: float = key(1.0, "factor, 1 or more, on epochs and all points in time, e.g. 2.5", at_least=1)
     batch_size: int = key(128, "images per optimizer step; the last batch may be smaller", at_least=1)
     lr: float = key(0.1, "initial learning rate", above=0)
+    lr_schedule: str = key(
+        "steps",
+        "steps (lr_drops) | cosine | linear | onecycle (up in the warm-up, then down)",
+        choices=("steps", "cosine", "linear", "onecycle"),
+    )
+    lr_final: float = key(0.0, "where cosine, linear and onecycle end", at_least=0)
     lr_drops: list[float] = key(
         [0.5, 0.75],
         "points of the run, in [0, 1], where lr is multiplied by lr_factor",
@@ -72,6 +78,9 @@ class TrainConfig:
         check_keys("train", self)
         for name, ok, rule in (
             ("warmup_epochs", self.warmup_epochs <= self.epochs, "at most train.epochs"),
+            ("warmup_epochs", self.lr_schedule != "onecycle" or self.warmup_epochs > 0, "above 0 for onecycle"),
+            ("lr_final", self.lr_schedule != "steps" or self.lr_final == 0, "0 where lr_schedule is steps"),
+            ("lr_final", self.lr_final <= self.lr, "at most train.lr"),
             ("nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0"),
             ("num_processes", self.num_processes <= self.batch_size, "at most train.batch_size"),
             ("sync_bn", not (self.sync_bn and self.micro_batch), "false where train.micro_batch is set"),
@@ -89,6 +98,11 @@ class TrainConfig:
         """Images that BatchNorm's statistics are of, at most."""
         share = self.batch_size if self.sync_bn else -(-self.batch_size // self.num_processes)
         return min(share, self.micro_batch or share)
+
+    @property
+    def drops(self) -> list[float]:
+        """Points of the run, in [0, 1], where the learning rate drops; none where it falls all the time."""
+        return self.lr_drops if self.lr_schedule == "steps" else []
 
     @property
     def total_epochs(self) -> int:

@@ -13,14 +13,14 @@ from granet.flops import Flops, inference_flops, step_flops
 from granet.maskable import EVERY_LAYER, Choice
 from granet.method import Method
 from granet.projection import GRADIENT, Projection, learns_threshold
-from granet.schedules import Schedule, piecewise, warmed_up
 from granet.sparsifier import Sparsifier
 from granet.training.arithmetic import choose_arithmetic
 from granet.training.batches import NORMS, check_sizes
 from granet.training.config import TrainConfig
 from granet.training.device import check_compiler, compile_, pick_precision
+from granet.training.rate import learning_rate
 from granet.training.replay import Replays, can_replay
-from granet.types import Tensors, UserError
+from granet.types import Schedule, Tensors, UserError
 
 REGISTER = 16
 """float32 numbers in the widest register of today's CPUs."""
@@ -177,7 +177,6 @@ def prepare_run(
     # DDP launches in its own way, and channels that are cut out leave other parameters
     alone = distributed.world().size == 1
     replays = config.cuda_graphs and alone and can_replay(device) and method.channels is None
-    lr = piecewise(config.lr, [round(d * round_steps) for d in config.lr_drops], config.lr_factor)
     return Run(
         title=title,
         model=model,
@@ -188,10 +187,7 @@ def prepare_run(
         config=config,
         dense=dense,
         epochs=epochs,
-        lr=warmed_up(
-            lambda step: lr(step % round_steps),  # every round starts from the top
-            round(config.warmup_epochs * len(data.train)),
-        ),
+        lr=learning_rate(config, len(data.train)),
         seed=seed,
         device=device,
         precision=precision,

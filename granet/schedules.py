@@ -83,7 +83,7 @@ def linear(initial: float, final: float, total_steps: int) -> Schedule:
 
 
 def one_cycle(peak: float, final: float, num_rising: int, total_steps: int) -> Schedule:
-    """Half a cosine up from ``peak`` / 25 over ``num_rising`` steps, one down to ``final`` at the last of ``total_steps``.
+    """Half a cosine up from ``peak`` / 25 over ``num_rising`` steps, one down to ``final`` at the last step.
 
     1cycle (Smith & Topin 2019) in the two phases of torch's OneCycleLR.
 

@@ -15,7 +15,7 @@ class Average:
     """After every optimizer step a <- decay a + (1 - decay) w, for parameters and statistics of BatchNorm alike.
 
     It starts as the run does. What a mask update prunes is zero here too, at once, so that the average is as sparse as
-    the run; what it grows rises from zero, as in the run; what it drops and grows again at once keeps its average. Where
+    the run; what it grows rises from zero, as in the run; what it drops and grows at once keeps its average. Where
     masked weights keep their values (STR, DPF, original GMP), their averages do, and the forward masks them. A round
     that rewinds begins the average anew. ``decay`` None: there is no average, and nothing here does anything.
     """
@@ -29,8 +29,8 @@ class Average:
 
     @property
     def words(self) -> str:
-        """Which weights a run evaluates and saves."""
-        return "those of the last step" if self._decay is None else f"their average, decay {self._decay:g}"
+        """Which weights a run evaluates and saves, where there is an average."""
+        return f"their average, decay {self._decay}"
 
     @property
     def is_kept(self) -> bool:
@@ -44,7 +44,7 @@ class Average:
             return
         floating = [name for name, value in self._values.items() if value.is_floating_point()]
         averages, weights = ([tensors[name] for name in floating] for tensors in (self._values, self._live))
-        torch._foreach_lerp_(averages, weights, 1 - self._decay)
+        torch._foreach_lerp_(averages, weights, 1 - self._decay)  # pyright: ignore[reportPrivateImportUsage]
         for name in self._values.keys() - set(floating):
             self._values[name].copy_(self._live[name])
 

@@ -96,7 +96,11 @@ class TrainConfig:
         check_keys("train", self)
         for name, ok, rule in (
             ("warmup_epochs", self.warmup_epochs <= self.epochs, "at most train.epochs"),
-            ("warmup_epochs", self.lr_schedule != "onecycle" or self.warmup_epochs > 0, "above 0 for onecycle"),
+            (
+                "warmup_epochs",
+                self.lr_schedule != "onecycle" or self.warmup_epochs > 0,
+                "above 0 for onecycle",
+            ),
             ("lr_final", self.lr_schedule != "steps" or self.lr_final == 0, "0 where lr_schedule is steps"),
             ("lr_final", self.lr_final <= self.lr, "at most train.lr"),
             ("nesterov", not self.nesterov or self.has_momentum, "false where momentum is 0"),

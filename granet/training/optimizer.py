@@ -14,7 +14,7 @@ REGISTER = 16
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig, projection: Projection = GRADIENT) -> Optimizer:
-    """The optimizer of every run: torch's fused form on a GPU and, in groups of its own, where SGD's gives the CPU's bits.
+    """The optimizer of a run: torch's fused form on a GPU and, in groups of its own, where SGD's gives the CPU's bits.
 
     That is where a tensor fills the registers: what is left over at its end is rounded otherwise. A learned threshold,
     a single number in its weight's group, would be. The fused form reads a gradient as if it lay in memory as its
@@ -56,10 +56,14 @@ def fuses(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+@torch.no_grad()
 def clip_(model: nn.Module, norm: float | None) -> None:
     """Scale the gradients that the optimizer is about to see down to a norm of ``norm``, of all together. None: no.
 
     Waits for no device. After a backward pass over several processes all have the same gradients, so the same norm.
     """
-    if norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), norm)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if norm is not None and gradients:
+        norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+        factor = norm / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)
+        torch._foreach_mul_(gradients, factor.clamp(max=1.0))  # pyright: ignore[reportPrivateImportUsage]

@@ -20,7 +20,7 @@ from granet.training.batches import check_sizes
 from granet.training.config import TrainConfig
 from granet.training.device import check_compiler, compile_, pick_precision
 from granet.training.optimizer import build_optimizer
-from granet.training.rate import learning_rate
+from granet.training.rates import learning_rate
 from granet.training.replay import Replays, can_replay
 from granet.types import Schedule, Tensors, UserError
 
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def shrinks(self) -> bool:
-        """Whether channels that are removed are cut out at once: not where DDP, a compiled graph or an average has shapes."""
+        """Whether channels that are removed are cut out at once: not where DDP, a graph or an average knows the shapes."""
         return distributed.world().size == 1 and not self.config.compile and not self.average.is_kept
 
     def forward(self, model: nn.Module, images_BCHW: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ class Distortion:
         if self.erasing:
             from granet.data.distortion.erasing import erased, holes
 
-            drawn = holes(num_images, *images_BCHW.shape[2:], self.erasing, self.seed, step)
+            height, width = images_BCHW.shape[2:]
+            drawn = holes(num_images, height, width, self.erasing, self.seed, step)
             images_BCHW = erased(images_BCHW, drawn[seen])
         if self.mixup or self.cutmix:
             from granet.data.distortion.mixing import mixed

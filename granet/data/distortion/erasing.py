@@ -1,4 +1,4 @@
-"""Random erasing (Zhong et al. 2020): a rectangle of some images is filled with the mean colour, which normalised is zero.
+"""Random erasing (Zhong et al. 2020): a rectangle of some images gets the mean colour, which normalised is zero.
 
 N images of H x W pixels, of which B are seen here.
 """
@@ -25,9 +25,10 @@ def holes(N: int, H: int, W: int, share: float, seed: int, step: int) -> np.ndar
     rng = np.random.default_rng(stable_seed("erasing", seed, step))
     open_N = rng.uniform(size=N) < share
     h_N, w_N = np.zeros((2, N), np.int64)
+    log_low, log_high = np.log(RATIO)
     for _ in range(TRIES):
-        area_N = H * W * rng.uniform(*SCALE, N)
-        ratio_N = np.exp(rng.uniform(*np.log(RATIO), N))
+        area_N = H * W * rng.uniform(SCALE[0], SCALE[1], N)
+        ratio_N = np.exp(rng.uniform(log_low, log_high, N))
         high_N, wide_N = np.rint(np.sqrt(area_N * ratio_N)), np.rint(np.sqrt(area_N / ratio_N))
         fits_N = open_N & (high_N < H) & (wide_N < W)
         h_N[fits_N], w_N[fits_N] = high_N[fits_N], wide_N[fits_N]

@@ -27,7 +27,9 @@ def mixed(
     kind, alpha = makers[stable_seed("mixup or cutmix", seed, step) % len(makers)]
     mix = kind(alpha=alpha, num_classes=num_classes)
     size, parts = part or len(labels_B), []
-    for images, labels in zip(images_BCHW.split(size), labels_B.split(size), strict=True):
+    shares_BK = torch.zeros(len(labels_B), num_classes, device=labels_B.device)
+    shares_BK.scatter_(1, labels_B[:, None], 1.0)
+    for images, labels in zip(images_BCHW.split(size), shares_BK.split(size), strict=True):
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the host's own generator
             torch.default_generator.manual_seed(stable_seed("mixing", seed, step))
             parts.append(mix(images, labels))

@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al. 2020): every image draws its operations, and those that drew the same one go through it together.
+"""RandAugment (Cubuk et al. 2020): images draw their operations, and those that drew the same go through it together.
 
 Operations and their strengths are those of torchvision's RandAugment, by its public functions: nearest pixels, black
 around. B images of C channels; N of the whole batch; K operations each.
@@ -43,7 +43,7 @@ OPERATIONS: dict[str, tuple[bool, Callable[[Tensor, float], Tensor]]] = {
     "autocontrast": (False, lambda images, s: F.autocontrast(images)),
     "equalize": (False, lambda images, s: F.equalize(images)),
 }
-"""Name -> whether half of its draws are of the opposite direction; uint8 images (B, C, H, W) and the strength in [-1, 1]."""
+"""Name -> whether half of its draws go the opposite way; images (B, C, H, W), uint8, and a strength in [-1, 1] -> images."""
 
 
 def drawn(num_images: int, num_ops: int, seed: int, step: int) -> np.ndarray:

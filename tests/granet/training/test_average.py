@@ -1,4 +1,4 @@
-"""granet.training.average: the average beside a loop by hand, through every kind of mask update, and what is saved of it."""
+"""granet.training.average: beside a loop by hand, through every kind of mask update, and what is saved of it."""
 
 import pytest
 import torch

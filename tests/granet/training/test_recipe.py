@@ -1,5 +1,7 @@
 """Everything that a recipe can switch on at once: runs resume, read by any loader, and replay, bit for bit."""
 
+from typing import Any
+
 import pytest
 
 from granet.training.bookkeeping import Bookkeeping
@@ -58,7 +60,8 @@ def test_a_run_of_recorded_steps_is_the_run_of_launched_ones(digits, tmp_path, r
         made = make_run(digits, **{"epochs": 3, "cuda_graphs": graphs} | EVERYTHING)
         recording[:] = [made]
         fit(made, history_csv=tmp_path / f"{graphs}.csv", checkpoint_path=tmp_path / f"{graphs}.pt")
-        counts = {name: one._graph.count for name, one in made.replays._replays.items() if one._graph}
+        replays: dict[str, Any] = made.replays._replays
+        counts = {name: one._graph.count for name, one in replays.items() if one._graph}
         assert ({"augment", "step"} <= counts.keys() and min(counts.values()) > 0) if graphs else not counts
         runs.append(made)
     assert same_weights(*runs) and rows(tmp_path / "True.csv") == rows(tmp_path / "False.csv")

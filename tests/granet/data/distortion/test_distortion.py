@@ -1,4 +1,4 @@
-"""granet.data.distortion: every operation beside torchvision's, holes, mixed images and labels, and where draws come from."""
+"""granet.data.distortion: every operation beside torchvision's, holes, mixed images and labels, and what decides draws."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,13 @@ from granet.types import UserError
 IMAGES = torch.randint(256, (12, 3, 20, 24), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 ALL = slice(0, 12)
 THEIRS = {
-    **{"identity": "Identity", "shear x": "ShearX", "shear y": "ShearY", "rotate": "Rotate", "color": "Color"},
+    **{
+        "identity": "Identity",
+        "shear x": "ShearX",
+        "shear y": "ShearY",
+        "rotate": "Rotate",
+        "color": "Color",
+    },
     **{"translate x": "TranslateX", "translate y": "TranslateY", "brightness": "Brightness"},
     **{"contrast": "Contrast", "sharpness": "Sharpness", "posterize": "Posterize", "solarize": "Solarize"},
     **{"autocontrast": "AutoContrast", "equalize": "Equalize"},
@@ -34,7 +40,7 @@ def test_an_operation_is_torchvisions_on_every_image(name, magnitude):
             expected = theirs._apply_image_or_video_transform(
                 image, THEIRS[name], strength, InterpolationMode.NEAREST, {torch.Tensor: None}
             )
-            off = (ours.int() - expected.int()).abs()
+            off = (ours.int() - torch.as_tensor(expected).int()).abs()
             assert off.max() <= 1 and (off > 0).float().mean() < 0.02  # its strengths are float32
 
 
@@ -83,7 +89,8 @@ def test_mixup_mixes_images_and_labels_alike():
     assert torch.allclose(got, expected, atol=1e-6)
     logits = torch.randn(12, 5)
     both = [
-        cross_entropy(logits, labels, label_smoothing=0.1, reduction="none") for labels in (LABELS, LABELS.roll(1))
+        cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
+        for labels in (LABELS, LABELS.roll(1))
     ]
     loss = cross_entropy(logits, shares, label_smoothing=0.1, reduction="none")
     assert torch.allclose(loss, share * both[0] + (1 - share) * both[1], atol=1e-6)  # smoothed, then mixed
@@ -136,5 +143,7 @@ def test_draws_are_of_seed_and_step_alone_and_a_process_sees_its_share_of_them()
 def test_without_torchvision_it_is_said(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     Distortion(0, 5, erasing=0.5)
-    with pytest.raises(UserError, match=r"^train\.mixup=0\.8 needs torchvision; install it, or write mixup: 0$"):
+    with pytest.raises(
+        UserError, match=r"^train\.mixup=0\.8 needs torchvision; install it, or write mixup: 0$"
+    ):
         Distortion(0, 5, mixup=0.8)

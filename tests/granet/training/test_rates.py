@@ -1,4 +1,4 @@
-"""granet.training.rate: every schedule beside torch's own, step by step, and through rounds, warm-up and extension."""
+"""granet.training.rates: every schedule beside torch's own, step by step, and through rounds, warm-up and extension."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch.optim import lr_scheduler
 
 from granet import METHODS
 from granet.training.config import TrainConfig
-from granet.training.rate import learning_rate
+from granet.training.rates import learning_rate
 from tests.helpers.training import make_run
 
 EPOCH, STEPS, WARM = 10, 40, 5
@@ -18,7 +18,9 @@ def rising(optimizer):
 
 
 def then(falling):
-    return lambda optimizer: lr_scheduler.SequentialLR(optimizer, [rising(optimizer), falling(optimizer)], [WARM])
+    return lambda optimizer: lr_scheduler.SequentialLR(
+        optimizer, [rising(optimizer), falling(optimizer)], [WARM]
+    )
 
 
 def line(num_steps):
@@ -31,11 +33,19 @@ def half_cosine(num_steps):
 
 def cycle(optimizer):
     return lr_scheduler.OneCycleLR(
-        optimizer, 0.2, STEPS, pct_start=WARM / STEPS, cycle_momentum=False, div_factor=25, final_div_factor=0.4
+        optimizer,
+        0.2,
+        STEPS,
+        pct_start=WARM / STEPS,
+        cycle_momentum=False,
+        div_factor=25,
+        final_div_factor=0.4,
     )
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step()` before `optimizer.step()`:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Detected call of `lr_scheduler.step()` before `optimizer.step()`:UserWarning"
+)
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step()`:UserWarning")
 @pytest.mark.parametrize(
     ("schedule", "warmup", "theirs"),
@@ -76,5 +86,7 @@ def test_every_round_has_the_whole_curve(digits):
 @pytest.mark.parametrize("num_epochs", [1, 3])
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "onecycle"])
 def test_a_run_may_be_all_warm_up(schedule, num_epochs):
-    lr = learning_rate(TrainConfig(epochs=num_epochs, lr_schedule=schedule, warmup_epochs=float(num_epochs)), 1)
+    lr = learning_rate(
+        TrainConfig(epochs=num_epochs, lr_schedule=schedule, warmup_epochs=float(num_epochs)), 1
+    )
     assert lr(num_epochs - 1) == pytest.approx(0.1)

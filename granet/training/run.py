@@ -67,7 +67,7 @@ class Run:
 
     @property
     def shrinks(self) -> bool:
-        """Whether channels that are removed are cut out at once: not where DDP, a graph or an average knows the shapes."""
+        """Whether channels that are removed are cut out at once: not where DDP, a graph, an average know shapes."""
         return distributed.world().size == 1 and not self.config.compile and not self.average.is_kept
 
     def forward(self, model: nn.Module, images_BCHW: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ OPERATIONS: dict[str, tuple[bool, Callable[[Tensor, float], Tensor]]] = {
     "autocontrast": (False, lambda images, s: F.autocontrast(images)),
     "equalize": (False, lambda images, s: F.equalize(images)),
 }
-"""Name -> whether half of its draws go the opposite way; images (B, C, H, W), uint8, and a strength in [-1, 1] -> images."""
+"""Name -> whether half of its draws go the opposite way; uint8 images and a strength in [-1, 1] -> images."""
 
 
 def drawn(num_images: int, num_ops: int, seed: int, step: int) -> np.ndarray:

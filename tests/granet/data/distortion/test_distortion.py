@@ -1,4 +1,4 @@
-"""granet.data.distortion: every operation beside torchvision's, holes, mixed images and labels, and what decides draws."""
+"""granet.data.distortion: operations beside torchvision's, holes, mixed images and labels, and what decides draws."""
 
 import numpy as np
 import pytest

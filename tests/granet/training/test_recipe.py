@@ -3,13 +3,18 @@
 from typing import Any
 
 import pytest
+import torch
 
+from granet import METHODS
+from granet.data import open_data
 from granet.training.bookkeeping import Bookkeeping
+from granet.training.config import TrainConfig
 from granet.training.loop import fit
+from granet.training.run import prepare_run
 from tests.granet.training.test_loop import StopError, rows, same_weights
 from tests.granet.training.test_replay import recording  # noqa: F401  (a fixture)
 from tests.helpers.needs import needs_ffcv
-from tests.helpers.training import make_run
+from tests.helpers.training import CPU, GRANET, make_run
 
 EVERYTHING = {
     **{"lr_schedule": "cosine", "lr": 2e-3, "lr_final": 1e-5, "warmup_epochs": 0.5, "optimizer": "adamw"},
@@ -65,3 +70,27 @@ def test_a_run_of_recorded_steps_is_the_run_of_launched_ones(digits, tmp_path, r
         assert ({"augment", "step"} <= counts.keys() and min(counts.values()) > 0) if graphs else not counts
         runs.append(made)
     assert same_weights(*runs) and rows(tmp_path / "True.csv") == rows(tmp_path / "False.csv")
+
+
+@pytest.mark.filterwarnings("ignore:2% of the weights stay dense")
+def test_a_transformer_of_timm_takes_all_of_it(digits, tmp_path):
+    """LayerNorm, tokens and positions, which have no weight decay; the average is as sparse as the run."""
+    vit = pytest.importorskip("timm.models.vision_transformer")
+    torch.manual_seed(0)
+    model = vit.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=10
+    )
+    data = open_data(digits, loader="resident", batch_size=64, seed=0, device=CPU)
+    config = TrainConfig(epochs=2, batch_size=64, precision="fp32", **EVERYTHING)
+    run = prepare_run("vit", model, METHODS["granet"](**GRANET), data, config, seed=0, device=CPU)
+    fit(run, history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    plain = [
+        id(p) for group in run.optimizer.param_groups if not group["weight_decay"] for p in group["params"]
+    ]
+    undecayed = {name for name, p in model.named_parameters() if id(p) in plain}
+    assert {"pos_embed", "cls_token", "norm.weight", "blocks.0.attn.qkv.bias"} <= undecayed
+    assert not undecayed & run.sparsifier.masks.keys() and run.sparsifier.sparsity == pytest.approx(
+        0.9, abs=1e-3
+    )
+    for name, mask in run.sparsifier.masks.items():
+        assert not model.get_parameter(name)[~mask].any(), name

@@ -72,6 +72,30 @@ def cosine(initial: float, final: float, total_steps: int) -> Schedule:
     return value
 
 
+def linear(initial: float, final: float, total_steps: int) -> Schedule:
+    """A straight line from ``initial`` at step 0 to ``final`` at ``total_steps``; ``final`` afterwards.
+
+    >>> lr = linear(0.1, 0.02, 4)
+    >>> [round(lr(t), 4) for t in (0, 1, 4, 5)]
+    [0.1, 0.08, 0.02, 0.02]
+    """
+    return lambda step: initial + (final - initial) * min(step / total_steps, 1.0)
+
+
+def one_cycle(peak: float, final: float, num_rising: int, total_steps: int) -> Schedule:
+    """Half a cosine up from ``peak`` / 25 over ``num_rising`` steps, one down to ``final`` at the last step.
+
+    1cycle (Smith & Topin 2019) in the two phases of torch's OneCycleLR.
+
+    >>> lr = one_cycle(0.1, 0.0, 3, 7)
+    >>> [round(lr(t), 4) for t in (0, 1, 2, 4, 6)]
+    [0.004, 0.052, 0.1, 0.05, 0.0]
+    """
+    top = max(num_rising - 1, 0)
+    rise, fall = cosine(peak / 25, peak, max(top, 1)), cosine(peak, final, max(total_steps - 1 - top, 1))
+    return lambda step: rise(step) if step < top else fall(step - top)
+
+
 def warmed_up(schedule: Schedule, num_steps: int) -> Schedule:
     """``schedule``, reached linearly over the first ``num_steps`` steps (Goyal et al. 2017).
 

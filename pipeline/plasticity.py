@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
             "name": cell.name,
             "config": work.config,
             "epochs": run.epochs,
-            "lr_drop_epochs": [drop * run.epochs for drop in run.config.lr_drops],
+            "lr_drop_epochs": [drop * run.epochs for drop in run.config.drops],
             "continued_epochs": continued,
             "num_branches": len(rows),
             "time_s": sum(row["time_s"] or 0.0 for row in rows),

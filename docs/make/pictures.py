@@ -16,6 +16,8 @@ from torch import nn
 from granet import METHODS, Sparsifier
 from granet.common.files import atomic
 from granet.schedules import cosine, cubic, geometric
+from granet.training.config import TrainConfig
+from granet.training.rates import curve as curve_of
 from granet.update import drop, grow, prune
 
 STEPS, INTERVAL = 120, 6
@@ -74,9 +76,9 @@ def mask_update() -> Figure:
 
 
 def schedules() -> Figure:
-    """Sparsity by the cubic and the geometric schedule, and the share that is dropped, by the cosine."""
-    figure = Figure(figsize=(8, 2.4))
-    left, right = figure.subplots(1, 2)
+    """Sparsity by the cubic and the geometric schedule, the dropped share by the cosine, and learning rates."""
+    figure = Figure(figsize=(11, 2.4))
+    left, right, rates = figure.subplots(1, 3)
     steps = range(101)
     curves: dict[str, Callable[[int], float]] = {
         "cubic (Eq. 1), from dense": cubic(0.0, 0.9, 10, 70),
@@ -86,9 +88,13 @@ def schedules() -> Figure:
     for (label, curve), color in zip(curves.items(), (BLUE, GREEN, RED), strict=True):
         left.plot(steps, [100 * curve(step) for step in steps], color=color, label=label)
     right.plot(steps, [100 * cosine(0.5, 0.005, 100)(step) for step in steps], color=BLUE, label="cosine")
+    for name, color in (("steps", GREY), ("cosine", BLUE), ("linear", GREEN), ("onecycle", RED)):
+        rate = curve_of(TrainConfig(epochs=100, lr=1.0, lr_schedule=name, warmup_epochs=10.0), 100, 10)
+        rates.plot(steps[:-1], [rate(step) for step in steps[:-1]], color=color, label=name)
+    rates.set(xlabel="step", ylabel="lr, of train.lr")
     left.set(xlabel="step", ylabel="sparsity, %")
     right.set(xlabel="step", ylabel="dropped of the active, %")
-    for axes in (left, right):
+    for axes in (left, right, rates):
         axes.legend(frameon=False, fontsize=8)
     return figure
 

@@ -51,8 +51,9 @@ class Held:
         projection.wipe_(detached(self.tensors), same_shaped(self._optimizer, self.tensors), self.masks)
 
     @torch.no_grad()
-    def mask_(self, model: nn.Module) -> None:
-        """Zero the same entries of a copy of the model."""
+    def mask_(self, copy: nn.Module | Tensors) -> None:
+        """Zero the same entries of a copy of the model, or of its tensors by name."""
+        named = copy.get_parameter if isinstance(copy, nn.Module) else copy.__getitem__
         for name, mask in self.masks.items():
-            weight = model.get_parameter(name)
+            weight = named(name)
             weight.mul_(mask.to(weight.device))

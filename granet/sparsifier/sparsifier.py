@@ -157,9 +157,12 @@ class Sparsifier:
             self._dense.end_step()
             self.method.projection.step_(detached(self._held.tensors), self._held.masks)
 
-    def mask_(self, model: nn.Module) -> None:
-        """Zero the masked weights of a copy of the model: an average (EMA, SWA) is as dense as all its masks were."""
-        self._held.mask_(model)
+    def mask_(self, copy: nn.Module | Tensors) -> None:
+        """Zero the masked weights of a copy of the model: an average (EMA, SWA) is as dense as all its masks were.
+
+        The copy is a module, or parameters by name.
+        """
+        self._held.mask_(copy)
 
     @torch.no_grad()
     def shrink(self, state: dict | None = None) -> None:

@@ -30,7 +30,8 @@ from granet.sparsifier.coupling import channel_groups
 from granet.training.config import TrainConfig
 from granet.training.history import Row
 from granet.training.loop import fit
-from granet.training.run import Run, sgd
+from granet.training.optimizer import build_optimizer
+from granet.training.run import Run
 from granet.types import DivergedError, InitContext, Masks, UserError
 
 Measurement = dict[str, Any]
@@ -170,7 +171,7 @@ def leave(run: Run, branch: Branch, continued_epochs: int) -> Run:
     frozen = branch.outcome == "plasticity"
     epochs = branch.epoch + continued_epochs if frozen else run.epochs
     run.model.zero_grad(set_to_none=True)  # a branch may have been cut short
-    optimizer, old = sgd(run.model, run.config), run.sparsifier
+    optimizer, old = build_optimizer(run.model, run.config), run.sparsifier
     method = pruning(old.method.granularity, branch, old.masks, step, epochs * epoch_steps)
     return replace(
         run,

@@ -72,15 +72,20 @@ class Bookkeeping:
         }
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """(images_BCHW, augmented; labels_B; size of the whole batch, of which the process has its share)."""
+        """(images_BCHW, augmented; labels; size of the whole batch, of which the process has its share).
+
+        Labels are (B,), or shares of the classes (B, classes) where images are mixed.
+        """
         run, train = self._run, self._run.data.train
         first = self._batches
         for number, (images, labels) in enumerate(train.epoch(self._epoch, self._world, first), first):
             num_images = min(train.batch_size, train.num_images - number * train.batch_size)
             for group in run.optimizer.param_groups:
                 group["lr"] = run.lr(self._step)
+            place = (self._step, num_images, self._world.seen(num_images))
+            images = run.distortion.pixels(images, *place)
             (augmented,) = run.replays("augment", partial(self._augmented, num_images), images)
-            yield augmented, labels, num_images
+            yield *run.distortion.batch(augmented, labels, *place), num_images
 
     def _augmented(self, num_images: int, images_BCHW: Tensor) -> tuple[Tensor]:
         augment = self._run.data.augment
@@ -94,23 +99,25 @@ class Bookkeeping:
         step = self._step + 1
         self._stop_at(self._check.look(step, numbers, now=self._run.sparsifier.updates_at(step)))
 
-    def before_update(self, loss: Tensor, logits_BC: Tensor, labels_B: Tensor, num_images: int) -> None:
+    def before_update(self, loss: Tensor, logits_BC: Tensor, labels: Tensor, num_images: int) -> None:
         """Count an optimizer step. Where a round ends, the row is made here: the update leaves another network."""
         self._step += 1
         self._batches += 1
         if self._world.weight(num_images):
-            self._meter.add(loss, logits_BC, labels_B)
+            self._meter.add(loss, logits_BC, labels)
         dense_gradient = self._run.sparsifier.reads_gradient_at(self._step)
         dense_flops = self._run.dense.total
         self._train_flops += num_images * step_flops(
             self._forward_flops, dense_flops, dense_gradient=dense_gradient
         )
         if self._run.ends_round_at(self._step):
+            self._run.average.follow()
             self._row = self._closed()
 
     def after_update(self) -> None:
         """Follow the masks where they have changed, show how far the run is, and have it kept."""
         sparsifier = self._run.sparsifier
+        self._run.average.after_step(sparsifier, restarts=self._run.ends_round_at(self._step))
         if sparsifier.updates_at(self._step):
             distributed.check_masks(sparsifier.masks)
             self._watch(sparsifier.masks)
@@ -147,7 +154,8 @@ class Bookkeeping:
             "images_per_s": run.data.train.num_images / (time.perf_counter() - self._started),
         }
         if run.is_evaluated_after(self._epoch + 1):
-            row |= self._evaluated()
+            with run.average.shown():
+                row |= self._evaluated()
         self._check_state()
         return row | {
             "sparsity": run.sparsifier.sparsity,

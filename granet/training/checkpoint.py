@@ -101,7 +101,7 @@ def state_of(run: Run, history: list[Row]) -> dict:
         "optimizer": run.optimizer.state_dict(),
         "sparsifier": run.sparsifier.state_dict(),
         "history": history,
-    }
+    } | run.average.state_dict()
 
 
 def restore(run: Run, state: dict | None) -> list[Row]:
@@ -116,6 +116,7 @@ def restore(run: Run, state: dict | None) -> list[Row]:
         run.model.load_state_dict(state["model"])
         run.optimizer.load_state_dict(state["optimizer"])
         run.sparsifier.load_state_dict(state["sparsifier"])
+        run.average.load_state_dict(state)
         return state["history"]
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())

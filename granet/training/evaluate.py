@@ -23,11 +23,12 @@ class Meter:
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self._sums = torch.zeros(2, dtype=dtype, device=self.device)
 
-    def add(self, mean_loss: Tensor, logits_BC: Tensor, labels_B: Tensor) -> None:
-        """Count one batch."""
-        self.num_images += len(labels_B)
+    def add(self, mean_loss: Tensor, logits_BC: Tensor, labels: Tensor) -> None:
+        """Count one batch. Of labels (B, classes) that are shares, as mixup's are, the largest counts as correct."""
+        self.num_images += len(labels)
+        labels_B = labels if labels.dim() == 1 else labels.argmax(1)
         correct = (logits_BC.detach().argmax(1) == labels_B).sum()
-        loss = mean_loss.detach().to(self._sums.dtype) * len(labels_B)
+        loss = mean_loss.detach().to(self._sums.dtype) * len(labels)
         self._sums += torch.stack([loss, correct.to(self._sums.dtype)])
 
     def state_dict(self) -> dict:

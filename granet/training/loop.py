@@ -17,6 +17,7 @@ from granet.training.bookkeeping import Bookkeeping
 from granet.training.diagnostics import Diagnostics
 from granet.training.finite import measured
 from granet.training.history import HistoryFile, Row, describe
+from granet.training.optimizer import clip_
 from granet.training.run import Run
 from granet.types import DivergedError, Masks, UserError
 
@@ -42,6 +43,7 @@ def train_epoch(
         loss, logits, numbers = computed(run, images, labels, num_images)
         book.check_finite(numbers)
         sparsifier.after_backward()
+        clip_(run.model, run.config.clip_norm)
         optimizer.step()
         book.before_update(loss, logits, labels, num_images)
         sparsifier.after_step()
@@ -165,6 +167,7 @@ def fit(
             on_epoch(row)
             if run.is_evaluated_after(epoch + 1):
                 progress.line(f"{run.title}: {describe(row, run.epochs)}")
+    run.average.settle()
     run.sparsifier.finish()
     return history
 

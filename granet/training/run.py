@@ -5,25 +5,24 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import Optimizer
 
 from granet.common import distributed
 from granet.data import Data
+from granet.data.distortion import Distortion
 from granet.flops import Flops, inference_flops, step_flops
 from granet.maskable import EVERY_LAYER, Choice
 from granet.method import Method
-from granet.projection import GRADIENT, Projection, learns_threshold
-from granet.schedules import Schedule, piecewise, warmed_up
 from granet.sparsifier import Sparsifier
 from granet.training.arithmetic import choose_arithmetic
-from granet.training.batches import NORMS, check_sizes
+from granet.training.average import Average
+from granet.training.batches import check_sizes
 from granet.training.config import TrainConfig
 from granet.training.device import check_compiler, compile_, pick_precision
+from granet.training.optimizer import build_optimizer
+from granet.training.rates import learning_rate
 from granet.training.replay import Replays, can_replay
-from granet.types import Tensors, UserError
-
-REGISTER = 16
-"""float32 numbers in the widest register of today's CPUs."""
+from granet.types import Schedule, Tensors, UserError
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Run:
     model: nn.Module
     parallel: nn.Module
     """What the forward of training calls: the model, or what spreads it over processes."""
-    optimizer: SGD
+    optimizer: Optimizer
     sparsifier: Sparsifier
     data: Data
     config: TrainConfig
@@ -49,6 +48,10 @@ class Run:
     generator: torch.Generator
     """Of augmentation, seeded anew in every epoch; on ``device``."""
     replays: Replays
+    average: Average
+    """What is evaluated and saved; the weights themselves, unless train.ema_decay is set."""
+    distortion: Distortion
+    """Of images, beyond the data set's crop and flip."""
     evaluate_from: int = 1
     """The first epoch, counted from 1, after which the model is evaluated."""
 
@@ -64,8 +67,8 @@ class Run:
 
     @property
     def shrinks(self) -> bool:
-        """Whether channels that are removed are cut out at once: not where DDP or a compiled graph knows the shapes."""
-        return distributed.world().size == 1 and not self.config.compile
+        """Whether channels that are removed are cut out at once: not where DDP, a graph, an average know shapes."""
+        return distributed.world().size == 1 and not self.config.compile and not self.average.is_kept
 
     def forward(self, model: nn.Module, images_BCHW: Tensor) -> Tensor:
         """Logits, under autocast where the precision asks for it."""
@@ -98,35 +101,6 @@ class Run:
         return self.dense_train_flops if self.sparsifier.method.family == "after_training" else 0
 
 
-def sgd(model: nn.Module, config: TrainConfig, projection: Projection = GRADIENT) -> SGD:
-    """The optimizer of every run: torch's fused form on a GPU and, in groups of its own, where it gives the CPU's bits.
-
-    That is where a tensor fills the registers: what is left over at its end is rounded otherwise. A learned threshold,
-    a single number in its weight's group, would be. The fused form reads a gradient as if it lay in memory as its
-    weight does, which autograd sees to.
-    """
-    norms = {id(p) for m in model.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False)}
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for p in model.parameters():
-        fills = p.device.type == "cpu" and p.numel() % REGISTER == 0 and not learns_threshold(projection)
-        decays = config.decay_norm or id(p) not in norms
-        groups.setdefault((decays, fills or fuses(p.device)), []).append(p)
-    return SGD(
-        [
-            {"params": params, "weight_decay": config.weight_decay * decays, "fused": fused or None}
-            for (decays, fused), params in groups.items()
-        ],
-        config.lr,
-        config.momentum,
-        nesterov=config.nesterov,
-    )
-
-
-def fuses(device: torch.device) -> bool:
-    """Whether optimizers of a device are fused whatever the shapes."""
-    return device.type == "cuda"
-
-
 def prepare_run(
     title: str,
     model: nn.Module,
@@ -155,7 +129,7 @@ def prepare_run(
     epochs = config.total_epochs * method.rounds
     round_steps = config.total_epochs * len(data.train)
     dense = inference_flops(model, data.image_shape)
-    optimizer = sgd(model, config, method.projection)
+    optimizer = build_optimizer(model, config, method.projection)
     sparsifier = Sparsifier(
         model,
         optimizer,
@@ -177,7 +151,6 @@ def prepare_run(
     # DDP launches in its own way, and channels that are cut out leave other parameters
     alone = distributed.world().size == 1
     replays = config.cuda_graphs and alone and can_replay(device) and method.channels is None
-    lr = piecewise(config.lr, [round(d * round_steps) for d in config.lr_drops], config.lr_factor)
     return Run(
         title=title,
         model=model,
@@ -188,14 +161,22 @@ def prepare_run(
         config=config,
         dense=dense,
         epochs=epochs,
-        lr=warmed_up(
-            lambda step: lr(step % round_steps),  # every round starts from the top
-            round(config.warmup_epochs * len(data.train)),
-        ),
+        lr=learning_rate(config, len(data.train)),
         seed=seed,
         device=device,
         precision=precision,
         arithmetic=arithmetic,
         generator=(generator := torch.Generator(device)),
         replays=Replays(generator, enabled=replays),
+        average=Average(model, config.ema_decay),
+        distortion=Distortion(
+            seed,
+            data.num_classes,
+            config.randaugment,
+            config.randaugment_magnitude,
+            config.erasing,
+            config.mixup,
+            config.cutmix,
+            config.micro_batch,
+        ),
     )

@@ -197,7 +197,7 @@ def _check_method(params: Params, stage: str, section: str, sparsity: float, ste
             )
         return
     method = params.method(section, sparsity, steps)
-    if momentum in method.criteria and params.train.momentum == 0:
+    if momentum in method.criteria and not params.train.has_momentum:
         raise UserError(f"train.momentum=0.0: {section} grows by the optimizer's momentum; set it above 0")
     total = params.train_config(section).total_epochs * steps * method.rounds
     try:

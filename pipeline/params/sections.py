@@ -57,8 +57,8 @@ def method(section: str, values: Values, train: TrainConfig, sparsity: float, st
     for name in keys(row, INTERVAL):
         auto = min(parameters[name].default, max(1, train.epochs * steps_per_epoch // UPDATES))
         arguments[name] = interval(arguments[name], steps_per_epoch, auto, f"{section}.{name}")
-    if arguments.get("si", 0) > 0 and arguments["tf"] is None and train.lr_drops:
-        arguments["tf"] = round(min(train.lr_drops) * epochs * steps_per_epoch)
+    if arguments.get("si", 0) > 0 and arguments["tf"] is None and train.drops:
+        arguments["tf"] = round(min(train.drops) * epochs * steps_per_epoch)
     if "sf" in parameters:
         arguments["sf"] = sparsity
     try:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pandas import DataFrame
 
+from granet.training.config import TrainConfig
 from pipeline.report.names import labels, run_name
 from pipeline.report.paper.protocol import differences, protocol, seeds_missing
 from pipeline.report.results import Results, once
@@ -22,9 +23,6 @@ LOCAL_UI = "http://127.0.0.1:5000"
 def facts(results: Results) -> list[tuple[str, str]]:
     """All that a reader needs to judge the numbers, as (name, value)."""
     params, train, runs = results.params, results.params.train, results.runs
-    drops = " and ".join(short_percent(drop) for drop in train.lr_drops)
-    lr = f"{train.lr:g}" + (f", × {train.lr_factor:g} at {drops} of the run" if drops else "")
-    warmup = f", {train.warmup_epochs:g} warm-up epochs" if train.warmup_epochs else ""
     revisions = [
         revision[:10] + (" with uncommitted changes" if dirty == "true" else "")
         for revision, dirty in zip(runs["git_revision"], runs["git_dirty"], strict=True)
@@ -36,10 +34,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         "Seeds": ", ".join(map(str, params.grid.seeds)),
         "Epochs": f"{train.total_epochs}{''.join(longer)}",
         "Batch size": str(train.batch_size),
-        "Learning rate": lr + warmup,
-        "Optimizer": f"SGD, momentum {train.momentum:g}{', Nesterov' if train.nesterov else ''}",
-        "Weight decay": f"{train.weight_decay:g}{'' if train.decay_norm else ', not on BatchNorm'}",
-        "Label smoothing": f"{train.label_smoothing:g}",
+        **recipe(train),
         "Precision": once(runs["precision"].tolist()),
         "Kernels": train.kernels,
         "Hardware": once(runs["hardware"].tolist()),
@@ -56,6 +51,40 @@ def facts(results: Results) -> list[tuple[str, str]]:
     for dataset, seen in runs.groupby("dataset", sort=False):
         pairs[f"Data, {dataset}"] = f"{images(seen)}; md5 {once(seen['data_md5'].tolist())}"
     return list(pairs.items())
+
+
+def recipe(train: TrainConfig) -> dict[str, str]:
+    """How weights are trained, in words; what is not switched on is left out."""
+    drops = " and ".join(short_percent(drop) for drop in train.drops)
+    lr = f"{train.lr:g}" + (f", × {train.lr_factor:g} at {drops} of the run" if drops else "")
+    if train.lr_schedule != "steps":
+        lr += f", {train.lr_schedule} to {train.lr_final:g}"
+    warmup = f", {train.warmup_epochs:g} warm-up epochs" if train.warmup_epochs else ""
+    optimizer = f"SGD, momentum {train.momentum:g}{', Nesterov' if train.nesterov else ''}"
+    if train.optimizer != "sgd":
+        name, betas = {"adam": "Adam", "adamw": "AdamW"}[train.optimizer], " and ".join(map(str, train.betas))
+        optimizer = f"{name}, betas {betas}, eps {train.eps:g}"
+    norms = "" if train.decay_norm else ", not on BatchNorm"
+    biases = "" if train.decay_bias else ", not on biases"
+    strength = f"{train.randaugment} operations, magnitude {train.randaugment_magnitude}"
+    parts = {
+        "RandAugment": train.randaugment and strength,
+        "erasing": train.erasing and f"{train.erasing:g}",
+        "mixup": train.mixup and f"{train.mixup:g}",
+        "CutMix": train.cutmix and f"{train.cutmix:g}",
+    }
+    images = ", ".join(f"{name} {text}" for name, text in parts.items() if text)
+    average = f"their average, decay {train.ema_decay:g}" if train.ema_decay else ""
+    texts = {
+        "Learning rate": lr + warmup,
+        "Optimizer": optimizer,
+        "Weight decay": f"{train.weight_decay:g}{norms}{biases}",
+        "Gradient clipping": f"norm {train.clip_norm:g}" if train.clip_norm else "",
+        "Weights evaluated and saved": average,
+        "Label smoothing": f"{train.label_smoothing:g}",
+        "Distortion of images": images,
+    }
+    return {name: text for name, text in texts.items() if text}
 
 
 def departures(results: Results) -> list[str]:

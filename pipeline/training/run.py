@@ -153,5 +153,7 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
         profile = {"num_images": images, "image_shape": data.image_shape, "num_classes": data.num_classes}
         tracker.dataset(cell.dataset, data.md5, str(PREPARED / cell.dataset), profile)
         environment = {"hardware": hardware(device), "precision": run.precision, "kernels": run.arithmetic}
+        if run.average.is_kept:
+            environment["weights"] = run.average.words
         environment |= {**versions(), **made_from}
         yield Work(run, keep, config, environment, store, tracker)

@@ -19,6 +19,7 @@ from granet.training.device import pick_device, pick_precision
 from granet.training.loop import fit, train_epoch
 from granet.training.run import Run
 from tests.granet import test_methods as methods
+from tests.granet.training.test_recipe import EVERYTHING
 from tests.helpers.on_device import all_on, train_on
 from tests.helpers.pretended_gpu import CPU, CUDA, pretended_gpu
 from tests.helpers.training import GRANET, make_run
@@ -130,6 +131,24 @@ def test_an_epoch_of_the_pipeline_waits_for_its_order_and_its_masks_alone(digits
         if method == "granet"
         else not num_waits
     )
+
+
+def test_no_step_of_a_recipe_waits(digits, monkeypatch):
+    """Clipping, averaging, holes and mixing. Of RandAugment torchvision's turns and shears do, for a matrix each."""
+    after_update, waits = Bookkeeping.after_update, {}
+
+    def noted(book: Bookkeeping) -> None:
+        after_update(book)
+        waits[book._step] = dict(+gpu.syncs)
+        gpu.syncs.clear()
+
+    monkeypatch.setattr(Bookkeeping, "after_update", noted)
+    monkeypatch.setattr(TrainingProgress, "due", lambda progress: False)
+    with pretended_gpu() as gpu, TrainingProgress("test", 4, silent=True) as progress:
+        run = make_run(digits, device=CUDA, method=METHODS["dense"](), **EVERYTHING | {"randaugment": 0})
+        train_epoch(run, 0, progress)
+        assert all_on(CUDA, run.average.state_dict()["average"].values())
+    assert waits[2] == waits[3] == waits[4] == {}
 
 
 def test_a_run_that_was_interrupted_within_an_epoch_ends_as_on_the_cpu(digits, tmp_path):

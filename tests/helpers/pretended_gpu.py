@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from granet.data.augment import _affine
-from granet.training import bookkeeping, run
+from granet.training import bookkeeping, optimizer, run
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 HOST = torch.device("cpu", 0)
@@ -210,7 +210,7 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         patch.setattr(Tensor, "pin_memory", _pinned)
         patch.setattr(torch, "autocast", partial(_autocast, torch.autocast))
         patch.setattr(run, "can_replay", lambda device: False)
-        patch.setattr(run, "fuses", lambda device: False)  # as its values lie on the CPU
+        patch.setattr(optimizer, "fuses", lambda device: False)  # as its values lie on the CPU
         # a wrapper has a version counter, which no tensor of inference_mode has
         evaluate = torch.no_grad()(inspect.unwrap(bookkeeping.evaluate))
         patch.setattr(bookkeeping, "evaluate", evaluate)

@@ -242,5 +242,8 @@ def _texts(train: dict[str, Any] | None) -> list[str]:
     if train is None:
         return [""] * len(SETTINGS)
     drops = ", ".join(f"{drop * train['epochs']:g}" for drop in train["lr_drops"])
+    falls = f"{drops} (× {train['lr_factor']:g})" if drops else "none"
+    if (schedule := train.get("lr_schedule", "steps")) != "steps":
+        falls = schedule
     plain = [f"{train[key]:g}" for key in ("epochs", "batch_size", "lr", "momentum", "weight_decay")]
-    return [*plain[:4], f"{drops} (× {train['lr_factor']:g})" if drops else "none", plain[4]]
+    return [*plain[:4], falls, plain[4]]

@@ -71,6 +71,25 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, method):
         assert torch.allclose(value, weights(two)[name], rtol=0, atol=1e-5), name
 
 
+def test_two_processes_follow_a_recipe_as_one_does(digits, tmp_path):
+    """Each clips by the norm that all have, draws what all draw, and mixes the images that it sees together."""
+    recipe = (
+        "clip_norm=0.5",
+        "ema_decay=0.8",
+        "randaugment=2",
+        "erasing=0.5",
+        "mixup=0.8",
+        "cutmix=1.0",
+        "epochs=3",
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    fit(digits, one, "micro_batch=20", *recipe)
+    fit(digits, two, *recipe, processes=2)
+    assert masks(one) == masks(two, 0) == masks(two, 1)
+    for name, value in weights(one).items():
+        assert torch.allclose(value, weights(two)[name], rtol=0, atol=1e-5), name
+
+
 @pytest.mark.soak
 @needs_ffcv
 def test_two_processes_see_the_crops_that_one_sees(tmp_path):

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from granet.training.run import sgd
+from granet.training.optimizer import build_optimizer
 from tests.helpers.training import make_run
 
 
@@ -30,7 +30,7 @@ def test_the_optimizer_computes_the_bits_of_torchs_plain_loop(digits, settings):
     """30 steps of a network with tensors that fill the processor's registers, and some that do not."""
     run = make_run(digits, **settings)
     model, plain = copy.deepcopy(run.model), copy.deepcopy(run.model)
-    optimizer = sgd(model, run.config)
+    optimizer = build_optimizer(model, run.config)
     loop = torch.optim.SGD(
         plain.parameters(), 0.1, 0.9, foreach=False, **{"weight_decay": 5e-4, "nesterov": True} | settings
     )

@@ -24,6 +24,9 @@ def test_tf_auto_is_the_first_learning_rate_drop_where_training_starts_sparse():
     from_dense = changed.method("granet", 0.98, steps_per_epoch=12).prune
     assert from_sparse.span(240, 10) == (0, 90)  # 0.4 * 240 = 96
     assert from_dense.span(240, 10) == (0, 160)  # 0.6875 * 240 = 165
+    without_drops = validate(raw(train__lr_schedule="cosine"))
+    prune = without_drops.method("granet_s2s", 0.98, steps_per_epoch=12).prune
+    assert prune.span(240, 10) == (0, 120)  # half of the run, where the paper's drop is
 
 
 @pytest.mark.parametrize(

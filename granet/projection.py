@@ -8,6 +8,7 @@ only what the network computes with is masked; the optimizer goes on with the ke
 one is an update of the other.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,11 @@ class Projection:
 
     dense_gradient: bool = False
     """Every step needs the gradient of all weights: it costs FLOPs."""
+
+    @property
+    def inactive_gradients(self) -> float:
+        """Of how many inactive weights every step needs the gradient, for each active one."""
+        return math.inf if self.dense_gradient else 0.0
 
     @property
     def keeps_values(self) -> bool:

@@ -34,7 +34,11 @@ KEYS: dict[str, dict] = {
         name: {"update_interval": INTERVAL}
         for name in ("set", "deep_r", "dsr", "snfs", "rigl", "gmp", "granet")
     },
-    **{name: {"update_interval": INTERVAL} for name in ("gmp_original", "str", "dpf", "chase")},
+    **{
+        name: {"update_interval": INTERVAL}
+        for name in ("gmp_original", "gmp_star", "mest", "str", "dpf", "chase")
+    },
+    "acdc": {"update_interval": STEPS // 20},
     "imp": {"prune_fraction": 0.4},
 }
 """What a method needs to have something to do in so few steps."""

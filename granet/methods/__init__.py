@@ -8,6 +8,7 @@ says so.
 from collections.abc import Callable
 
 from granet.method import Method
+from granet.methods.acdc import acdc
 from granet.methods.chase import chase
 from granet.methods.deep_r import deep_r
 from granet.methods.dense import dense
@@ -16,9 +17,11 @@ from granet.methods.dsr import dsr
 from granet.methods.fixed import fixed
 from granet.methods.gmp import gmp
 from granet.methods.gmp_original import gmp_original
+from granet.methods.gmp_star import gmp_star
 from granet.methods.granet import granet
 from granet.methods.grasp import grasp
 from granet.methods.imp import imp
+from granet.methods.mest import mest
 from granet.methods.one_shot import one_shot
 from granet.methods.parameters import INTERVAL, LAYER_SPARSITIES, TIME
 from granet.methods.rigl import rigl
@@ -56,8 +59,11 @@ METHODS |= {
     "dsr": dsr,
     "snfs": snfs,
     "rigl": rigl,
+    "mest": mest,
     "gmp": gmp,
     "gmp_original": gmp_original,
+    "gmp_star": gmp_star,
+    "acdc": acdc,
     "str": str_,
     "dpf": dpf,
     "granet": granet,

@@ -115,8 +115,12 @@ class Sparsifier:
         return self._clock.updates_at(step)
 
     def reads_gradient_at(self, step: int) -> bool:
-        """Whether ``step`` or the update after it needs the dense gradient (it costs FLOPs)."""
+        """Whether ``step`` or the update after it needs gradients of inactive weights (they cost FLOPs)."""
         return self._clock.reads_gradient_at(step)
+
+    def inactive_gradients_at(self, step: int) -> float:
+        """Of how many inactive weights that is, for each active one: inf of all, the dense gradient."""
+        return self._clock.inactive_gradients_at(step)
 
     @property
     def last_pruning_step(self) -> int:
@@ -206,7 +210,8 @@ class Sparsifier:
         self._follow(update.active)
         for name, module in self._parametrized.items():
             module.refresh(snapshot.weights[name])
-        restart_(self.method.restart, self._model, self._optimizer, self._rewind_to)
+        restart = "lr" if self._clock.opens_at(self.step) else self.method.restart
+        restart_(restart, self._model, self._optimizer, self._rewind_to)
         # What was pruned or dropped and grown again in one update starts from zero like any other grown weight.
         self._clear(self._held.masks | unit.expand(update.kept, update.active, snapshot.weights))
         self._tally.warn_of_empty(self.step, stacklevel=5)

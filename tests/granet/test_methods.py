@@ -30,6 +30,7 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "synflow": {"rounds": 5},
     "snip uniform": {"num_images": 32, "distribution": "uniform"},
     "set": EVERY,
+    "set mest": EVERY | {"drop_criterion": "mest"},
     "set classifier": EVERY
     | {"distribution": "uniform", "dense_layers": "classifier", "regenerate_until": 0.5},
     "deep_r": EVERY | {"noise": 0.1},  # signs must flip within 40 steps
@@ -37,10 +38,15 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "snfs": EVERY,
     "snfs preserve": EVERY | {"reallocate": "preserve", "regenerate_until": 0.5},
     "rigl": EVERY,
+    "rigl sensitivity": EVERY | {"drop_criterion": "sensitivity"},
+    "mest": EVERY | {"dense_layers": "none"},
+    "mest soft": EVERY | {"soft_bound": 0.05},
     "rigl stops": EVERY | {"regenerate_until": 0.5},
     "gmp": EVERY,
     "gmp uniform": EVERY | {"distribution": "uniform"},
     "gmp_original": EVERY,
+    "gmp_star": EVERY,
+    "acdc": EVERY,
     "str": EVERY,
     "dpf": EVERY,
     "dpf classifier": EVERY | {"dense_layers": "classifier"},
@@ -57,13 +63,15 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
 }
 SPARSE = [name for name in TABLE if name != "dense"]
 REGENERATING = [
-    name for name in TABLE if name.split()[0] in ("granet", "chase", "rigl", "set", "deep_r", "dsr")
+    name for name in TABLE if name.split()[0] in ("granet", "chase", "rigl", "set", "deep_r", "dsr", "mest")
 ]
+AFRESH = {"imp": (20,), "imp lr": (20,), "acdc": (8, 16, 24)}  # steps after which the optimizer starts anew
 VALUES_KEPT = ("gmp_original", "str", "dpf", "dpf classifier")  # masked weights stay in memory
 FIRST_MATTERS = (
     "small_dense",
     "gmp_original",
     "dsr",
+    "mest soft",
 )  # methods that treat the first layer in a way of its own
 
 
@@ -153,7 +161,7 @@ def test_inactive_weights_gradients_and_state_are_exactly_zero_after_every_step(
         for key, mask in sparsifier.masks.items() if weights else ():
             weight, off = weights[key], ~mask
             state = [v for v in opt.state[weight].values() if v.shape == weight.shape]
-            assert len(state) >= 1 or (name.startswith("imp") and step == 20)  # a round begins
+            assert len(state) >= 1 or step in AFRESH.get(name, ())
             if name.startswith("snfs"):  # its momentum stays dense
                 assert state[0][off].abs().sum() > 0
             else:
@@ -188,7 +196,9 @@ def test_active_weights_are_exactly_the_schedules_after_every_update(name):
         assert sparsifier.sparsity == pytest.approx(0.9, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["rigl", "set", "set classifier", "snfs preserve", "static", "deep_r"])
+@pytest.mark.parametrize(
+    "name", ["rigl", "set", "set classifier", "set mest", "mest", "snfs preserve", "static", "deep_r"]
+)
 def test_sparse_to_sparse_methods_keep_every_tensors_count(name):
     model, opt, sparsifier = make(name)
     before = sparsifier.num_active
@@ -213,6 +223,8 @@ def test_masks_change_on_update_steps_only(name):
     ends = {  # auto tf = 0.6875 * 40 = 27.5, rounded
         **dict.fromkeys(("gmp", "gmp uniform", "gmp_original", "granet until tf"), 28),
         **dict.fromkeys(("rigl stops", "set classifier", "snfs preserve", "imp", "imp lr"), 20),
+        **dict.fromkeys(("mest", "mest soft"), 28),  # 0.75 * 40 = 30
+        **dict.fromkeys(("gmp_star", "acdc"), 32),  # 13/15 and 0.85 * 40 = 34, rounded
         "dsr": 32,  # to 0.95 * 40 = 38, every 4, 8, 16 and 32 steps
     }
     clock = Clock(make_method(name), STEPS)
@@ -256,7 +268,21 @@ def test_the_order_of_layers_changes_nothing(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["dense", "gmp", "gmp_original", "dpf", "str", "granet", "synflow", "snip", "grasp", "imp"]
+    "name",
+    [
+        "dense",
+        "gmp",
+        "gmp_original",
+        "gmp_star",
+        "acdc",
+        "dpf",
+        "str",
+        "granet",
+        "synflow",
+        "snip",
+        "grasp",
+        "imp",
+    ],
 )
 def test_the_names_of_layers_change_nothing_where_nothing_is_drawn(name):
     model, opt, sparsifier = make(name)

@@ -77,11 +77,14 @@ class Regenerate:
     doubled_at: tuple[float, ...] = ()
     curve: Callable[[float, float, int], Schedule] = cosine
     """(initial, final, its last step) -> fraction by step."""
+    sees_drop: bool = False
+    """Whether the masks that ``grow`` sees are those after the drop; such a criterion reads no gradient."""
 
     @property
     def criteria(self) -> set[Criterion]:
         """What it scores weights by."""
-        return {self.drop.criterion} if self.grow is None else {self.drop.criterion, self.grow}
+        grow = None if self.sees_drop else self.grow
+        return {self.drop.criterion} if grow is None else {self.drop.criterion, grow}
 
     def __post_init__(self) -> None:
         for name, share in (("drop_fraction", self.initial), ("drop_fraction_final", self.final)):

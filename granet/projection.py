@@ -112,6 +112,12 @@ class Projection:
         """After a backward pass: what the optimizer may see, in place."""
         apply_(gradients, masks)
 
+    def before_step_(self, weights: Tensors, modules: Mapping[str, Masked], optimizer: Optimizer) -> None:
+        """Before an optimizer step, after each of its backward passes: what else goes into it."""
+
+    def after_step_(self, weights: Tensors, modules: Mapping[str, Masked]) -> None:
+        """After every optimizer step: what it must not have done."""
+
     def step_(self, weights: Tensors, masks: Masks) -> None:
         """After an optimizer step without an update of the masks."""
 
@@ -224,6 +230,7 @@ def attach(
         if isinstance(module, nn.RNNBase):
             raise UserError(f"{name} is of a {type(module).__name__}, whose forward this method cannot mask")
         modules[name] = parametrization(masks[name])
+        modules[name].refresh(weight)
         parametrize.register_parametrization(module, attribute, modules[name])
     return modules
 

@@ -36,7 +36,7 @@ KEYS: dict[str, dict] = {
     },
     **{
         name: {"update_interval": INTERVAL}
-        for name in ("gmp_original", "gmp_star", "mest", "str", "dpf", "chase")
+        for name in ("gmp_original", "gmp_star", "mest", "topkast", "gse", "cht", "str", "dpf", "chase")
     },
     "acdc": {"update_interval": STEPS // 20},
     "imp": {"prune_fraction": 0.4},

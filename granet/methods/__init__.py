@@ -10,6 +10,7 @@ from collections.abc import Callable
 from granet.method import Method
 from granet.methods.acdc import acdc
 from granet.methods.chase import chase
+from granet.methods.cht import cht
 from granet.methods.deep_r import deep_r
 from granet.methods.dense import dense
 from granet.methods.dpf import dpf
@@ -20,6 +21,7 @@ from granet.methods.gmp_original import gmp_original
 from granet.methods.gmp_star import gmp_star
 from granet.methods.granet import granet
 from granet.methods.grasp import grasp
+from granet.methods.gse import gse
 from granet.methods.imp import imp
 from granet.methods.mest import mest
 from granet.methods.one_shot import one_shot
@@ -33,6 +35,7 @@ from granet.methods.snip import snip
 from granet.methods.static import static
 from granet.methods.str import str_
 from granet.methods.synflow import synflow
+from granet.methods.topkast import topkast
 
 __all__ = ["INTERVAL", "LAYER_SPARSITIES", "METHODS", "TIME", "fixed"]
 
@@ -60,6 +63,9 @@ METHODS |= {
     "snfs": snfs,
     "rigl": rigl,
     "mest": mest,
+    "topkast": topkast,
+    "gse": gse,
+    "cht": cht,
     "gmp": gmp,
     "gmp_original": gmp_original,
     "gmp_star": gmp_star,

@@ -9,6 +9,7 @@ from granet.types import Schedule, UserError
 class Clock:
     """A method's timetable over ``total_steps`` optimizer steps, all rounds together. It does not change.
 
+    - ``total_steps``: of the run
     - ``interval``: steps between mask updates; None: never
     - ``target``: step -> sparsity to prune to
     - ``fraction``: step -> share of the active weights that a regeneration drops
@@ -20,6 +21,7 @@ class Clock:
 
     def __init__(self, method: Method, total_steps: int, gradient_steps: int = 1) -> None:
         """``gradient_steps``: an update goes by the mean gradient of as many steps."""
+        self.total_steps = total_steps
         self._method = method
         self._gradient_steps = gradient_steps
         self.interval = method.update_interval or (

@@ -1,5 +1,6 @@
 """One mask update, as a pure function: what a method prunes, drops and grows at a step."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -69,7 +70,8 @@ def mask_update(
         if phase.grow is None:
             active = scatter(left, num_grown, seed=snapshot.seed, step=step)
         else:
-            ranks = _within(room, scores[phase.grow])
+            growth = phase.grow(replace(snapshot, masks=left)) if phase.sees_drop else None
+            ranks = _within(room, scores[phase.grow] if growth is None else growth)
             active = _filled(grow(left, ranks, num_grown), ranks, room, num_wanted)
         goes_on = kept if method.regrown == "kept" else left
         kept = {name: mask & active[name] for name, mask in goes_on.items()}

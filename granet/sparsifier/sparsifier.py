@@ -142,10 +142,12 @@ class Sparsifier:
         if self._clock.keeps_gradient_at(self.step + 1):
             self._dense.keep(gradients, self.masks)
         self.method.projection.backward_(gradients, self._held.masks)
+        self.method.projection.before_step_(self._weights, self._parametrized, self._optimizer)
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Count the optimizer step, and update the masks where one is due."""
+        self.method.projection.after_step_(self._weights, self._parametrized)
         if self._watch is not None and not self._watch.after_step():
             self._dense.forget_broken()
             return
@@ -194,8 +196,10 @@ class Sparsifier:
         if self._clock.ranks_gradient_at(self.step):
             gradients = self._dense.read(weights)
         means = running_means(self._optimizer, self._weights)
-        learned = thresholds(self._parametrized)
-        return Snapshot(weights, gradients, self.step, self._seed, means, learned, self._memory, self.masks)
+        learned, progress = thresholds(self._parametrized), self.step / self._clock.total_steps
+        return Snapshot(
+            weights, gradients, self.step, self._seed, means, learned, self._memory, self.masks, progress
+        )
 
     def _update(self) -> None:
         snapshot, unit = self._snapshot(), self.method.granularity

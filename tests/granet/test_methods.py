@@ -41,6 +41,9 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "rigl sensitivity": EVERY | {"drop_criterion": "sensitivity"},
     "mest": EVERY | {"dense_layers": "none"},
     "mest soft": EVERY | {"soft_bound": 0.05},
+    "topkast": EVERY | {"dense_layers": "none"},
+    "gse": EVERY,
+    "cht": EVERY,
     "rigl stops": EVERY | {"regenerate_until": 0.5},
     "gmp": EVERY,
     "gmp uniform": EVERY | {"distribution": "uniform"},
@@ -63,10 +66,12 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
 }
 SPARSE = [name for name in TABLE if name != "dense"]
 REGENERATING = [
-    name for name in TABLE if name.split()[0] in ("granet", "chase", "rigl", "set", "deep_r", "dsr", "mest")
+    name
+    for name in TABLE
+    if name.split()[0] in ("granet", "chase", "rigl", "set", "deep_r", "dsr", "mest", "gse", "cht")
 ]
 AFRESH = {"imp": (20,), "imp lr": (20,), "acdc": (8, 16, 24)}  # steps after which the optimizer starts anew
-VALUES_KEPT = ("gmp_original", "str", "dpf", "dpf classifier")  # masked weights stay in memory
+VALUES_KEPT = ("gmp_original", "str", "dpf", "dpf classifier", "topkast")  # masked weights stay in memory
 FIRST_MATTERS = (
     "small_dense",
     "gmp_original",
@@ -197,7 +202,8 @@ def test_active_weights_are_exactly_the_schedules_after_every_update(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["rigl", "set", "set classifier", "set mest", "mest", "snfs preserve", "static", "deep_r"]
+    "name",
+    ["rigl", "set", "set classifier", "set mest", "mest", "gse", "cht", "snfs preserve", "static", "deep_r"],
 )
 def test_sparse_to_sparse_methods_keep_every_tensors_count(name):
     model, opt, sparsifier = make(name)
@@ -225,6 +231,8 @@ def test_masks_change_on_update_steps_only(name):
         **dict.fromkeys(("rigl stops", "set classifier", "snfs preserve", "imp", "imp lr"), 20),
         **dict.fromkeys(("mest", "mest soft"), 28),  # 0.75 * 40 = 30
         **dict.fromkeys(("gmp_star", "acdc"), 32),  # 13/15 and 0.85 * 40 = 34, rounded
+        "gse": 20,  # 0.6 * 40 = 24, where nothing is dropped any more
+        "cht": 36,
         "dsr": 32,  # to 0.95 * 40 = 38, every 4, 8, 16 and 32 steps
     }
     clock = Clock(make_method(name), STEPS)

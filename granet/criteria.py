@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -57,8 +59,54 @@ def over_threshold(snapshot: Snapshot) -> Tensors:
     return {name: weight.abs() / snapshot.thresholds[name] for name, weight in snapshot.weights.items()}
 
 
+def connection_sensitivity(snapshot: Snapshot) -> Tensors:
+    """|w g|: how much the loss changes, to first order, when the weight goes (SNIP's score; Nowak et al. 2023)."""
+    return {name: (weight * snapshot.gradients[name]).abs() for name, weight in snapshot.weights.items()}
+
+
+def sensitivity(snapshot: Snapshot) -> Tensors:
+    """|g| / |w|, how much a step changes the weight (Nowak et al. 2023), with 1e-8 beside |w| as in their code."""
+    return {name: snapshot.gradients[name].abs() / (w.abs() + 1e-8) for name, w in snapshot.weights.items()}
+
+
+def reciprocal_sensitivity(snapshot: Snapshot) -> Tensors:
+    """|w| / |g|, with 1e-8 beside |g|: weights that have settled stay (Nowak et al. 2023)."""
+    return {name: w.abs() / (snapshot.gradients[name].abs() + 1e-8) for name, w in snapshot.weights.items()}
+
+
+@dataclass(frozen=True)
+class MagnitudeAndGradient:
+    """|w| + lambda |g| (MEST, Yuan et al. 2021): a weight that is small, but on its way, stays."""
+
+    gradient_weight: float
+    """lambda"""
+    reads: ClassVar[float] = 0.0
+
+    def __call__(self, snapshot: Snapshot) -> Tensors:
+        """The scores."""
+        return {
+            name: weight.abs().add_(snapshot.gradients[name].abs(), alpha=self.gradient_weight)
+            for name, weight in snapshot.weights.items()
+        }
+
+
 READS_GRADIENT: frozenset[Criterion] = frozenset({gradient})
 """Criteria that need the dense gradient, whose computation costs FLOPs. A new one that reads it belongs in here."""
+READS_ACTIVE_GRADIENT: frozenset[Criterion] = frozenset(
+    {connection_sensitivity, sensitivity, reciprocal_sensitivity}
+)
+"""Criteria that rank active weights by their gradients, which every step has."""
+
+
+def reads(criterion: Criterion) -> float | None:
+    """Gradients of how many inactive weights a criterion reads, for each active one; None: of no weight at all.
+
+    >>> reads(gradient), reads(sensitivity), reads(magnitude)
+    (inf, 0.0, None)
+    """
+    if criterion in READS_GRADIENT:
+        return math.inf
+    return 0.0 if criterion in READS_ACTIVE_GRADIENT else getattr(criterion, "reads", None)
 
 
 def _magnitudes(tensors: Tensors) -> Tensors:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from granet.criteria import Criterion, sign_flip
-from granet.distributions import global_
+from granet.distributions import Distribution, global_
 from granet.masks import num_active
 from granet.types import Counts, Masks, Tensors, UserError
 from granet.update import num_to_drop
@@ -33,6 +33,16 @@ def globally(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) ->
     left = total - math.ceil(fraction * total - 1e-9)
     kept = global_(scores, masks, 1 - left / sum(mask.numel() for mask in masks.values()))
     return {name: active[name] - kept[name] for name in masks}, memory
+
+
+def down_to(distribution: Distribution, sparsity: float) -> Count:
+    """Down to what ``distribution`` leaves at ``sparsity``, whatever the fraction (MEST's soft memory bound)."""
+
+    def counts(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
+        kept = distribution(scores, masks, sparsity)
+        return {name: n - kept[name] for name, n in num_active(masks).items()}, memory
+
+    return counts
 
 
 def one_stays(count: "Count") -> "Count":

@@ -4,6 +4,7 @@ Layers with a matrix, products of activations (queries and keys, attention and v
 softmax, max-pooling, norms, activation functions and biases do not.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -235,17 +236,23 @@ COUNTED = (*WEIGHTED, *TRANSPOSED, nn.RNNBase, nn.RNNCellBase)
 """Layers whose calls are counted as a whole."""
 
 
-def step_flops(sparse: int, dense: int, *, dense_gradient: bool) -> int:
+def step_flops(sparse: int, dense: int, *, dense_gradient: bool = False, inactive: float = 0.0) -> int:
     """Training FLOPs of one image at one step (RigL, Evci et al. 2020, appendix).
 
     Forward f_S, backward 2 f_S: once for the gradient of the activations and once for that of the weights.
-    Where a mask update reads the dense gradient, the latter costs f_D, which makes 2 f_S + f_D in all.
-    ``sparse`` and ``dense`` are the forward's FLOPs f_S and f_D.
+    Where a mask update reads the dense gradient, the latter costs f_D, which makes 2 f_S + f_D in all; where it reads
+    that of ``inactive`` weights for each active one, (1 + ``inactive``) f_S, f_D at most. ``sparse`` and ``dense`` are
+    the forward's FLOPs f_S and f_D.
 
     >>> step_flops(10, 100, dense_gradient=False), step_flops(10, 100, dense_gradient=True)
     (30, 120)
+    >>> step_flops(10, 100, inactive=0.5), step_flops(10, 100, inactive=math.inf)
+    (35, 120)
     """
-    return 2 * sparse + (dense if dense_gradient else sparse)
+    of_weights = (
+        dense if dense_gradient or math.isinf(inactive) else min(dense, round((1 + inactive) * sparse))
+    )
+    return 2 * sparse + of_weights
 
 
 def training_flops(segments: Iterable[tuple[int, int, bool]], dense: int) -> int:

@@ -15,7 +15,7 @@ from granet.drops import Drop
 from granet.granularity import ELEMENT, Granularity
 from granet.langevin import Langevin
 from granet.projection import GRADIENT, Projection, learns_threshold
-from granet.schedules import cubic
+from granet.schedules import cosine, cubic
 from granet.types import Counts, Init, Masks, Schedule, Tensors, UserError
 from granet.update import anywhere
 
@@ -30,39 +30,42 @@ Family = Literal["dense", "before_training", "sparse_to_sparse", "dense_to_spars
 class Prune:
     """Gradual pruning: sparsity si at t0 to sf at the last update not after tf.
 
-    ``tf`` None: ``auto``, a share of the run. ``until`` "end": the weights are ranked anew at every update to the end
-    of training, at sf (only where masked weights keep their values does that change anything).
+    ``tf`` None: ``auto``, a share of the run, and ``t0`` None: ``start``. ``until`` "end": the weights are ranked anew
+    at every update to the end of training, at sf (only where masked weights keep their values does that change
+    anything).
     """
 
     si: float
     sf: float
-    t0: int
+    t0: int | None
     tf: int | None
     auto: float
     distribution: Distribution = global_
     criterion: Criterion = magnitude
     curve: Curve = cubic
     until: Literal["tf", "end"] = "tf"
+    start: float = 0.0
 
     def span(self, total_steps: int, update_interval: int) -> tuple[int, int]:
         """First and last step of rising sparsity. Raises UserError where no update falls between them."""
+        t0 = round(self.start * total_steps) if self.t0 is None else self.t0
         tf = round(self.auto * total_steps) if self.tf is None else self.tf
         if tf > total_steps:
             raise UserError(f"tf={tf} steps lies beyond the end of training ({total_steps} steps); lower tf")
         end = last_multiple(tf, update_interval)
-        if end <= self.t0:
+        if end <= t0:
             raise UserError(
-                f"update_interval={update_interval}: no mask update falls between t0={self.t0} and tf={tf} "
+                f"update_interval={update_interval}: no mask update falls between t0={t0} and tf={tf} "
                 f"(steps, of {total_steps}); lower update_interval or train longer"
             )
-        return self.t0, end
+        return t0, end
 
 
 @dataclass(frozen=True)
 class Regenerate:
-    """Drop some active weights and grow as many inactive ones; the fraction falls as a cosine.
+    """Drop some active weights and grow as many inactive ones; the fraction falls along a curve, mostly a cosine.
 
-    ``until``: "end" of training, "tf" (with pruning), or a share of the run, over which the cosine falls then.
+    ``until``: "end" of training, "tf" (with pruning), or a share of the run, over which the curve falls then.
     ``reallocate`` says how many of the dropped weights each tensor gets back. ``doubled_at``: shares of the run, after
     each of which regenerations are twice as far apart (DSR).
     """
@@ -77,11 +80,16 @@ class Regenerate:
     doubled_at: tuple[float, ...] = ()
     growth: Growth = anywhere
     """How growth goes on in a tensor: the highest scores anywhere, or within a pattern (N:M, constant fan-in)."""
+    curve: Callable[[float, float, int], Schedule] = cosine
+    """(initial, final, its last step) -> fraction by step."""
+    sees_drop: bool = False
+    """Whether the masks that ``grow`` sees are those after the drop; such a criterion reads no gradient."""
 
     @property
     def criteria(self) -> set[Criterion]:
         """What it scores weights by."""
-        return {self.drop.criterion} if self.grow is None else {self.drop.criterion, self.grow}
+        grow = None if self.sees_drop else self.grow
+        return {self.drop.criterion} if grow is None else {self.drop.criterion, grow}
 
     def __post_init__(self) -> None:
         for name, share in (("drop_fraction", self.initial), ("drop_fraction_final", self.final)):

@@ -8,6 +8,7 @@ only what the network computes with is masked; the optimizer goes on with the ke
 one is an update of the other.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,11 @@ class Projection:
     """Every step needs the gradient of all weights: it costs FLOPs."""
 
     @property
+    def inactive_gradients(self) -> float:
+        """Of how many inactive weights every step needs the gradient, for each active one."""
+        return math.inf if self.dense_gradient else 0.0
+
+    @property
     def keeps_values(self) -> bool:
         """Whether masked weights keep their values, so that every update ranks all weights anew."""
         return False
@@ -105,6 +111,12 @@ class Projection:
     def backward_(self, gradients: Tensors, masks: Masks) -> None:
         """After a backward pass: what the optimizer may see, in place."""
         apply_(gradients, masks)
+
+    def before_step_(self, weights: Tensors, modules: Mapping[str, Masked], optimizer: Optimizer) -> None:
+        """Before an optimizer step, after each of its backward passes: what else goes into it."""
+
+    def after_step_(self, weights: Tensors, modules: Mapping[str, Masked]) -> None:
+        """After every optimizer step: what it must not have done."""
 
     def step_(self, weights: Tensors, masks: Masks) -> None:
         """After an optimizer step without an update of the masks."""
@@ -218,6 +230,7 @@ def attach(
         if isinstance(module, nn.RNNBase):
             raise UserError(f"{name} is of a {type(module).__name__}, whose forward this method cannot mask")
         modules[name] = parametrization(masks[name])
+        modules[name].refresh(weight)
         parametrize.register_parametrization(module, attribute, modules[name])
     return modules
 

@@ -1,7 +1,7 @@
 """Schedules: pure functions of the optimizer step. None of them holds a counter."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from granet.types import Schedule, UserError
 
@@ -114,3 +114,56 @@ def piecewise(initial: float, drop_steps: Sequence[int], factor: float) -> Sched
     [0.1, 0.1, 0.01, 0.001]
     """
     return lambda step: initial * factor ** sum(step >= drop for drop in drop_steps)
+
+
+def stairs(initial: float, final: float, t0: int, tf: int) -> Schedule:
+    """``initial``, the mean of both from three quarters of the way from ``t0`` to ``tf`` on, ``final`` from ``tf`` on.
+
+    How MEST (Yuan et al. 2021) mutates less and less, in its released code at epochs 90 and 120 of 160.
+
+    >>> s = stairs(0.2, 0.0, 0, 120)
+    >>> [s(t) for t in (0, 89, 90, 119, 120)]
+    [0.2, 0.2, 0.1, 0.1, 0.0]
+    """
+
+    def value(step: int) -> float:
+        if step >= tf:
+            return final
+        return (initial + final) / 2 if 4 * (step - t0) >= 3 * (tf - t0) else initial
+
+    return value
+
+
+def jump(si: float, sf: float, t0: int, tf: int) -> Schedule:
+    """0 before ``t0`` and at step 0; from ``t0`` on `cubic`, which begins with all of ``si`` at once (GMP*).
+
+    >>> s = jump(0.7, 0.9, 10, 110)
+    >>> [round(s(t), 4) for t in (0, 9, 10, 60, 110)]
+    [0.0, 0.0, 0.7, 0.875, 0.9]
+    """
+    rising = cubic(si, sf, t0, tf)
+    return lambda step: rising(step) if step >= max(t0, 1) else 0.0
+
+
+def alternating(phase: int, num_last_dense: int) -> Callable[[float, float, int, int], Schedule]:
+    """Sparsities ``si`` and ``sf`` by turns, each for ``phase`` steps (AC/DC, Peste et al. 2021, Algorithm 1).
+
+    The curve is ``si`` until ``t0``, rounded up to a multiple of ``phase``; then ``sf`` comes first. During the last
+    ``num_last_dense`` phases before ``tf`` it is ``si``, and from ``tf`` on ``sf``.
+
+    >>> s = alternating(5, 2)(0.0, 0.9, 10, 35)
+    >>> [s(t) for t in (0, 5, 10, 15, 20, 25, 30, 35, 40)]
+    [0.0, 0.0, 0.9, 0.0, 0.9, 0.0, 0.0, 0.9, 0.9]
+    """
+
+    def curve(si: float, sf: float, t0: int, tf: int) -> Schedule:
+        first = math.ceil(t0 / phase)
+
+        def sparsity(step: int) -> float:
+            number = step // phase
+            is_between = first <= number and step < tf - num_last_dense * phase
+            return sf if step >= tf or (is_between and (number - first) % 2 == 0) else si
+
+        return sparsity
+
+    return curve

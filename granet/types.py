@@ -48,6 +48,8 @@ class Snapshot:
     """What the method remembers from update to update (Deep-R's signs, DSR's threshold)."""
     masks: Masks = field(default_factory=dict)
     """What was active when the step was taken: before anything of its update."""
+    progress: float = 0.0
+    """Share of the run that is over, in [0, 1]."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_the_page_adds_a_method_with_a_row_a_section_and_a_criterion(tmp_path):
     added = additions()
     assert set(added) == {
         "granet/criteria.py",
-        "granet/methods/rigl_taylor.py",
+        "granet/methods/rigl_step.py",
         "granet/methods/__init__.py",
         "pipeline/conf/config.yaml",
     }
@@ -41,14 +41,14 @@ def test_the_page_adds_a_method_with_a_row_a_section_and_a_criterion(tmp_path):
     project.run("bash", "-c", " ".join([compose, *SIZES]))
     project.run("bash", "-c", repro)
     summary = json.loads(
-        (project.folder / "runs/sparse/digits-resnet20-rigl_taylor-0.98-0/summary.json").read_text()
+        (project.folder / "runs/sparse/digits-resnet20-rigl_step-0.98-0/summary.json").read_text()
     )
     assert summary["sparsity"] == pytest.approx(0.98, abs=1e-4)
     assert summary["config"]["hyperparameters"]["drop_fraction"] == 0.3
-    assert "rigl_taylor" in (project.folder / "reports/report.html").read_text()
+    assert "rigl_step" in (project.folder / "reports/report.html").read_text()
     new = project.run(
         "git", "ls-files", "--others", "--exclude-standard", "granet", "pipeline"
     ).stdout.split()
     touched = project.run("git", "diff", "--name-only").stdout.split()
-    assert new == ["granet/methods/rigl_taylor.py"]
+    assert new == ["granet/methods/rigl_step.py"]
     assert {*new, *touched} == {*added, "params.yaml"}

@@ -36,7 +36,22 @@ KEYS: dict[str, dict] = {
         name: {"update_interval": INTERVAL}
         for name in ("set", "deep_r", "dsr", "snfs", "rigl", "gmp", "granet")
     },
-    **{name: {"update_interval": INTERVAL} for name in ("gmp_original", "str", "dpf", "chase", "srigl")},
+    **{
+        name: {"update_interval": INTERVAL}
+        for name in (
+            "gmp_original",
+            "gmp_star",
+            "mest",
+            "topkast",
+            "gse",
+            "cht",
+            "srigl",
+            "str",
+            "dpf",
+            "chase",
+        )
+    },
+    "acdc": {"update_interval": STEPS // 20},
     "imp": {"prune_fraction": 0.4},
     **{name: {"update_interval": INTERVAL, "sf": 0.75} for name in ("rigl_nm", "sr_ste")},
 }

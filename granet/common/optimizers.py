@@ -121,5 +121,14 @@ def detached(tensors: Tensors) -> Tensors:
 
 def learning_rates(optimizer: Optimizer, weights: Tensors) -> dict[str, float]:
     """The learning rate of every weight: that of its parameter group."""
-    by_tensor = {id(p): float(g["lr"]) for g in optimizer.param_groups for p in g["params"]}
+    return _of_groups(optimizer, weights, "lr")
+
+
+def weight_decays(optimizer: Optimizer, weights: Tensors) -> dict[str, float]:
+    """The weight decay of every weight; 0 where the optimizer knows none."""
+    return _of_groups(optimizer, weights, "weight_decay")
+
+
+def _of_groups(optimizer: Optimizer, weights: Tensors, key: str) -> dict[str, float]:
+    by_tensor = {id(p): float(g.get(key, 0.0)) for g in optimizer.param_groups for p in g["params"]}
     return {name: by_tensor[id(weight)] for name, weight in weights.items()}

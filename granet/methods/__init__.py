@@ -8,7 +8,9 @@ says so.
 from collections.abc import Callable
 
 from granet.method import Method
+from granet.methods.acdc import acdc
 from granet.methods.chase import chase
+from granet.methods.cht import cht
 from granet.methods.deep_r import deep_r
 from granet.methods.dense import dense
 from granet.methods.dpf import dpf
@@ -17,10 +19,13 @@ from granet.methods.fixed import fixed
 from granet.methods.force import force
 from granet.methods.gmp import gmp
 from granet.methods.gmp_original import gmp_original
+from granet.methods.gmp_star import gmp_star
 from granet.methods.granet import granet
 from granet.methods.grasp import grasp
+from granet.methods.gse import gse
 from granet.methods.imp import imp
 from granet.methods.iter_snip import iter_snip
+from granet.methods.mest import mest
 from granet.methods.obd import obd
 from granet.methods.one_shot import one_shot
 from granet.methods.parameters import INTERVAL, LAYER_SPARSITIES, TIME
@@ -36,6 +41,7 @@ from granet.methods.srigl import srigl
 from granet.methods.static import static
 from granet.methods.str import str_
 from granet.methods.synflow import synflow
+from granet.methods.topkast import topkast
 
 __all__ = ["INTERVAL", "LAYER_SPARSITIES", "METHODS", "TIME", "fixed"]
 
@@ -66,8 +72,14 @@ METHODS |= {
     "rigl": rigl,
     "rigl_nm": rigl_nm,
     "srigl": srigl,
+    "mest": mest,
+    "topkast": topkast,
+    "gse": gse,
+    "cht": cht,
     "gmp": gmp,
     "gmp_original": gmp_original,
+    "gmp_star": gmp_star,
+    "acdc": acdc,
     "str": str_,
     "dpf": dpf,
     "sr_ste": sr_ste,

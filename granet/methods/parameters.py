@@ -1,12 +1,13 @@
 """Parameters that several methods share, with what params.yaml says of them and the values that they may have.
 
 TIME marks a point in time: an optimizer step here, "110ep" or "2000it" in params.yaml. INTERVAL marks a number of
-steps, which may also be "auto" there.
+steps, which may also be "auto" there: the default, less in a short run, or what `Updates` says.
 """
 
 import inspect
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Literal, TypeVar
 
@@ -25,6 +26,15 @@ from granet.methods.dense_layers import DENSE_LAYERS
 
 TIME = "point in time"
 INTERVAL = "interval"
+
+
+@dataclass(frozen=True)
+class Updates:
+    """Beside INTERVAL: what "auto" stands for is not the default, but as many updates in a run of any length."""
+
+    number: int
+
+
 LAYER_SPARSITIES: dict[str, LayerSparsity] = {"uniform": uniform, "er": er, "erk": erk}
 PRUNE_DISTRIBUTIONS: dict[str, Distribution] = {"global": global_, "uniform": by_layer(uniform_capped)}
 

@@ -5,6 +5,7 @@ from granet.drops import Drop, by_fraction
 from granet.inits.random import random
 from granet.method import Method, Regenerate
 from granet.methods.dense_layers import DENSE_LAYERS, count_sparing, rule_sparing
+from granet.methods.drop_criteria import DROP_CRITERIA, DropCriterionName
 from granet.methods.parameters import (
     LAYER_SPARSITIES,
     DenseLayersName,
@@ -30,6 +31,7 @@ def set_(
     distribution: InitDistribution = "er",
     dense_layers: DenseLayersName = "none",
     regrown: Regrown = "zero",
+    drop_criterion: DropCriterionName = "magnitude",
 ) -> Method:
     """SET (Mocanu et al. 2018): drop by magnitude, grow at random, once an epoch (352 steps on CIFAR-10)."""
     dense = DENSE_LAYERS[dense_layers]
@@ -38,7 +40,7 @@ def set_(
         random(rule_sparing(LAYER_SPARSITIES[distribution], dense), sf),
         update_interval,
         regenerate=Regenerate(
-            Drop(criteria.magnitude, count_sparing(by_fraction, dense)),
+            Drop(DROP_CRITERIA[drop_criterion], count_sparing(by_fraction, dense)),
             criteria.random,
             drop_fraction,
             drop_fraction_final,

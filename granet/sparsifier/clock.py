@@ -1,14 +1,15 @@
 """When a method does what, in a run of a given length: pure functions of the optimizer step."""
 
-from granet.criteria import READS_GRADIENT, Criterion
+from granet.criteria import Criterion, reads
 from granet.method import Method
-from granet.schedules import constant, cosine, cubic
+from granet.schedules import constant, cubic
 from granet.types import Schedule, UserError
 
 
 class Clock:
     """A method's timetable over ``total_steps`` optimizer steps, all rounds together. It does not change.
 
+    - ``total_steps``: of the run
     - ``interval``: steps between mask updates; None: never
     - ``target``: step -> sparsity to prune to
     - ``fraction``: step -> share of the active weights that a regeneration drops
@@ -20,6 +21,7 @@ class Clock:
 
     def __init__(self, method: Method, total_steps: int, gradient_steps: int = 1) -> None:
         """``gradient_steps``: an update goes by the mean gradient of as many steps."""
+        self.total_steps = total_steps
         self._method = method
         self._gradient_steps = gradient_steps
         self.interval = method.update_interval or (
@@ -36,7 +38,7 @@ class Clock:
             self._prune_stop = total_steps if phase.until == "end" else self.last_pruning_step
         if (phase := method.regenerate) is not None:
             horizon = round(phase.until * total_steps) if not isinstance(phase.until, str) else total_steps
-            self.fraction = cosine(phase.initial, phase.final, horizon)
+            self.fraction = phase.curve(phase.initial, phase.final, horizon)
             self._regenerate_stop = self.last_pruning_step if phase.until == "tf" else horizon
             self._doubled = [round(share * total_steps) for share in phase.doubled_at]
         if (phase := method.channels) is not None:
@@ -55,6 +57,10 @@ class Clock:
         interval = (self.interval or 1) * 2 ** sum(step > doubled for doubled in self._doubled)
         return step <= self._regenerate_stop and step % interval == 0
 
+    def opens_at(self, step: int) -> bool:
+        """Whether the update after ``step``, if there is one, makes a sparse network dense again (AC/DC)."""
+        return self.prunes_at(step) and self.target(step) < self.target(step - (self.interval or 1))
+
     def removes_at(self, step: int) -> bool:
         """Whether the update after ``step`` may remove channels, if there is one."""
         return self._method.channels is not None and self.regenerates_at(step)
@@ -65,16 +71,25 @@ class Clock:
         return due and (self.prunes_at(step) or self.regenerates_at(step))
 
     def reads_gradient_at(self, step: int) -> bool:
-        """Whether ``step`` or the update after it needs the dense gradient (it costs FLOPs)."""
-        return self._method.projection.dense_gradient or self.keeps_gradient_at(step)
+        """Whether ``step`` or the update after it needs gradients of inactive weights (they cost FLOPs)."""
+        return self.inactive_gradients_at(step) > 0
+
+    def inactive_gradients_at(self, step: int) -> float:
+        """Of how many inactive weights ``step`` needs the gradient, for each active one: inf of all of them."""
+        read = (self._reads_at(later) for later in range(step, step + self._gradient_steps))
+        return max([self._method.projection.inactive_gradients, *(number or 0.0 for number in read)])
 
     def keeps_gradient_at(self, step: int) -> bool:
-        """Whether an update goes by the dense gradient of ``step``, among others."""
+        """Whether an update goes by the gradient of ``step``, among others."""
         return any(map(self.ranks_gradient_at, range(step, step + self._gradient_steps)))
 
     def ranks_gradient_at(self, step: int) -> bool:
-        """Whether the update after ``step`` scores weights by the dense gradient."""
-        return self.updates_at(step) and not self.criteria_at(step).isdisjoint(READS_GRADIENT)
+        """Whether the update after ``step`` scores weights by a gradient."""
+        return self._reads_at(step) is not None
+
+    def _reads_at(self, step: int) -> float | None:
+        used = map(reads, self.criteria_at(step)) if self.updates_at(step) else ()
+        return max((number for number in used if number is not None), default=None)
 
     def criteria_at(self, step: int) -> set[Criterion]:
         """What the update after ``step`` scores weights by, if there is one."""

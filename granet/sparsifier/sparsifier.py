@@ -115,8 +115,12 @@ class Sparsifier:
         return self._clock.updates_at(step)
 
     def reads_gradient_at(self, step: int) -> bool:
-        """Whether ``step`` or the update after it needs the dense gradient (it costs FLOPs)."""
+        """Whether ``step`` or the update after it needs gradients of inactive weights (they cost FLOPs)."""
         return self._clock.reads_gradient_at(step)
+
+    def inactive_gradients_at(self, step: int) -> float:
+        """Of how many inactive weights that is, for each active one: inf of all, the dense gradient."""
+        return self._clock.inactive_gradients_at(step)
 
     @property
     def last_pruning_step(self) -> int:
@@ -138,10 +142,12 @@ class Sparsifier:
         if self._clock.keeps_gradient_at(self.step + 1):
             self._dense.keep(gradients, self.masks)
         self.method.projection.backward_(gradients, self._held.masks)
+        self.method.projection.before_step_(self._weights, self._parametrized, self._optimizer)
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Count the optimizer step, and update the masks where one is due."""
+        self.method.projection.after_step_(self._weights, self._parametrized)
         if self._watch is not None and not self._watch.after_step():
             self._dense.forget_broken()
             return
@@ -193,8 +199,10 @@ class Sparsifier:
         if self._clock.ranks_gradient_at(self.step):
             gradients = self._dense.read(weights)
         means = running_means(self._optimizer, self._weights)
-        learned = thresholds(self._parametrized)
-        return Snapshot(weights, gradients, self.step, self._seed, means, learned, self._memory, self.masks)
+        learned, progress = thresholds(self._parametrized), self.step / self._clock.total_steps
+        return Snapshot(
+            weights, gradients, self.step, self._seed, means, learned, self._memory, self.masks, progress
+        )
 
     def _update(self) -> None:
         snapshot, unit = self._snapshot(), self.method.granularity
@@ -209,7 +217,8 @@ class Sparsifier:
         self._follow(update.active)
         for name, module in self._parametrized.items():
             module.refresh(snapshot.weights[name])
-        restart_(self.method.restart, self._model, self._optimizer, self._rewind_to)
+        restart = "lr" if self._clock.opens_at(self.step) else self.method.restart
+        restart_(restart, self._model, self._optimizer, self._rewind_to)
         # What was pruned or dropped and grown again in one update starts from zero like any other grown weight.
         self._clear(self._held.masks | unit.expand(update.kept, update.active, snapshot.weights))
         self._tally.warn_of_empty(self.step, stacklevel=5)

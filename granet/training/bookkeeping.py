@@ -105,10 +105,9 @@ class Bookkeeping:
         self._batches += 1
         if self._world.weight(num_images):
             self._meter.add(loss, logits_BC, labels)
-        dense_gradient = self._run.sparsifier.reads_gradient_at(self._step)
-        dense_flops = self._run.dense.total
+        inactive = self._run.sparsifier.inactive_gradients_at(self._step)
         self._train_flops += num_images * step_flops(
-            self._forward_flops, dense_flops, dense_gradient=dense_gradient
+            self._forward_flops, self._run.dense.total, inactive=inactive
         )
         if self._run.ends_round_at(self._step):
             self._run.average.follow()

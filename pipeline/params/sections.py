@@ -13,6 +13,7 @@ from granet.common.steps import parse_time
 from granet.method import Method
 from granet.methods import INTERVAL, METHODS, TIME
 from granet.methods.layer_sparsity import with_layer_sparsity
+from granet.methods.parameters import Updates
 from granet.training.config import TrainConfig
 from granet.types import UserError
 
@@ -55,7 +56,9 @@ def method(section: str, values: Values, train: TrainConfig, sparsity: float, st
             steps = parse_time(text, steps_per_epoch, key=f"{section}.{name}")
             arguments[name] = round(epochs / train.epochs * steps)
     for name in keys(row, INTERVAL):
-        auto = min(parameters[name].default, max(1, train.epochs * steps_per_epoch // UPDATES))
+        total, own = train.epochs * steps_per_epoch, parameters[name].default
+        fixed = next((note.number for note in notes(row)[name] if isinstance(note, Updates)), None)
+        auto = max(1, total // fixed) if fixed else min(own, max(1, total // UPDATES))
         arguments[name] = interval(arguments[name], steps_per_epoch, auto, f"{section}.{name}")
     if arguments.get("si", 0) > 0 and arguments["tf"] is None and train.drops:
         arguments["tf"] = round(min(train.drops) * epochs * steps_per_epoch)

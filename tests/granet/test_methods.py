@@ -32,6 +32,7 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "synflow": {"rounds": 5},
     "snip uniform": {"num_images": 32, "distribution": "uniform"},
     "set": EVERY,
+    "set mest": EVERY | {"drop_criterion": "mest"},
     "set classifier": EVERY
     | {"distribution": "uniform", "dense_layers": "classifier", "regenerate_until": 0.5},
     "deep_r": EVERY | {"noise": 0.1},  # signs must flip within 40 steps
@@ -39,6 +40,12 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "snfs": EVERY,
     "snfs preserve": EVERY | {"reallocate": "preserve", "regenerate_until": 0.5},
     "rigl": EVERY,
+    "rigl sensitivity": EVERY | {"drop_criterion": "sensitivity"},
+    "mest": EVERY | {"dense_layers": "none"},
+    "mest soft": EVERY | {"soft_bound": 0.05},
+    "topkast": EVERY | {"dense_layers": "none"},
+    "gse": EVERY,
+    "cht": EVERY,
     "rigl stops": EVERY | {"regenerate_until": 0.5},
     "rigl_nm": EVERY | {"sf": 0.75, "drop_fraction_final": 0.5},
     "srigl": EVERY | {"gamma_sal": 0.0, "regenerate_until": 1.0, "drop_fraction_final": 0.3},
@@ -46,6 +53,8 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "gmp": EVERY,
     "gmp uniform": EVERY | {"distribution": "uniform"},
     "gmp_original": EVERY,
+    "gmp_star": EVERY,
+    "acdc": EVERY,
     "str": EVERY,
     "dpf": EVERY,
     "dpf classifier": EVERY | {"dense_layers": "classifier"},
@@ -66,9 +75,16 @@ SPARSE = [name for name in TABLE if name != "dense"]
 REGENERATING = [
     name
     for name in TABLE
-    if name.split()[0] in ("granet", "chase", "rigl", "rigl_nm", "srigl", "set", "deep_r", "dsr")
+    if name.split()[0]
+    in (
+        *("granet", "chase", "rigl", "rigl_nm", "srigl", "set", "deep_r", "dsr"),
+        *("mest", "gse", "cht"),
+    )
 ]
-VALUES_KEPT = ("gmp_original", "str", "dpf", "dpf classifier", "sr_ste")  # masked weights stay in memory
+AFRESH = {"imp": (20,), "imp lr": (20,), "acdc": (8, 16, 24)}  # steps after which the optimizer starts anew
+VALUES_KEPT = (  # masked weights stay in memory
+    *("gmp_original", "str", "dpf", "dpf classifier", "sr_ste", "topkast"),
+)
 COUNTS = {  # where the structure decides how many of 2,212 weights are active
     "small_dense": (
         3 * 27,
@@ -84,6 +100,7 @@ FIRST_MATTERS = (
     "small_dense",
     "gmp_original",
     "dsr",
+    "mest soft",
 )  # methods that treat the first layer in a way of its own
 
 
@@ -173,7 +190,7 @@ def test_inactive_weights_gradients_and_state_are_exactly_zero_after_every_step(
         for key, mask in sparsifier.masks.items() if weights else ():
             weight, off = weights[key], ~mask
             state = [v for v in opt.state[weight].values() if v.shape == weight.shape]
-            assert len(state) >= 1 or (name.startswith("imp") and step == 20)  # a round begins
+            assert len(state) >= 1 or step in AFRESH.get(name, ())
             if name.startswith("snfs"):  # its momentum stays dense
                 assert state[0][off].abs().sum() > 0
             else:
@@ -210,7 +227,11 @@ def test_active_weights_are_exactly_the_schedules_after_every_update(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["rigl", "rigl_nm", "set", "set classifier", "snfs preserve", "static", "deep_r"]
+    "name",
+    [
+        *("rigl", "rigl_nm", "set", "set classifier", "set mest", "mest", "gse", "cht"),
+        *("snfs preserve", "static", "deep_r"),
+    ],
 )
 def test_sparse_to_sparse_methods_keep_every_tensors_count(name):
     model, opt, sparsifier = make(name)
@@ -236,6 +257,10 @@ def test_masks_change_on_update_steps_only(name):
     ends = {  # auto tf = 0.6875 * 40 = 27.5, rounded
         **dict.fromkeys(("gmp", "gmp uniform", "gmp_original", "granet until tf"), 28),
         **dict.fromkeys(("rigl stops", "set classifier", "snfs preserve", "imp", "imp lr"), 20),
+        **dict.fromkeys(("mest", "mest soft"), 28),  # 0.75 * 40 = 30
+        **dict.fromkeys(("gmp_star", "acdc"), 32),  # 13/15 and 0.85 * 40 = 34, rounded
+        "gse": 20,  # 0.6 * 40 = 24, where nothing is dropped any more
+        "cht": 36,
         "dsr": 32,  # to 0.95 * 40 = 38, every 4, 8, 16 and 32 steps
     }
     clock = Clock(make_method(name), STEPS)
@@ -280,7 +305,10 @@ def test_the_order_of_layers_changes_nothing(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["dense", "gmp", "gmp_original", "dpf", "str", "granet", "synflow", "snip", "force", "grasp", "imp"],
+    [
+        *("dense", "gmp", "gmp_original", "gmp_star", "acdc", "dpf", "str", "granet"),
+        *("synflow", "snip", "force", "grasp", "imp"),
+    ],
 )
 def test_the_names_of_layers_change_nothing_where_nothing_is_drawn(name):
     model, opt, sparsifier = make(name)

@@ -45,6 +45,12 @@ def test_intervals_are_resolved_to_steps(text, steps):
     assert changed.method("rigl", 0.98, steps_per_epoch=12).update_interval == steps
 
 
+@pytest.mark.parametrize(("section", "updates"), [("acdc", 20), ("mest", 32)])
+def test_an_interval_may_stand_for_as_many_updates_in_a_run_of_any_length(section, updates):
+    for steps in (12, 120, 1200):
+        assert validate(raw()).method(section, 0.98, steps).update_interval == 20 * steps // updates
+
+
 @pytest.mark.parametrize(
     ("text", "steps_per_epoch"), [("0.04ep", 12), ("0.5ep", 1), ("0it", 12), ("0ep", 12)]
 )

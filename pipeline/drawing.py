@@ -46,7 +46,7 @@ def import_matplotlib() -> None:
 
 @contextmanager
 def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
-    """A figure of that size in inches, saved when the block ends, as PNG or SVG. The same input gives the same bytes."""
+    """A figure of that size in inches, saved as PNG or SVG when the block ends. The same input gives the same bytes."""
     import matplotlib
     from matplotlib.figure import Figure
 

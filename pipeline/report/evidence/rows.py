@@ -165,9 +165,9 @@ def main(arguments: list[str]) -> None:
     roots = [Path(argument) for argument in arguments] or [RUNS]
     new = []
     for root in roots:
-        if not (rows := [*found(root)]):
-            raise UserError(f"{root} holds no finished run; name a folder like runs/, or run: dvc repro")
-        new += rows
+        if not root.is_dir():
+            raise UserError(f"{root} is no folder; name one like runs/, or run: dvc repro")
+        new += found(root)
     old = load() if FILE.exists() else []
     rows = merged(old, new)
     atomic(FILE, text_of(rows).encode())

@@ -207,5 +207,5 @@ def test_the_committed_page_is_made_of_the_committed_rows(tmp_path):
     )
     assert rows.text_of(rows.merged(found, [])) == (DOCS / "results.csv").read_text()
     assert {row["git_dirty"] for row in found} <= {"false"}
-    for drawn in (tmp_path / "pictures").iterdir():
+    for drawn in (tmp_path / "pictures").glob("*"):
         assert drawn.read_bytes() == (DOCS / "pictures" / drawn.name).read_bytes()

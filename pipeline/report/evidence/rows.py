@@ -47,21 +47,21 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("git_revision", "git_dirty", "code", "data_md5", "config"), str),
 }
 """Name -> type. ``kernels`` is what params.yaml asked for, ``arithmetic`` what computed; ``config`` is `digest`."""
-NO_RESULT = ("root",)
-"""Keys of the data that say where they lie: what they are says their md5."""
+INDIFFERENT = {
+    name: {key for key, about in keys_of(config).items() if not about.decides_result}
+    for name, config in (("data", DataConfig), ("train", TrainConfig))
+}
+INDIFFERENT["data"].add("root")  # what lies there says the md5
+"""Keys of a run's configuration, by section, that do not decide its result."""
 
 Row = dict[str, Any]
 
 
 def digest(config: Mapping[str, Any]) -> str:
     """Of all in a run's configuration that decides its result, the seed included."""
-    deciding = {
-        name: {key for key, about in keys_of(of).items() if about.decides_result and key not in NO_RESULT}
-        for name, of in (("data", DataConfig), ("train", TrainConfig))
-    }
     kept = {
-        name: {key: value for key, value in part.items() if key in deciding[name]}
-        if name in deciding
+        name: {key: value for key, value in part.items() if key not in INDIFFERENT[name]}
+        if name in INDIFFERENT
         else part
         for name, part in config.items()
     }

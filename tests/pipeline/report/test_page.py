@@ -121,8 +121,9 @@ def test_the_claims_come_first_with_a_verdict_each(page, made):
 
 def test_differences_are_tested_where_there_are_three_seeds(page):
     tested = [row[1:] for row in page.rows if row[0] == "GraNet (si = 0.5)" and len(row) == 7]
-    # pairs -1, -2, -3: t = -2 / (1 / sqrt(3)) = -3.46 with 2 degrees of freedom, p = 1 - sqrt(12 / 14)
-    assert ["", "−2.00 p = 0.074", "", "", "", ""] in tested
+    # pairs -1, -2, -3: t = -2 / (1 / sqrt(3)) = -3.46 with 2 degrees of freedom, p = 1 - sqrt(12 / 14);
+    # g: -2 in deviations of sqrt((2^2 + 1^2) / 2) = 1.58 points, times 0.798
+    assert ["", "−2.00 p = 0.074, g = −1.0", "", "", "", ""] in tested
 
 
 def test_three_accuracies_and_like_beside_like(page):

@@ -22,7 +22,7 @@ from pipeline.report.evidence.tables import differences, kernels, places, runs
 from pipeline.report.names import by_family, heading
 from pipeline.report.noise import LEVEL, MIN_SEEDS
 from pipeline.report.provenance import facts
-from pipeline.report.results import Results
+from pipeline.report.results import Results, once
 from pipeline.report.sections.frame import beside_the_paper, emptied, say
 from pipeline.report.tables.model import Tables
 from pipeline.report.tables.printed import line, ours
@@ -44,7 +44,7 @@ def text_of(selection: Selection, docs: Path) -> str:
         Section("three", "Beside the paper", "", beside(results)),
         Section("flops", "Training and inference FLOPs", "", [Text(say("results_flops")), *flops(results)]),
         Section("kernels", "Dense and sparse kernels", "", kernels(selection)),
-        Section("protocol", "Protocol, hardware, hours, revision", "", [dict(facts(results))]),
+        Section("protocol", "Protocol, hardware, hours, revision", "", [protocol(results)]),
         Section("runs", "Runs", "", [Text(say("results_runs")), runs(selection)]),
     ]
     there = len(results.runs)
@@ -101,6 +101,13 @@ def beside(results: Results) -> list[Any]:
 def flops(results: Results) -> list[Table]:
     """Of every model on every data set."""
     return [place.flops() for place in places(results)]
+
+
+def protocol(results: Results) -> dict[str, str]:
+    """The report's facts, and of the kernels what computed."""
+    known = {"Convolutions": "arithmetic", "Python": "python", "granet": "granet"}
+    seen = {name: once(results.runs[column].dropna().tolist()) for name, column in known.items()}
+    return dict(facts(results)) | seen
 
 
 def main(arguments: list[str]) -> None:

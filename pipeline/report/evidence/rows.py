@@ -21,6 +21,7 @@ from granet.data.config import DataConfig
 from granet.training.config import TrainConfig
 from granet.types import UserError
 from pipeline.report.results import OTHERS
+from pipeline.report.words import counted
 from pipeline.training.cell import RUNS
 from pipeline.training.folder import RunFolder
 from pipeline.training.stages import STAGES
@@ -171,4 +172,4 @@ def main(arguments: list[str]) -> None:
     old = load() if FILE.exists() else []
     rows = merged(old, new)
     atomic(FILE, text_of(rows).encode())
-    print(f"{FILE}: {len(rows)} runs, {len(rows) - len(old)} more than before")
+    print(f"{FILE}: {counted(len(rows), 'run')}, {len(rows) - len(old)} more than before")

@@ -22,7 +22,7 @@ NAMED = {
 }
 """Columns of results by those of the CSV that they are called there."""
 KEPT = ("num_train", "num_val", "num_test", "num_classes", "time_s", "hardware", "precision", "torch")
-KEPT += ("git_revision", "git_dirty", "code", "data_md5", "experiment")
+KEPT += ("git_revision", "git_dirty", "code", "data_md5", "experiment", "arithmetic", "python", "granet")
 MADE = ("cell", "group", "dvc_stage", "training_ratio", "inference_ratio", "empty_layers", "image_shape")
 COLUMNS = [*(field.name for field in fields(Cell)), *NAMED, *KEPT, *MADE]
 OTHER_KERNELS = {"auto": "dense", "sparse": "dense", "dense": "auto"}

@@ -1,10 +1,10 @@
 """The paper's claims on VGG-19 and CIFAR-10, those first that are decided soonest, for as long as there is time.
 
-    python -m benchmarks.paper [-j N] [--minutes N] [section.key=value ...]
+    python -m benchmarks.paper [-j N] [--minutes N] [recipe=evidence] [section.key=value ...]
 
-Writes params.yaml from recipe=claims and the overrides (data.root=FOLDER: where CIFAR-10 is), and launches its stages
-as pipeline.launch does: results go to runs/, what is there already is not run again, and runs that the time, Ctrl-C or
-a kill has ended go on with the same command. At its end the report is made, of what is there.
+Writes params.yaml from recipe=claims, or another, and the overrides (data.root=FOLDER: where CIFAR-10 is), and launches
+its stages as pipeline.launch does: results go to runs/, what is there already is not run again, and runs that the time,
+Ctrl-C or a kill has ended go on with the same command. At its end the report is made, of what is there.
 
 -j N          runs at a time; without it as many on each GPU as reports/gpu.json (python -m benchmarks.gpu) says that
               pay, else launch.runs_per_gpu
@@ -113,7 +113,8 @@ def main(arguments: list[str]) -> None:
         raise UserError(
             "there is no GPU here, and each run would take days; write train.device=cpu to begin anyhow"
         )
-    write_params(["recipe=claims", *overrides])
+    recipe = [] if any(text.startswith("recipe=") for text in overrides) else ["recipe=claims"]
+    write_params([*recipe, *overrides])
     params = load_grid()
     made(LOGS)
     needs, stale = read_pipeline()

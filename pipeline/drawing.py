@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 180
+UNDATED = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+"""Formats of pictures, and what they would say of when and by what they were made."""
 GREY, INK = "#6b7280", "#1f2937"
 STYLE = Path(__file__).with_suffix(".mplstyle")
 
@@ -44,14 +46,15 @@ def import_matplotlib() -> None:
 
 @contextmanager
 def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
-    """A figure of that size in inches, saved when the block ends. The same input gives the same bytes."""
+    """A figure of that size in inches, saved as PNG or SVG when the block ends. The same input gives the same bytes."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(fname=STYLE):
+    kind = path.suffix.removeprefix(".")
+    with matplotlib.rc_context({"svg.hashsalt": "granet", "svg.fonttype": "none"}, STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
-        atomic(path, partial(figure.savefig, dpi=DPI, format="png", metadata={"Software": None}))
+        atomic(path, partial(figure.savefig, dpi=DPI, format=kind, metadata=UNDATED[kind]))
 
 
 def sparsities_of(series: Sequence[Series]) -> list[float]:

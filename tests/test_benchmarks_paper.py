@@ -25,6 +25,23 @@ def test_what_decides_most_claims_comes_first_and_seeds_of_a_pair_together():
     assert sorted(order) == sorted(cell.dvc_stage for cell in cells(PARAMS)) and len(order) == 27
 
 
+def test_another_recipe_takes_the_place_of_its_own(monkeypatch):
+    class WrittenError(Exception):
+        pass
+
+    def write(arguments):
+        raise WrittenError(*arguments)
+
+    monkeypatch.setattr(paper, "write_params", write)
+    for given, written in (((), ("recipe=claims",)), (("recipe=evidence",), ("recipe=evidence",))):
+        with pytest.raises(WrittenError) as raised:
+            paper.main([*given, "train.device=cpu"])
+        assert raised.value.args == (*written, "train.device=cpu")
+    assert [*paper.order(compose(["recipe=evidence"]))][:2] == [
+        f"sparse@cifar10-resnet20-{m}-0.98-0" for m in ("gmp", "granet")
+    ]
+
+
 def test_runs_that_share_a_side_are_told_once():
     """RigL and GraNet on CIFAR-100 are sides of several comparisons."""
     params = compose(["recipe=cifar"])

@@ -38,6 +38,8 @@ def write(results: Results, out: Path) -> dict[str, dict[str, float]]:
         parts = models.parts(results, figures)
         values = {
             "experiment": results.params.tracking.experiment,
+            "title": f"GraNet: results of “{results.params.tracking.experiment}”",
+            "figures": "figures",
             "opening": frame.opening(results),
             "sections": list(sections(results, parts, figures)),
         }

@@ -5,14 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.report.blocks import Fold, Heading, Number, Section, Table, Text
-from pipeline.report.noise import LEVEL, MARGIN, MIN_SEEDS, compared, exceeds
+from pipeline.report.noise import LEVEL, MARGIN, MIN_SEEDS
 from pipeline.report.paper.numbers import FURTHER, further, of_cifar, of_imagenet
 from pipeline.report.paper.numbers import rows as rows_of
 from pipeline.report.results import Results
 from pipeline.report.sections.frame import beside_the_paper, say
+from pipeline.report.statistics import Comparison, comparisons
 from pipeline.report.tables.overview import overview
 from pipeline.report.tables.printed import ModelRows, line, row_label, table1
 from pipeline.report.words import counted, p_value, signed
+from pipeline.training.cell import Group
 
 
 def claims(results: Results) -> Section:
@@ -73,8 +75,7 @@ def _of_model(rows: ModelRows) -> Iterator[Any]:
     if not num_p:
         yield Text(say("few_seeds", min_seeds=MIN_SEEDS), "note")
         return
-    values = {"against": against, "num_p": num_p, "by_chance": LEVEL * num_p}
-    text = say("tests", min_seeds=MIN_SEEDS, level=LEVEL, **values)
+    text = say("tests", min_seeds=MIN_SEEDS, level=LEVEL, against=against, tests=counted(num_p, "test"))
     yield Fold(f"Which differences to {against} exceed the noise?", [Text(text, "note"), table])
 
 
@@ -88,19 +89,29 @@ def significance(shown: ModelRows) -> tuple[str, Table, int] | None:
     if reference is None or (base := reference.find(params)) is None:
         return None
     bases = [results.by_seed(group, "last") for group in shown.groups(reference.stage, base)]
-    lines, num_p, any_text = [], 0, False
-    for row in layout.rows:
-        if row is reference or (section := row.find(params)) is None:
-            continue
-        numbers = []
-        for group, others in zip(shown.groups(row.stage, section, row.rewind), bases, strict=True):
-            values, number = results.by_seed(group, "last"), Number()
-            if values and others:
-                difference = compared(values, others)
-                note = "too few seeds" if (p := difference.p) is None else p_value(p)
-                number = Number(signed(difference.mean), note, group.name, strong=exceeds(p))
-                num_p, any_text = num_p + (p is not None), True
-            numbers.append(number)
+    rows = [(row, section) for row in layout.rows if row is not reference and (section := row.find(params))]
+    groups = [[*shown.groups(row.stage, section, row.rewind)] for row, section in rows]
+    pairs = {
+        group: (values, others)
+        for several in groups
+        for group, others in zip(several, bases, strict=True)
+        if (values := results.by_seed(group, "last")) and others
+    }
+    tested = dict(zip(pairs, comparisons([*pairs.values()]), strict=True))
+    lines = []
+    for (row, section), several in zip(rows, groups, strict=True):
+        numbers = [_difference(group, tested.get(group)) for group in several]
         lines.append(replace(line(results, section, numbers), label=row_label(params, row)))
     table = replace(shown.with_heads(lines), kind="")
-    return (row_label(params, reference), table, num_p) if any_text else None
+    num_p = sum(one.p is not None for one in tested.values())
+    return (row_label(params, reference), table, num_p) if tested else None
+
+
+def _difference(group: Group, one: Comparison | None) -> Number:
+    """A difference with its p-value and effect size, in bold where it exceeds the noise of the whole table."""
+    if one is None:
+        return Number()
+    notes = ["too few seeds" if one.p is None else p_value(one.p)]
+    if one.p is not None and one.effect is not None:
+        notes.append(f"g = {one.effect:.1f}".replace("-", "−"))
+    return Number(signed(one.difference.mean), ", ".join(notes), group.name, strong=one.holds)

@@ -18,7 +18,21 @@ from pipeline.report.tables.plasticity import WAYS, Study, by_phase, departures,
 from pipeline.report.words import setting, signed_spread
 
 BySeed = dict[int, float]
-NAMES = {"phase": ("first rate", "last rate"), "regenerated": ("regenerated", "not regenerated")}
+NAMES = {
+    "regenerated": ("regenerated", "not regenerated"),
+    "phase": ("first learning rate", "last"),
+    "phase_regenerated": ("first learning rate", "last"),
+    "rate": ("smallest pruning rate", "largest"),
+    "gain": ("gain at the largest pruning rate", "at the smallest"),
+}
+"""What the sides of a contrast are called."""
+ENDS = {
+    "phase": ("phase", WAYS[False], 1),
+    "phase_regenerated": ("phase", WAYS[True], 1),
+    "rate": ("rate", WAYS[False], 1),
+    "gain": ("rate", "difference", -1),
+}
+"""Contrasts of two ends: along what, which change, and whether the first end is the first side (1) or not (-1)."""
 
 
 def of_study(claim: Claim, results: Results) -> Judged:
@@ -44,13 +58,14 @@ def _changes(study: Study, contrast: str) -> Iterator[tuple[str, BySeed, BySeed]
         for (sparsity, rate), rows in frame.dropna(subset="difference").groupby(["pretrained", "rate"]):
             means = rows.groupby("seed")[[WAYS[True], WAYS[False]]].mean()
             yield f"{sparsity:g} sparse, rate {rate:g}", *(means[way].to_dict() for way in means)
-    if contrast == "phase" and WAYS[False] in frame and frame["phase"].nunique() > 1:
+    if contrast in ENDS:
+        along, column, order = ENDS[contrast]
+        if column not in frame or frame[along].nunique() < 2:
+            return
         for sparsity, rows in frame.groupby("pretrained"):
-            means = rows.groupby(["seed", "phase"])[WAYS[False]].mean().unstack().sort_index(axis=1)
-            yield (
-                f"{sparsity:g} sparse",
-                *(means[end].dropna().to_dict() for end in (means.columns[0], means.columns[-1])),
-            )
+            means = rows.groupby(["seed", along])[column].mean().unstack().sort_index(axis=1)
+            ends = (means.columns[0], means.columns[-1])[::order]
+            yield f"{sparsity:g} sparse", *(means[end].dropna().to_dict() for end in ends)
 
 
 def _side(name: str, changes: BySeed) -> Side:

@@ -104,7 +104,7 @@ def test_the_claims_come_first_with_a_verdict_each(page, made):
     text = unescape((made[0] / "report.html").read_text())
     assert text.index('id="claims"') < text.index('id="table1"') < text.index('id="table2"')
     # the runs are too short for the paper's settings: 20 epochs, 5,000 images
-    assert "None of 46 claims is tested in the paper's settings" in text
+    assert "None of 61 claims is tested in the paper's settings" in text
     assert "VGG-19 on CIFAR-10 (20 of 160 epochs" in text
     place = next(row for row in page.rows if row[0] == "VGG-19 on CIFAR-10, 95 %")
     # the first claim at 95 % on CIFAR-10: no gain on GMP. Pairs 0, 1, 2: error 1 / sqrt(3) with 2 degrees of freedom,
@@ -121,8 +121,9 @@ def test_the_claims_come_first_with_a_verdict_each(page, made):
 
 def test_differences_are_tested_where_there_are_three_seeds(page):
     tested = [row[1:] for row in page.rows if row[0] == "GraNet (si = 0.5)" and len(row) == 7]
-    # pairs -1, -2, -3: t = -2 / (1 / sqrt(3)) = -3.46 with 2 degrees of freedom, p = 1 - sqrt(12 / 14)
-    assert ["", "−2.00 p = 0.074", "", "", "", ""] in tested
+    # pairs -1, -2, -3: t = -2 / (1 / sqrt(3)) = -3.46 with 2 degrees of freedom, p = 1 - sqrt(12 / 14);
+    # g: -2 in deviations of sqrt((2^2 + 1^2) / 2) = 1.58 points, times 0.798
+    assert ["", "−2.00 p = 0.074, g = −1.0", "", "", "", ""] in tested
 
 
 def test_three_accuracies_and_like_beside_like(page):

@@ -614,6 +614,12 @@ def test_sizes_in_bytes():
 # The claims about the study
 
 STUDY = {claim.id: claim for claim in claims() if claim.study}
+ENDS = {
+    "plasticity_falls": 0.2,
+    "plasticity_falls_regenerated": 0.2,
+    "plasticity_rate": 0.078,
+    "regeneration_over_pruned": 0.039,
+}
 
 
 def claims_of(root, recipe, *overrides, change=change):
@@ -634,6 +640,19 @@ def test_one_seed_points_the_claims_way_and_decides_nothing(tmp_path):
     assert [side.text for side in helps.in_paper[0].sides] == ["−5.00", "−10.00"]
     assert helps.in_paper[0].place == "ResNet-20 on CIFAR-10, as Figure 2, 0 sparse, rate 0.2"
     assert found["final_gap_grows"].verdict == "not tested"  # Figure 3
+
+
+def test_what_lies_at_two_ends_is_compared_network_by_network(tmp_path):
+    """Each rate a tenth lower per unit, each drop a tenth, and regeneration adds the rate's twentieth."""
+
+    def changed(branch):
+        drops = (branch.epoch >= 80) + (branch.epoch >= 120)
+        return -0.1 * drops - 0.1 * branch.rate + 0.05 * branch.rate * branch.regenerated
+
+    found = claims_of(tmp_path, "figure2", change=changed)
+    means = {name: [one.difference.mean for one in found[name].in_paper] for name in ENDS}
+    # rates 0.2 to 0.98, two drops
+    assert means == {name: pytest.approx([expected] * 4) for name, expected in ENDS.items()}
 
 
 def test_three_seeds_decide(tmp_path):

@@ -172,9 +172,23 @@ def test_differences_with_three_seeds_have_a_p_value(params, tmp_path):
     assert (against, num_p) == ("GraNet (si = 0)", 1)
     (line,) = table.lines
     # pairs -10, -11, -9: t = -10 / (1 / sqrt(3)) = -17.3 with 2 degrees of freedom, p = 1 - sqrt(300 / 302)
-    assert (line.label, line.numbers[1].text, line.numbers[1].note) == ("GMP", "−10.00", "p = 0.003")
+    # g: -10 in deviations of sqrt((2^2 + 2.65^2) / 2) = 2.35 points, times 0.798
+    note = "p = 0.003, g = −3.4"
+    assert (line.label, line.numbers[1].text, line.numbers[1].note) == ("GMP", "−10.00", note)
     assert line.numbers[1].strong
     assert line.numbers[0].text == ""
+
+
+def test_what_exceeds_the_noise_alone_need_not_among_all_of_its_table(tmp_path):
+    """GMP's p of 0.020 counts three times: two more rows have tests."""
+    grid = {"methods": ["granet", "gmp", "rigl", "set"], "sparsities": [0.95], "seeds": [0, 1, 2]}
+    params = params_of(datasets=["cifar10"], models=["vgg19"], **grid, **NO)
+    alike = [(replace(GRANET, method=name), [0.95, 0.90, 0.93]) for name in ("rigl", "set")]
+    runs = [(GRANET, [0.905, 0.907, 0.906]), (replace(GRANET, method="gmp"), [0.901, 0.902, 0.903])]
+    found = significance(ModelRows(read_of(params, tmp_path, [*runs, *alike]), TABLE2, "vgg19"))
+    assert found is not None
+    gmp = next(line for line in found[1].lines if line.label == "GMP").numbers[1]
+    assert (found[2], gmp.note, gmp.strong) == (3, "p = 0.020, g = −3.2", False)
 
 
 def test_with_fewer_seeds_there_is_no_p_value(params, tmp_path):

@@ -1,0 +1,86 @@
+"""Rows of docs/results.csv as the results of a grid: what the report's tables, claims and figures are made of."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from pandas import DataFrame
+
+from granet.types import UserError
+from pipeline.params.schema import Params
+from pipeline.report.evidence.rows import FILE, Row
+from pipeline.report.results import OTHERS, Results
+from pipeline.training.cell import Cell, cells
+
+NAMED = {
+    "last": "test_accuracy_last",
+    "best_val": "test_accuracy_best_val",
+    "best_test": "test_accuracy_selected_on_test",
+    "final_sparsity": "sparsity_reached",
+    "training_dense": "training_flops_dense",
+    "inference_dense": "inference_flops_dense",
+}
+"""Columns of results by those of the CSV that they are called there."""
+KEPT = ("num_train", "num_val", "num_test", "num_classes", "time_s", "hardware", "precision", "torch")
+KEPT += ("git_revision", "git_dirty", "code", "data_md5", "experiment", "arithmetic", "python", "granet")
+MADE = ("cell", "group", "dvc_stage", "training_ratio", "inference_ratio", "empty_layers", "image_shape")
+COLUMNS = [*(field.name for field in fields(Cell)), *NAMED, *KEPT, *MADE]
+OTHER_KERNELS = {"auto": "dense", "sparse": "dense", "dense": "auto"}
+"""What runs with some kernels are compared with."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A grid's results, from rows of the CSV; ``lines``: DVC stage -> line of the file, whose first is its head.
+
+    ``others``: accuracy at the last epoch of the runs that differ in their kernels alone, by cell.
+    """
+
+    results: Results
+    lines: dict[str, int]
+    others: dict[Cell, float]
+
+
+def select(params: Params, rows: Sequence[Row]) -> Selection:
+    """The rows of an experiment that are cells of its grid, trained for as many epochs; there may be none yet.
+
+    Raises UserError where two rows are one cell.
+    """
+    wanted = {cell.dvc_stage: cell for cell in cells(params) if cell.stage not in OTHERS}
+    runs: dict[str, dict[str, Any]] = {}
+    lines: dict[str, int] = {}
+    others: dict[Cell, float] = {}
+    for line, row in enumerate(rows, start=2):
+        cell = wanted.get(row["run"])
+        if cell is None or row["experiment"] != params.tracking.experiment:
+            continue
+        if row["epochs"] != params.train_config(cell.schedule).total_epochs:
+            continue
+        if row["kernels"] == OTHER_KERNELS[params.train.kernels]:
+            others[cell] = row["test_accuracy_last"]
+        elif row["run"] in runs:
+            raise UserError(
+                f"{FILE}, line {line}: {row['run']} comes twice; delete the row that is not wanted"
+            )
+        else:
+            runs[row["run"]], lines[row["run"]] = _run(cell, row), line
+    frame = DataFrame([runs[name] for name in wanted if name in runs], columns=COLUMNS)
+    return Selection(
+        Results(params, frame, [wanted[name] for name in wanted if name not in runs]), lines, others
+    )
+
+
+def _run(cell: Cell, row: Row) -> dict[str, Any]:
+    """One run as `pipeline.report.results` has it, but for its folder, its layers and MLflow's run."""
+    return {
+        **asdict(cell),
+        **{ours: row[theirs] for ours, theirs in NAMED.items()},
+        **{name: row[name] for name in KEPT},
+        "cell": cell,
+        "group": cell.group.name,
+        "dvc_stage": cell.dvc_stage,
+        "training_ratio": row["training_flops"] / row["training_flops_dense"],
+        "inference_ratio": row["inference_flops"] / row["inference_flops_dense"],
+        "empty_layers": (row["empty_layers"] or "").split(),
+        "image_shape": tuple(map(int, row["image_shape"].split("x"))),
+    }

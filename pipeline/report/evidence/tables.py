@@ -1,0 +1,118 @@
+"""The tables of docs/results.md that no other report has: tests of differences, kernels, and the lines of the CSV."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pandas' types are wider than the values of a frame whose columns are known)
+
+from collections.abc import Iterator
+from statistics import fmean
+from typing import Any
+
+from markupsafe import Markup
+
+from pipeline.report.blocks import Line, Number, Table, Text, by_heading
+from pipeline.report.evidence.selection import Selection
+from pipeline.report.names import run_name
+from pipeline.report.noise import LEVEL, MIN_SEEDS
+from pipeline.report.paper.claims import claims
+from pipeline.report.paper.numbers import ACCURACY, CIFAR, rows
+from pipeline.report.results import Results
+from pipeline.report.sections.frame import say
+from pipeline.report.statistics import BySeed, Comparison, comparisons
+from pipeline.report.tables.model import Tables
+from pipeline.report.words import counted, duration, p_value, percent, short_percent, signed
+from pipeline.training.cell import Cell, Group
+
+Pair = tuple[BySeed, BySeed]
+
+
+def places(results: Results) -> list[Tables]:
+    """Every model on every data set of the grid."""
+    grid = results.params.grid
+    return [Tables(results, dataset, model) for dataset in grid.datasets for model in grid.models]
+
+
+def differences(results: Results) -> list[Any]:
+    """The comparisons of the paper's claims that the grid has runs of, tested together."""
+    pairs = {(at, names): pair for place in places(results) for at, names, pair in _compared(place)}
+    if not pairs:
+        return [Text(say("results_no_pair"))]
+    tested = comparisons([*pairs.values()])
+    lines = [_tested(*name, one) for name, one in zip(pairs, tested, strict=True)]
+    heads = ("difference", "95 % interval", "Hedges' g", "test", "p", "p, Holm")
+    num_tests = counted(sum(one.p is not None for one in tested), "test")
+    text = say("results_tests", num_tests=num_tests, level=LEVEL, min_seeds=MIN_SEEDS)
+    return [Text(text), Table([(head, 1) for head in heads], [], by_heading(lines), "comparison")]
+
+
+def _compared(place: Tables) -> Iterator[tuple[str, str, Pair]]:
+    """Where two methods have run: the place, the names of both, and their accuracies by seed."""
+    results, params = place.results, place.params
+    of_accuracy = [claim for claim in claims() if claim.metric == ACCURACY and claim.family == CIFAR]
+    for sparsity in params.grid.sparsities:
+        for sides in (pair for claim in of_accuracy for pair in claim.compare):
+            found = [rows(CIFAR)[name] for side in sides for name in side]
+            groups = [row.group(row.find(params), place.dataset, place.model, sparsity) for row in found]
+            values = [results.by_seed(group, "last") if group.method else {} for group in groups]
+            if len(groups) == 2 and all(values):
+                names = " − ".join(run_name(params, group) for group in groups)
+                yield f"{place.title}, {short_percent(sparsity)}", names, (values[0], values[1])
+
+
+def _tested(place: str, names: str, one: Comparison) -> Line:
+    numbers = [
+        Number(signed(one.difference.mean), strong=one.holds),
+        Number("" if one.interval is None else " to ".join(map(signed, one.interval))),
+        Number("" if one.effect is None else f"{one.effect:.1f}".replace("-", "−")),
+        Number(one.test),
+        *(Number("" if p is None else p_value(p)) for p in (one.p, one.p_holm)),
+    ]
+    return Line(names, "", numbers, place)
+
+
+def kernels(selection: Selection) -> list[Any]:
+    """The same cells with other kernels, seed by seed; a sentence where there are none."""
+    own, pairs = selection.results.params.train.kernels, _of_kernels(selection)
+    text = Text(say("results_kernels", kernels=own))
+    if not pairs:
+        return [text, Text(say("results_no_kernels"))]
+    lines = []
+    for (group, pair), one in zip(pairs.items(), comparisons([*pairs.values()]), strict=True):
+        largest = max(abs(pair[0][seed] - pair[1][seed]) for seed in pair[0])
+        numbers = [Number(percent(fmean(side.values())), f"n = {len(side)}") for side in pair]
+        numbers += [Number(signed(one.difference.mean), strong=one.holds), Number(percent(largest))]
+        numbers.append(Number("" if one.p is None else p_value(one.p)))
+        lines.append(Line(_name(selection.results, group), "", numbers))
+    heads = (f"kernels: {own}", "other kernels", "difference", "largest of one seed", "p")
+    return [text, Table([(head, 1) for head in heads], [], lines, "runs")]
+
+
+def _of_kernels(selection: Selection) -> dict[Group, Pair]:
+    """Accuracies by seed with the grid's kernels and with other ones, of the cells that have both."""
+    found: dict[Group, tuple[dict[int, float], dict[int, float]]] = {}
+    for run in selection.results.runs.itertuples():
+        cell: Cell = run.cell
+        if cell in selection.others:
+            first, second = found.setdefault(cell.group, ({}, {}))
+            first[cell.seed], second[cell.seed] = run.last, selection.others[cell]
+    return dict(found)
+
+
+def _name(results: Results, group: Group) -> str:
+    name = run_name(results.params, group)
+    return name if group.sparsity is None else f"{name}, {short_percent(group.sparsity)}"
+
+
+def runs(selection: Selection) -> Table:
+    """Every run with its line of the CSV, under the mean that it stands behind."""
+    results, lines, seen = selection.results, [], set()
+    for run in results.runs.itertuples():
+        group: Group = run.cell.group
+        label = Markup("`{}`").format(run.dvc_stage)
+        if group not in seen:
+            label = Markup('<a id="{}"></a>').format(group.name) + label
+            seen.add(group)
+        texts = (selection.lines[run.dvc_stage], percent(run.last), percent(run.final_sparsity))
+        numbers = [Number(str(text)) for text in (*texts, duration(run.time_s))]
+        lines.append(Line(label, "", numbers, _name(results, group)))
+    heads = ("line", "accuracy, last epoch, %", "sparsity, %", "time")
+    return Table([(head, 1) for head in heads], [], by_heading(lines), "DVC stage")

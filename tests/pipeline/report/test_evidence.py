@@ -1,0 +1,211 @@
+"""docs/results.csv and docs/results.md: rows against the runs written here, the page against the committed rows."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from granet.types import UserError
+from pipeline.params.files import compose
+from pipeline.report.evidence import page, rows
+from pipeline.report.evidence.ledger import ledger, why_not
+from pipeline.report.evidence.selection import Selection, select
+from pipeline.report.evidence.tables import differences, kernels
+from pipeline.report.paper.claims import claims
+from pipeline.training.cell import Cell
+from tests.helpers.runs import write_run
+
+DOCS = Path(__file__).parents[3] / "docs"
+GRANET = Cell("sparse", "cifar10", "resnet20", 0, "granet", 0.95)
+GMP = replace(GRANET, method="gmp")
+DENSE = Cell("dense", "cifar10", "resnet20", 0)
+EPOCHS = 30
+
+
+@cache
+def params(*overrides: str):
+    return compose(["recipe=evidence", *overrides])
+
+
+def written(root: Path, accuracies: dict[Cell, float], *overrides: str) -> list[rows.Row]:
+    for cell, accuracy in accuracies.items():
+        write_run(root, params(*overrides), cell, [accuracy - 0.1] * (EPOCHS - 1) + [accuracy])
+    return [*rows.found(root)]
+
+
+def seeds(cell: Cell, *accuracies: float) -> dict[Cell, float]:
+    return {replace(cell, seed=seed): accuracy for seed, accuracy in enumerate(accuracies)}
+
+
+@pytest.fixture(scope="module")
+def selection(tmp_path_factory) -> Selection:
+    root = tmp_path_factory.mktemp("evidence")
+    runs = seeds(DENSE, 0.915) | seeds(GRANET, 0.905, 0.907, 0.906) | seeds(GMP, 0.901, 0.902, 0.903)
+    runs |= seeds(replace(GRANET, sparsity=0.9), 0.91, 0.912) | seeds(replace(GMP, sparsity=0.9), 0.909)
+    dense_kernels = written(root / "other", seeds(GRANET, 0.906, 0.905, 0.906), "train.kernels=dense")
+    return select(params(), rows.merged(written(root / "runs", runs), dense_kernels))
+
+
+# The CSV
+
+
+def test_a_row_has_what_the_run_has(tmp_path):
+    (row,) = written(tmp_path, seeds(GRANET, 0.9))
+    assert (row["run"], row["section"], row["sparsity"]) == (
+        "sparse@cifar10-resnet20-granet-0.95-0",
+        "granet",
+        0.95,
+    )
+    assert (row["test_accuracy_last"], row["epochs"], row["kernels"]) == (0.9, EPOCHS, "auto")
+    assert row["training_flops"] / row["training_flops_dense"] == 0.2
+    assert (row["git_dirty"], row["experiment"]) == ("false", "evidence")
+    assert list(row.keys() ^ rows.COLUMNS.keys()) == []
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    found = rows.merged(written(tmp_path / "runs", seeds(DENSE, 0.9) | seeds(GRANET, 0.8, 0.85)), [])
+    text = rows.text_of(found)
+    (tmp_path / "r.csv").write_text(text)
+    assert rows.text_of(rows.load(tmp_path / "r.csv")) == text
+    assert next(csv.reader(io.StringIO(text))) == [*rows.COLUMNS]
+
+
+def test_rows_stand_in_one_order_and_come_once(tmp_path):
+    found = written(tmp_path, seeds(GRANET, 0.8, 0.85) | seeds(DENSE, 0.9))
+    later = [row | {"test_accuracy_last": 0.5} for row in found]
+    assert rows.merged(found, []) == rows.merged(found[::-1], found)
+    assert rows.merged(found, later)[0]["run"] == "dense@cifar10-resnet20-0"
+    assert {row["test_accuracy_last"] for row in rows.merged(found, later)} == {0.5}
+
+
+def test_the_digest_is_of_what_decides_the_result(tmp_path):
+    def digest(name: str, *overrides: str, cell: Cell = GRANET) -> str:
+        (row,) = written(tmp_path / name, {cell: 0.9}, *overrides)
+        return row["config"]
+
+    plain = digest("plain")
+    assert digest("elsewhere", "data.root=/elsewhere", "train.device=cpu", "data.num_workers=3") == plain
+    others = {
+        digest("kernels", "train.kernels=dense"),
+        digest("section", "granet.drop_fraction=0.3"),
+        digest("data", "data.val_size=1000"),
+        digest("seed", cell=replace(GRANET, seed=1)),
+    }
+    assert len(others) == 4
+    assert plain not in others
+
+
+def test_the_command_adds_to_what_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="runs is no folder"):
+        rows.main([])
+    written(Path("runs"), seeds(DENSE, 0.9))
+    rows.main([])
+    written(Path("scratch"), seeds(DENSE, 0.91), "train.kernels=dense")
+    rows.main(["scratch"])
+    rows.main(["runs", "scratch"])
+    assert capsys.readouterr().out.splitlines()[-1] == "docs/results.csv: 2 runs, 0 more than before"
+    assert [row["kernels"] for row in rows.load()] == ["auto", "dense"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("experiment,", ""), (",0.9,", ",much,")])
+def test_a_file_of_another_version_is_one_line(old, new, tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text(rows.text_of(written(tmp_path, seeds(DENSE, 0.9))).replace(old, new, 1))
+    with pytest.raises(UserError, match="write it anew"):
+        rows.load(path)
+
+
+# The page
+
+
+def test_a_cell_that_comes_twice_is_refused(tmp_path):
+    once = written(tmp_path, seeds(GRANET, 0.9))
+    with pytest.raises(UserError, match=r"line 3: sparse@.* comes twice"):
+        select(params(), [*once, once[0] | {"config": "other"}])
+
+
+def test_runs_of_another_length_or_experiment_are_not_in_it(tmp_path, selection):
+    found = written(tmp_path, seeds(GRANET, 0.9))
+    for change in ({"epochs": 160}, {"experiment": "compare"}):
+        assert select(params(), [found[0] | change]).lines == {}
+    assert len(selection.results.missing) == 66 - 10
+
+
+def test_the_comparisons_are_tested_together_and_those_of_few_seeds_have_no_test(selection):
+    note, table = differences(selection.results)
+    assert note.text.startswith("The comparisons") and " 1 test, two-sided" in note.text
+    by_place = {(line.heading, line.label): [number.text for number in line.numbers] for line in table.lines}
+    few = by_place["ResNet-20 on CIFAR-10, 90 %", "GraNet (si = 0) − GMP"]
+    assert few == ["+0.20", "", "", "none", "", ""]
+    # 0.4, 0.5 and 0.3 points: mean 0.4, error 0.1 / sqrt(3); 4.303 of these to either side; t = 6.93, p = 0.020
+    tested = by_place["ResNet-20 on CIFAR-10, 95 %", "GraNet (si = 0) − GMP"]
+    assert tested == ["+0.40", "+0.15 to +0.65", "3.2", "pairs", "p = 0.020", "p = 0.020"]
+
+
+def test_kernels_are_compared_seed_by_seed(selection):
+    # differences of -0.1, 0.2 and 0: mean 0.033, error 0.153 / sqrt(3), t = 0.378, p = 1 - t / sqrt(2 + t^2)
+    _, table = kernels(selection)
+    (line,) = table.lines
+    assert line.label == "GraNet (si = 0), 95 %"
+    assert [number.text for number in line.numbers] == ["90.60", "90.57", "+0.03", "0.20", "p = 0.742"]
+    _, none = kernels(Selection(selection.results, selection.lines, {}))
+    assert none.text == "**Not run yet.**"
+
+
+def test_every_claim_stands_there_once_with_a_verdict_or_a_reason(selection):
+    items = [item for block in ledger(selection.results) if isinstance(block, list) for item in block]
+    assert len(items) == len(claims())
+    for claim in claims():
+        assert sum(claim.text in item for item in items) == 1
+    (gmp,) = [item for item in items if "GraNet from dense is more accurate than GMP at 90 %" in item]
+    assert gmp.startswith("**other setting: ")
+
+
+@pytest.mark.parametrize(
+    ("id", "reason"),
+    [
+        ("imagenet_rigl", "no run on ImageNet"),
+        ("rigl_vgg19_98", "no run of VGG-19"),
+        ("lth_no_gain", "no run of GraNet (si = 0) + LTH"),
+        ("plasticity_falls", "no run of the plasticity study"),
+        ("dense_less_training", "no run on ImageNet; counted along the paper's schedule: supported"),
+        ("imagenet_76", "a number of its own, compared with none; Table 3 has ours beside it"),
+    ],
+)
+def test_the_reason_is_what_lacks(id, reason, selection):
+    (claim,) = [one for one in claims() if one.id == id]
+    assert why_not(claim, selection.results) == reason
+
+
+def test_before_the_first_run_the_page_says_what_is_to_come(tmp_path):
+    text = page.text_of(select(params(), []), tmp_path)
+    assert "**0 of 66 runs**" in text
+    assert text.count("**Not run yet.**") == 1
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_every_number_links_to_its_runs_and_these_to_their_lines(selection, tmp_path):
+    text = page.text_of(selection, tmp_path)
+    links, anchors = {*re.findall(r"\]\(#([\w.-]+)\)", text)}, {*re.findall(r'<a id="([\w.-]+)">', text)}
+    assert links
+    assert links <= anchors
+    for name, line in selection.lines.items():
+        assert f"`{name}` | {line} |" in text
+
+
+def test_the_committed_page_is_made_of_the_committed_rows(tmp_path):
+    """To the byte; and what they are made of was committed."""
+    found = rows.load(DOCS / "results.csv")
+    assert (
+        page.text_of(select(compose(["recipe=evidence"]), found), tmp_path)
+        == (DOCS / "results.md").read_text()
+    )
+    assert rows.text_of(rows.merged(found, [])) == (DOCS / "results.csv").read_text()
+    assert {row["git_dirty"] for row in found} <= {"false"}
+    for drawn in (tmp_path / "pictures").glob("*"):
+        assert drawn.read_bytes() == (DOCS / "pictures" / drawn.name).read_bytes()

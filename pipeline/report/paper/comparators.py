@@ -57,8 +57,8 @@ class Comparator:
         return abs(float(self.sparsity) - sparsity) <= NEAR
 
     def differs(self, ours: Mapping[str, str]) -> dict[str, bool | None]:
-        """For each field of the protocol whether it differs from ours; None: it is not known."""
-        fields = {key: getattr(self, key) for key in PROTOCOL}
+        """For each field of the protocol that ours has whether it differs; None: it is not known."""
+        fields = {key: getattr(self, key) for key in PROTOCOL if ours[key]}
         return {key: (value != ours[key]) if value else None for key, value in fields.items()}
 
 
@@ -75,7 +75,7 @@ def of(dataset: str, model: str) -> list[Comparator]:
 
 
 def our_protocol(results: Results, dataset: str) -> dict[str, str]:
-    """The fields of the protocol as our runs on a data set have them."""
+    """The fields of the protocol as our runs on a data set have them; empty: it has none (padding)."""
     train, run = results.params.train, results.on(dataset).iloc[0]
     data = DATASETS[dataset]
     return {

@@ -17,6 +17,8 @@ from pipeline.report.words import listed, short_percent
 
 MANY = 7
 """A grid of more methods is a comparison of methods."""
+FEW = 2
+"""Of no more methods a table says as much as a picture."""
 COSTS = {
     "training": "training FLOPs, % of dense",
     "time": "measured time, % of dense",
@@ -26,7 +28,7 @@ COSTS = {
 def ranking(results: Results, folder: Path) -> Section | None:
     """Each model on each data set, with pictures written to ``folder``; None where there are no two methods to rank."""
     places = product(results.params.grid.datasets, results.params.grid.models)
-    contests = [one for one in (Contest(results, *place) for place in places) if one.overall]
+    contests = [one for one in (Contest(results, *place) for place in places) if len(one.overall) > 1]
     if not contests:
         return None
     rule = say("ranking", min_seeds=MIN_SEEDS, level=LEVEL)
@@ -62,7 +64,7 @@ def _of(contest: Contest, folder: Path) -> Iterator[Any]:
     shown = {"All sparsities": overall} if several else {}
     shown |= {title: reordered(ranked, overall) for title, ranked in single.items()}
     place = f"{contest.dataset}-{contest.model}"
-    if len(overall) > 1:
+    if is_drawn := len(overall) > FEW:
         path = folder / f"ranking-{place}.png"
         figures_ranked.forest(shown, path)
         yield Picture(path, say("ranking_caption"), contest.title)
@@ -71,7 +73,7 @@ def _of(contest: Contest, folder: Path) -> Iterator[Any]:
         yield Fold(f"{title}: {say('at', first=ranked[0].label)}", [contest.table(ranked)])
     shown.pop("All sparsities", None)
     for cost, label in COSTS.items():
-        if any(getattr(one, cost) for one in overall):
+        if is_drawn and any(getattr(one, cost) for one in overall):
             path = folder / f"{cost}-{place}.png"
             figures_ranked.costs(shown, cost, label, contest.dense("last"), path)
             yield Picture(path, say(f"{cost}_caption"), contest.title)

@@ -51,7 +51,7 @@ def results(params, tmp_path_factory):
         stage = "dense" if method is None else params.stage_of(method)
         for seed, value in enumerate(values):
             cell = replace(GMP, stage=stage, method=method, sparsity=sparsity, seed=seed)
-            ratio = {"gmp": 0.4, "one_shot": 1.3}.get(method, 0.2)
+            ratio = {"gmp": 0.4, "one_shot": 1.3}.get(method or "", 0.2)
             write_run(root, params, cell, [value], training_ratio=ratio)
     return read(params, root)
 
@@ -119,6 +119,15 @@ def test_one_seed_has_no_interval(params, tmp_path):
 def test_a_method_alone_is_not_ranked(params, tmp_path):
     write_run(tmp_path, params, GMP, [0.9])
     assert ranking(read(params, tmp_path), tmp_path) is None
+
+
+def test_two_methods_are_ranked_without_a_picture(params, tmp_path):
+    for method in ("gmp", "granet"):
+        write_run(tmp_path, params, replace(GMP, method=method), [0.9])
+    shown = ranking(read(params, tmp_path), tmp_path / "figures")
+    assert shown is not None
+    assert {type(block).__name__ for block in shown.blocks} == {"Text", "Heading", "Table"}
+    assert not (tmp_path / "figures").exists()
 
 
 def test_the_page_ranks_and_draws(results, tmp_path):

@@ -21,7 +21,7 @@ from pipeline.params.files import load
 from pipeline.report.blocks import Section, render
 from pipeline.report.provenance import how_to_open
 from pipeline.report.results import Results, headline, histories, in_short, read
-from pipeline.report.sections import claims, frame, models
+from pipeline.report.sections import claims, comparators, frame, models, ranking
 from pipeline.report.tables.budgets import COLUMNS, budget_rows, csv_text
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.journal import FOLDER, clear
@@ -78,10 +78,18 @@ def _remove(folder: Path) -> None:
 
 def sections(results: Results, parts: list[models.Part], folder: Path) -> Iterator[Section]:
     """The report from top to bottom, without the sections that have nothing to show."""
+    ranked = ranking.ranking(results, folder)
+    comes_first = ranking.leads(results)
+    if ranked is not None and comes_first:
+        yield ranked
     yield claims.claims(results)
     if not frame.is_study(results) and (dense := claims.dense(results)) is not None:
         yield dense
     yield from claims.tables(results)
+    if ranked is not None and not comes_first:
+        yield ranked
+    if (others := comparators.comparators(results)) is not None:
+        yield others
     yield from models.sections(results, parts, folder)
     yield from frame.closing(results)
 

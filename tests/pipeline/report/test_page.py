@@ -214,7 +214,7 @@ def test_markdown_has_the_same_numbers_and_its_pictures(made):
     ours = "[92.00 ± 2.00](#sparse-cifar10-vgg19-granet-0.95) (n = 3)<br>paper 93.72 ± 0.11, −1.72"
     assert f"| GraNet (si = 0) | paper 93.80 ± 0.10 | {ours} | paper 93.63 ± 0.08 |" in text
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert len(pictures) == 4
+    assert len(pictures) == 7
     assert all((out / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
     assert set(re.findall(r"\]\(#(.*?)\)", text)) <= set(re.findall(r'<a id="(.*?)">', text))
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
@@ -352,6 +352,7 @@ def test_sections_stand_in_the_papers_rows_by_their_values_and_no_interval_fails
                 "claims",
                 "table2",
                 "further",
+                "ranking",
                 "accuracy",
                 "flops",
                 "curves",
@@ -426,7 +427,8 @@ def test_table_4_and_figure_15(imagenet):
     row = ["0.5", "0.9", "50.00 n = 1 74.50 −24.50", "0.20× 0.25×", "0.10× 0.20×"]
     assert page.row("GraNet (si = 0.5)") == row
     assert page.row("GraNet (si = 0.6)")[2:] == ["74.40", "0.25×", "0.22×"]
-    assert re.findall(r'<h2 id="(\w+)">', text)[:4] == ["claims", "table4", "figure15", "accuracy"]
+    sections = ["claims", "table4", "ranking", "comparators", "figure15", "accuracy"]
+    assert re.findall(r'<h2 id="(\w+)">', text)[:6] == sections
     assert "RigL (own settings)" in [row[0] for row in page.rows]  # in print only
     assert metrics == {"imagenet-resnet50": {"dense": 0.5, "granet-0.9": 0.5, "granet_s2s-0.9": 0.5}}
     assert (out / "figures/dynamics-imagenet-resnet50.png").exists()

@@ -8,7 +8,7 @@ from granet import METHODS, Sparsifier
 from granet.models import build
 from granet.training.config import TrainConfig
 from granet.training.device import pick_precision
-from granet.training.run import sgd
+from granet.training.optimizer import build_optimizer
 
 BATCH = 128
 PRECISION = pick_precision("auto", torch.device("cpu"))
@@ -20,7 +20,7 @@ def step(model_name: str, method: str, **values: float) -> Way:
     model = build(model_name, num_classes=10).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     images = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(10, (BATCH,))
-    optimizer = sgd(model, TrainConfig(lr=0.01))
+    optimizer = build_optimizer(model, TrainConfig(lr=0.01))
     sparsifier = Sparsifier(model, optimizer, METHODS[method](**values), seed=0, total_steps=10**6)
 
     def take() -> None:
@@ -39,7 +39,7 @@ def optimizer_step(model_name: str, *, ours: bool) -> Way:
     """A step of SGD alone: the pipeline's, or torch's default."""
     model, optimizer, backward = trained(model_name, torch.channels_last)
     if ours:
-        optimizer = sgd(model, TrainConfig(lr=0.01))
+        optimizer = build_optimizer(model, TrainConfig(lr=0.01))
     backward()
     return timed(optimizer.step)
 

@@ -58,7 +58,7 @@ def draw_layers(diagnostics_csv: Path, title: str, path: Path) -> bool:
             range(len(layers)), [name.removesuffix(".weight").replace("$", r"\$") for name in layers]
         )
         ax.tick_params(axis="y", length=0, labelsize=6.5)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
         ax.set_xlabel("epoch")
         ax.grid(visible=False)
         bar = figure.colorbar(image, ax=ax, pad=0.01)

@@ -1,5 +1,6 @@
 """Whether a model goes with masks."""
 
+import re
 import warnings
 
 from torch import nn
@@ -11,6 +12,8 @@ from granet.maskable.choice import EVERY_LAYER, Choice
 from granet.maskable.layers import PLAIN
 from granet.types import Tensors, UserError
 
+STANDARDISED = re.compile("(Scaled)?Std(Conv2d|Conv2dSame)")
+"""timm's layers that take the mean off each filter before they multiply by it, as BiT, NFNet and hybrid ViTs have."""
 LARGE = 0.01
 """The share of all weights from which on it is said that they stay dense."""
 
@@ -39,6 +42,11 @@ def check_model(model: nn.Module, choice: Choice) -> None:
             raise UserError(
                 f"{name} is computed from other tensors (weight_norm, spectral_norm, a pruning or another "
                 "parametrization), so a mask on it would not last; remove that from the layer first"
+            )
+        if any(STANDARDISED.fullmatch(kind.__name__) for kind in type(owner).__mro__):
+            raise UserError(
+                f"{name} is standardised before it is multiplied by ({type(owner).__name__}), so its zeros would be "
+                "none; exclude such layers"
             )
         if isinstance(weight, UninitializedParameter):
             raise UserError(f"{name} has no shape yet (a lazy layer); send one batch through the model first")

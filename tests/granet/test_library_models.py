@@ -195,6 +195,19 @@ def test_what_cannot_be_built_is_one_line(name, kw, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"])
+def test_weights_that_are_standardised_cannot_be_sparse(kind):
+    layers = pytest.importorskip("timm.layers")
+    torch.manual_seed(0)
+    model = nn.Sequential(getattr(layers, kind)(3, 4, 3), nn.Flatten(), nn.LazyLinear(5))
+    model(torch.rand(2, 3, 8, 8))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    method = METHODS["static"](sf=0.5)
+    with pytest.raises(UserError, match=rf"^0.weight is standardised .*\({kind}\).*; exclude such layers$"):
+        Sparsifier(model, optimizer, method, seed=0, total_steps=4)
+    assert Sparsifier(model, optimizer, method, seed=0, total_steps=4, exclude=kind).sparsity == 0.5
+
+
 def test_a_library_that_is_not_installed_is_named(monkeypatch):
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)

@@ -8,6 +8,7 @@ import torch
 
 from granet import METHODS, Sparsifier
 from granet.training import checkpoint
+from granet.training.average import Average
 from granet.types import UserError
 
 
@@ -79,18 +80,21 @@ def test_the_state_of_another_run_is_refused_in_one_line():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     method = METHODS["static"](sf=0.5)
     sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=4)
-    run = SimpleNamespace(title="mine", model=model, optimizer=optimizer, sparsifier=sparsifier)
+    average = Average(model, 0.9)
+    run = SimpleNamespace(
+        title="mine", model=model, optimizer=optimizer, sparsifier=sparsifier, average=average
+    )
     state = checkpoint.state_of(run, [{"epoch": 1}])
     assert checkpoint.restore(run, state) == [{"epoch": 1}]
     other = torch.nn.Linear(5, 2).state_dict()
-    for wrong in ({"model": other}, {"optimizer": {}}, {"sparsifier": {"shapes": {}}}):
+    for wrong in ({"model": other}, {"optimizer": {}}, {"sparsifier": {"shapes": {}}}, {"average": {}}):
         with pytest.raises(
             UserError, match=r"^mine: the checkpoint to go on from is of another run \("
         ) as error:
             checkpoint.restore(run, state | wrong)
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"of another run \('history'\); move it away"):
-        checkpoint.restore(run, {key: state[key] for key in ("model", "optimizer", "sparsifier")})
+        checkpoint.restore(run, {key: state[key] for key in ("model", "optimizer", "sparsifier", "average")})
 
 
 FULL = """

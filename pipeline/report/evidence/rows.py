@@ -44,10 +44,15 @@ COLUMNS: dict[str, type] = {
     ),
     **dict.fromkeys(("num_train", "num_val", "num_test"), int),
     **{"image_shape": str, "num_classes": int, "time_s": float},
-    **dict.fromkeys(("hardware", "precision", "arithmetic", "python", "torch", "torchvision", "granet"), str),
+    **dict.fromkeys(
+        ("weights", "hardware", "precision", "arithmetic", "python", "torch", "torchvision", "granet"), str
+    ),
     **dict.fromkeys(("git_revision", "git_dirty", "code", "data_md5", "config"), str),
 }
-"""Name -> type. ``kernels`` is what params.yaml asked for, ``arithmetic`` what computed; ``config`` is `digest`."""
+"""Name -> type. ``kernels`` is what params.yaml asked for, ``arithmetic`` what computed; ``config`` is `digest`.
+``weights`` are those of the accuracies, where they are not the last ones."""
+NEEDED = {"experiment", "run", "stage", "epochs", "kernels", "test_accuracy_last", "config"}
+"""Without these a file is none of ours; others that an older file lacks are empty."""
 INDIFFERENT = {
     name: {key for key, about in keys_of(config).items() if not about.decides_result}
     for name, config in (("data", DataConfig), ("train", TrainConfig))
@@ -98,6 +103,7 @@ def row_of(folder: RunFolder) -> Row:
         "image_shape": "x".join(map(str, summary.image_shape)),
         "num_classes": summary.num_classes,
         "time_s": round(summary.time_s, 1),
+        "weights": environment.get("weights"),
         "arithmetic": environment.get("kernels"),
         **{
             name: environment.get(name)
@@ -146,14 +152,15 @@ def load(path: Path = FILE) -> list[Row]:
     if not path.is_file():
         raise UserError(f"{path} is missing; write it with: python -m pipeline.report csv")
     reader = csv.DictReader(io.StringIO(path.read_text()))
-    if reader.fieldnames != [*COLUMNS]:
-        lacking = next(iter({*COLUMNS} ^ {*(reader.fieldnames or ())}), "the order of its columns")
+    there = {*(reader.fieldnames or ())}
+    if strange := sorted((there - {*COLUMNS}) | (NEEDED - there)):
         raise UserError(
-            f"{path} is of another version ({lacking}); write it anew: python -m pipeline.report csv"
+            f"{path} is of another version ({strange[0]}); write it anew: python -m pipeline.report csv"
         )
     try:
         return [
-            {name: kind(row[name]) if row[name] else None for name, kind in COLUMNS.items()} for row in reader
+            {name: kind(row[name]) if row.get(name) else None for name, kind in COLUMNS.items()}
+            for row in reader
         ]
     except (ValueError, TypeError) as error:
         raise UserError(

@@ -120,6 +120,14 @@ def test_a_file_of_another_version_is_one_line(old, new, tmp_path):
         rows.load(path)
 
 
+def test_a_column_that_an_older_file_lacks_is_empty(tmp_path):
+    text = rows.text_of(written(tmp_path, seeds(DENSE, 0.9)))
+    lines = [[*fields[:-6], *fields[-5:]] for fields in csv.reader(io.StringIO(text))]
+    (tmp_path / "results.csv").write_text("".join(",".join(fields) + "\n" for fields in lines))
+    (row,) = rows.load(tmp_path / "results.csv")
+    assert (row["granet"], row["test_accuracy_last"]) == (None, 0.9)
+
+
 # The page
 
 

@@ -3,7 +3,7 @@
 from itertools import groupby
 
 from pipeline.report.paper.comparators import PROTOCOL, Comparator, comparators
-from pipeline.report.words import DATASET_NAMES, MODEL_NAMES
+from pipeline.report.words import setting
 
 HEAD = """\
 # Other papers' numbers
@@ -28,8 +28,6 @@ COLUMNS = {
     "note": "note",
 }
 """Those that are empty throughout a paper's table are left out of it."""
-NETWORKS = {"resnet18": "ResNet-18", "wrn22_2": "WRN-22-2"}
-"""Of networks that the report has no names for."""
 
 
 def page() -> str:
@@ -43,9 +41,8 @@ def page() -> str:
 
 
 def _section(dataset: str, network: str, own: list[Comparator]) -> str:
-    title = f"{NETWORKS.get(network, MODEL_NAMES.get(network, network))} on {DATASET_NAMES[dataset]}"
     tables = [_table(list(several)) for _, several in groupby(own, lambda one: (one.paper, one.read))]
-    return f"\n## {title}\n" + "".join(tables)
+    return f"\n## {setting(dataset, network)}\n" + "".join(tables)
 
 
 def _table(several: list[Comparator]) -> str:

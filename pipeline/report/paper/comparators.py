@@ -83,7 +83,7 @@ def our_protocol(results: Results, dataset: str) -> dict[str, str]:
         "padding": f"{data.mode} {data.padding}" if data.padding else "",
         "epochs": str(train.total_epochs),
         "batch": str(train.batch_size),
-        "schedule": vars(train).get("lr_schedule", "steps"),
+        "schedule": train.lr_schedule,
         "label_smoothing": f"{train.label_smoothing:g}",
         "selection": "last",
         "seeds": str(len(results.params.grid.seeds)),

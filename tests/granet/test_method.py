@@ -97,13 +97,18 @@ def test_every_method_of_the_table_is_possible_and_says_what_it_projects():
     projected = {
         name: row(**{} if name == "dense" else {"sf": 0.75}).projection for name, row in METHODS.items()
     }
-    refined = projected["sr_ste"]
+    refined, explored = (
+        projected["sr_ste"],
+        projected["topkast"],
+    )  # of parametrizations with values of their own
     assert isinstance(refined, Forward) and refined.dense_gradient
+    assert isinstance(explored, Forward) and not explored.dense_gradient
     elsewhere = {
         "snfs": WEIGHT,
         "gmp_original": Forward(Masked),
         "str": Forward(SoftThreshold),
         "dpf": Forward(Feedback, dense_gradient=True),
         "sr_ste": refined,
+        "topkast": explored,
     }
     assert projected == dict.fromkeys(METHODS, GRADIENT) | elsewhere

@@ -6,6 +6,8 @@ from granet.inits.stored import load_masks, save_masks
 from granet.method import Method
 from granet.methods import METHODS
 from granet.sparsifier import Sparsifier
+from granet.training.recalibration import recalibrate
+from granet.training.soup import soup
 from granet.types import UserError
 
 __version__ = "0.1.0"
@@ -18,6 +20,8 @@ __all__ = [
     "UserError",
     "load_masks",
     "load_sparse",
+    "recalibrate",
     "save_masks",
     "save_sparse",
+    "soup",
 ]

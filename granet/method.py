@@ -15,10 +15,12 @@ from granet.drops import Drop
 from granet.granularity import ELEMENT, Granularity
 from granet.langevin import Langevin
 from granet.projection import GRADIENT, Projection, learns_threshold
-from granet.schedules import cosine, cubic
+from granet.schedules import Original, cosine, cubic
 from granet.types import Counts, Init, Masks, Schedule, Tensors, UserError
 from granet.update import anywhere
 
+Retraining = Callable[[Original, int, float], Schedule]
+"""(the schedule of the training before, steps, damage of the pruning in [0, 1]) -> learning rate by step."""
 Curve = Callable[[float, float, int, int], Schedule]
 """(si, sf, t0, tf) -> sparsity by step: `schedules.cubic`, `schedules.geometric`."""
 Growth = Callable[[Masks, Tensors, Tensors, Counts], Masks]
@@ -135,6 +137,21 @@ class ChannelPrune:
 
 
 @dataclass(frozen=True)
+class Retrain:
+    """What follows a pruning: ``steps``, at the learning rates that ``schedule`` makes of the training before.
+
+    ``steps``: optimizer steps; None: a tenth of that training.
+    """
+
+    steps: int | None
+    schedule: Retraining
+
+    def length(self, trained_steps: int) -> int:
+        """Optimizer steps, after a training of ``trained_steps``."""
+        return self.steps or max(1, round(0.1 * trained_steps))
+
+
+@dataclass(frozen=True)
 class Method:
     """A sparse-training method. ``None`` in a field: the method has no such phase.
 
@@ -158,8 +175,11 @@ class Method:
     """A pull and noise on the active weights after every optimizer step."""
     rounds: int = 1
     """How often the training schedule is run; a mask update falls between two rounds."""
-    restart: Literal["weights", "lr"] | None = None
-    """What a round starts from: the run's initial weights, or the last round's (only the learning rate restarts)."""
+    restart: Literal["weights", "lr"] | int | None = None
+    """What a round starts from: the run's initial weights, or the last round's (only the learning rate restarts), or
+    the first round's after as many optimizer steps, from where the schedule goes on too."""
+    retrain: Retrain | None = None
+    """How long a round is, and its learning rates; None: as the training schedule says."""
 
     @property
     def criteria(self) -> frozenset[Criterion]:
@@ -194,6 +214,12 @@ class Method:
         yield (
             self.restart is not None and self.update_interval is not None,
             "restart belongs to rounds: with an update_interval every mask update would start the training anew",
+        )
+        late = self.restart if isinstance(self.restart, int) else 0
+        yield late < 0, f"rewind={late} must be a point of the first round, at least step 0"
+        yield (
+            self.retrain is not None and (self.update_interval is not None or self.retrain.steps == 0),
+            "retrain is what follows the pruning of a round; give it a step at least, and no update_interval",
         )
         yield (
             forward and self.regenerate is not None,

@@ -2,8 +2,29 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from granet.types import Schedule, UserError
+
+
+@dataclass(frozen=True)
+class Original:
+    """The learning rates of a training: ``lr`` for ``steps`` optimizer steps, of which ``warmup`` are its warm-up."""
+
+    lr: Schedule
+    steps: int
+    warmup: int = 0
+
+    @cached_property
+    def highest(self) -> float:
+        """The highest learning rate of all steps."""
+        return max(map(self.lr, range(self.steps)))
+
+    @cached_property
+    def lowest(self) -> float:
+        """The lowest after the warm-up."""
+        return min(map(self.lr, range(min(self.warmup, self.steps - 1), self.steps)))
 
 
 def constant(value: float) -> Schedule:

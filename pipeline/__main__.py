@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": "write a data set as .beton files",
     "train": "train one run",
     "plasticity": "measure what pruning once costs, at many points of a training",
+    "soup": "average the retrainings of one mask",
     "export": "make a finished run smaller for real; ONNX and packed files",
     "budgets": "print weights and FLOPs of every layer",
     "report": "write the report on all runs",

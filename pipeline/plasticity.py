@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     wanted = branches(params.plasticity, parse_network(cell.network)[0])
     _check_training(source, params.train)
     made(out.path)
-    with opened(cell, params, pretrain) as work:
+    with opened(cell, params, pretrain, [source]) as work:
         run, continued = work.run, params.plasticity.continued(work.run.config)
         with signals.requests():
             rows = _measured(work, source, wanted, continued)

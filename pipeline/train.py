@@ -6,6 +6,8 @@ STAGE      keys                                       what it trains
 dense      dataset model seed                         the dense baseline
 sparse     dataset model method sparsity seed         one sparse-training method from new weights
 after      dataset model method sparsity seed         the trained dense network, pruned (one-shot, OBD, IMP, SIS)
+chain      dataset model method seed [sparsity]       the same through all of the grid's sparsities, one after another
+member     dataset model method sparsity seed member  one of the retrainings that a soup is the mean of
 reinit     dataset model method sparsity seed         a sparse run's final mask from new weights (Figure 4)
 retrain    dataset model method sparsity seed rewind  the mask from initial (rewind=lth) or final weights (lrr)
 pretrain   dataset model network seed                 a network of the plasticity study: element-0.9, filter-0.5
@@ -18,16 +20,21 @@ state after the next step, and a kill costs train.checkpoint_s seconds at most (
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from granet.common.distributed import num_started, own_threads
 from granet.common.files import made
 from granet.types import UserError
 from pipeline import cli
-from pipeline.training.cell import run_of
-from pipeline.training.run import train
+from pipeline.params.chains import links
+from pipeline.params.schema import Params
+from pipeline.training.cell import Cell, run_of
+from pipeline.training.run import is_there, train
 from pipeline.training.stages import STAGES
 
 TRAINED = [name for name, stage in STAGES.items() if stage.start is not None]
@@ -41,6 +48,10 @@ def main(arguments: list[str]) -> None:
     if stage not in TRAINED:
         raise UserError(f"{stage!r} is no stage that trains; write one of {', '.join(TRAINED)} first")
     cell, params, out = run_of(stage, others)
+    if (along := STAGES[stage].along) and not any(text.startswith(f"{along}=") for text in others):
+        for sparsity in chain(cell, params, out):
+            main([*arguments, f"{along}={sparsity}"])
+        return
     wanted, started = params.train.num_processes, num_started()
     if wanted > 1 and started == 1:
         spread(arguments, wanted)
@@ -55,6 +66,19 @@ def main(arguments: list[str]) -> None:
         parent_dies = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(parent_dies, signal.SIGKILL)
     train(cell, params, made(out))
+
+
+def chain(cell: Cell, params: Params, out: Path) -> Iterator[float]:
+    """The sparsities of a chain whose runs are not there yet, in their order. In runs/, others are removed."""
+    for folder in out.parent.glob("0.*") if out == cell.folder else ():
+        if folder.name not in map(str, params.grid.sparsities):
+            shutil.rmtree(folder)
+    for begun, sparsity in links(params.grid.sparsities):
+        link = replace(cell, begun=begun, sparsity=sparsity)
+        if is_there(link, params, out.with_name(str(sparsity))):
+            print(f"{link.name}: is there already", flush=True)
+        else:
+            yield sparsity
 
 
 def spread(arguments: Sequence[str], num_processes: int) -> None:

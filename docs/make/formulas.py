@@ -31,7 +31,8 @@ FORMULAS: dict[str, str] = {
     "chase": "as GraNet, and channels with the lowest mean |w| go for good, their share on a cubic from 0",
     "one_shot": "m keeps the highest |w| of the trained dense network",
     "obd": "m keeps the highest h w² / 2 of the trained dense network, h the mean g² of single images",
-    "imp": "round k: m keeps the highest |w| of those left, 1 − s_k = (1 − p)^k; then w ← w₀ m",
+    "imp": "round k: m keeps the highest |w| of those left, 1 − s_k = (1 − p)^k; then w ← w₀ m, or w_t m of an early step t",
+    "bimp": "round k: m keeps the highest |w| of those left, 1 − s_k = (1 − s)^(k/K); w ← w m, η of FT, LRW, SLR, CLR, LLR or ALLR",
     "sis": "m: the fewest weights with which a layer's activations stay within what its inclusion allows",
     "fixed": "m is given",
 }

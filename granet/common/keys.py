@@ -14,7 +14,8 @@ class Key:
     """What a key means, and the range or the choices of its values.
 
     None is always allowed: whether a key may be None is a matter of its type. The entries of a list are checked one by
-    one. NaN and infinity lie in no range.
+    one. NaN and infinity lie in no range. Where there are choices and a range, a text is a choice, and a number lies in
+    the range.
 
     >>> Key("a share", at_least=0, below=1).rule, Key("epochs", at_least=1).rule, Key("which", choices=("a", "b")).rule
     ('in [0, 1)', 'at least 1', 'a or b')
@@ -37,8 +38,13 @@ class Key:
     def rule(self) -> str:
         """The values that are allowed, in words; empty where all are."""
         if self.choices:
-            *first, last = [*self.choices, *(f"{start}NAME" for start in self.starts)]
+            names = [*self.choices, *(f"{start}NAME" for start in self.starts)]
+            *first, last = [*names, *([self._range] if self._range else [])]
             return f"{', '.join(first)} or {last}" if first else last
+        return self._range
+
+    @property
+    def _range(self) -> str:
         low = self.at_least if self.above is None else self.above
         high = self.at_most if self.below is None else self.below
         if low is not None and high is not None:
@@ -53,7 +59,7 @@ class Key:
             return all(map(self.allows, value))
         if value is None or not self.rule:
             return True
-        if self.choices:
+        if self.choices and (isinstance(value, str) or not self._range):
             return value in self.choices or any(
                 value.startswith(start) and value != start for start in self.starts
             )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from granet.method import Method
 from granet.methods.acdc import acdc
+from granet.methods.bimp import bimp
 from granet.methods.chase import chase
 from granet.methods.cht import cht
 from granet.methods.deep_r import deep_r
@@ -88,5 +89,6 @@ METHODS |= {
     "one_shot": one_shot,
     "obd": obd,
     "imp": imp,
+    "bimp": bimp,
     "sis": sis,
 }

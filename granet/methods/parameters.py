@@ -39,6 +39,14 @@ LAYER_SPARSITIES: dict[str, LayerSparsity] = {"uniform": uniform, "er": er, "erk
 PRUNE_DISTRIBUTIONS: dict[str, Distribution] = {"global": global_, "uniform": by_layer(uniform_capped)}
 
 Sparsity = Annotated[float, Key("final sparsity, a fraction of the weights", at_least=0, below=1)]
+Begun = Annotated[
+    float,
+    Key(
+        "sparsity of the trained network that is pruned further, below sf; 0: it is dense",
+        at_least=0,
+        below=1,
+    ),
+]
 InitialSparsity = Annotated[
     float,
     Key("initial sparsity, in [0, sf]: 0 starts dense, above 0 from random ERK masks", at_least=0, below=1),

@@ -24,16 +24,24 @@ class Clock:
         self.total_steps = total_steps
         self._method = method
         self._gradient_steps = gradient_steps
+        # rounds after the first leave out what comes before the point that they go back to
+        self._left_out = late = method.restart if isinstance(method.restart, int) and method.rounds > 1 else 0
         self.interval = method.update_interval or (
-            total_steps // method.rounds if method.rounds > 1 else None
+            (total_steps - late) // method.rounds if method.rounds > 1 else None
         )
+        if self.interval is not None and self.interval < 1:
+            raise UserError(
+                f"total_steps={total_steps} is too short for {method.rounds} rounds that rewind to step {late}; "
+                "train longer, or rewind to an earlier step"
+            )
         self.target: Schedule = constant(0.0)
         self.fraction: Schedule = constant(0.0)
         self.removed: Schedule = constant(0.0)
         self.last_pruning_step = self._first_prune = self._prune_stop = self._regenerate_stop = 0
         self._doubled: list[int] = []
         if (phase := method.prune) is not None:
-            self._first_prune, self.last_pruning_step = phase.span(total_steps, self.interval or 1)
+            span = phase.span(total_steps - late, self.interval or 1)
+            self._first_prune, self.last_pruning_step = span[0] + late, span[1] + late
             self.target = phase.curve(phase.si, phase.sf, self._first_prune, self.last_pruning_step)
             self._prune_stop = total_steps if phase.until == "end" else self.last_pruning_step
         if (phase := method.regenerate) is not None:
@@ -67,7 +75,8 @@ class Clock:
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change after optimizer step ``step`` (counted from 1)."""
-        due = self.interval is not None and step % self.interval == 0
+        within = step - self._left_out
+        due = self.interval is not None and within > 0 and within % self.interval == 0
         return due and (self.prunes_at(step) or self.regenerates_at(step))
 
     def reads_gradient_at(self, step: int) -> bool:

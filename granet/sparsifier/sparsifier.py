@@ -18,9 +18,10 @@ from granet.sparsifier.clock import Clock
 from granet.sparsifier.dense_gradients import DenseGradients
 from granet.sparsifier.held import Held
 from granet.sparsifier.mask_update import mask_update
+from granet.sparsifier.restarts import Restarts
 from granet.sparsifier.start import start
 from granet.sparsifier.tally import Tally
-from granet.sparsifier.undo import Undo, restart_
+from granet.sparsifier.undo import Undo
 from granet.sparsifier.watch import Watch
 from granet.types import Batches, Counts, InitContext, Loss, Masks, Snapshot, Tensors, UserError
 
@@ -50,8 +51,8 @@ class Sparsifier:
     ``batches`` gives training inputs and labels to methods that choose their masks from data (SNIP, FORCE, GraSP,
     SynFlow, OBD, SIS): an iterable, as a DataLoader, or a function that returns one. ``loss`` is what those
     differentiate, of outputs and labels. ``rewind_to`` is the state_dict that a method with rounds goes back to (IMP):
-    a copy, made before training. After the last step, `finish` makes a model whose method changes the forward (STR,
-    DPF, SR-STE, original GMP) an ordinary one again.
+    a copy, made before training, unless it is a step of the run. After the last step, `finish` makes a model whose
+    method changes the forward (STR, DPF, SR-STE, original GMP) an ordinary one again.
 
     To resume, load the states of model, optimizer and Sparsifier, before or after the Sparsifier is built (before, not
     where the forward is changed: the model has other names then). `masks` may be edited in place between two steps.
@@ -88,7 +89,6 @@ class Sparsifier:
         self._model = model
         self._optimizer = optimizer = unwrapped(optimizer)
         self._seed = seed
-        self._rewind_to = rewind_to
         self._dense = DenseGradients()
         context = InitContext(model, {}, seed, batches, loss)
         self.method, self._weights, self.masks = start(method, optimizer, context, choice, layer_sparsity)
@@ -102,11 +102,11 @@ class Sparsifier:
         if method.regenerate is not None:
             self._memory = method.regenerate.drop.remember(detached(self._weights))
         self._parametrized = method.projection.attach(model, optimizer, self._weights, self.masks)
-        own = {} if self._parametrized else self._weights
+        own = self._weights if not self._parametrized else {}
         self._watch = Watch(model, optimizer, choice, own) if self.masks else None
         self._tally = Tally(self.masks)
         self._undo: Undo | None = Undo(self._touched(), optimizer)
-        restart_(method.restart, model, optimizer, rewind_to)
+        self.restarts = Restarts(self.method, model, optimizer, rewind_to, self._weights, self.masks)
         self._clear(self._held.masks)
         self._undo.changed()
 
@@ -162,12 +162,10 @@ class Sparsifier:
         else:
             self._dense.end_step()
             self.method.projection.step_(detached(self._held.tensors), self._held.masks)
+        self.restarts.after_step(self.step)
 
     def mask_(self, copy: nn.Module | Tensors) -> None:
-        """Zero the masked weights of a copy of the model: an average (EMA, SWA) is as dense as all its masks were.
-
-        The copy is a module, or parameters by name.
-        """
+        """Zero the masked weights of a copy, a module or tensors by name: an average is as dense as all its masks."""
         self._held.mask_(copy)
 
     @torch.no_grad()
@@ -199,10 +197,8 @@ class Sparsifier:
         if self._clock.ranks_gradient_at(self.step):
             gradients = self._dense.read(weights)
         means = running_means(self._optimizer, self._weights)
-        learned, progress = thresholds(self._parametrized), self.step / self._clock.total_steps
-        return Snapshot(
-            weights, gradients, self.step, self._seed, means, learned, self._memory, self.masks, progress
-        )
+        held = (means, thresholds(self._parametrized), self._memory, self.masks)
+        return Snapshot(weights, gradients, self.step, self._seed, *held, self.step / self._clock.total_steps)
 
     def _update(self) -> None:
         snapshot, unit = self._snapshot(), self.method.granularity
@@ -212,13 +208,14 @@ class Sparsifier:
             self._skip()
             return
         self._memory, self._channels = update.memory, update.channels
-        for name, mask in unit.expand(update.active, update.active, snapshot.weights).items():
+        masks = unit.expand(update.active, update.active, snapshot.weights)
+        self.restarts.prune(snapshot.weights, self.masks, masks)
+        for name, mask in masks.items():
             self.masks[name].copy_(mask)
         self._follow(update.active)
         for name, module in self._parametrized.items():
             module.refresh(snapshot.weights[name])
-        restart = "lr" if self._clock.opens_at(self.step) else self.method.restart
-        restart_(restart, self._model, self._optimizer, self._rewind_to)
+        self.restarts.restart("lr" if self._clock.opens_at(self.step) else self.method.restart)
         # What was pruned or dropped and grown again in one update starts from zero like any other grown weight.
         self._clear(self._held.masks | unit.expand(update.kept, update.active, snapshot.weights))
         self._tally.warn_of_empty(self.step, stacklevel=5)
@@ -276,7 +273,8 @@ class Sparsifier:
         """Everything a resumed run needs: the step, the packed masks with their shapes, and the drop's memory."""
         state = {"step": self.step, "num_skipped": self.num_skipped, "memory": self._memory}
         state |= {"masks": masks_.pack(self.masks), "shapes": masks_.shapes(self.masks)}
-        return state | {"channels": self._channels.state_dict()} | self._dense.state_dict()
+        state |= {"channels": self._channels.state_dict()} | self._dense.state_dict()
+        return state | self.restarts.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state_dict`. Raises UserError where it is of another model."""
@@ -297,5 +295,6 @@ class Sparsifier:
             name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
         }
         self._dense.load_state_dict(state, self._weights)
+        self.restarts.load_state_dict(state)
         self._clear(self._held.masks)
         self._tally.know_empty()

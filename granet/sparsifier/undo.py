@@ -1,14 +1,12 @@
 """Taking back what building a Sparsifier does to a model: the state that is loaded next is of a trained one."""
 
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from granet.common.optimizers import parts
-from granet.types import UserError
 
 
 class Undo:
@@ -37,30 +35,3 @@ class Undo:
         for optimizer, state in self._states:
             if not optimizer.state:
                 optimizer.state.update(state)
-
-
-def restart_(
-    restart: Literal["weights", "lr"] | None,
-    model: nn.Module,
-    optimizer: Optimizer,
-    initial: Mapping[str, Tensor] | None,
-) -> None:
-    """Begin a round: back to the initial weights, or on with the last ones; the optimizer starts afresh."""
-    if restart == "weights":
-        rewind(model, initial)
-    if restart is not None:
-        for part in parts(optimizer):
-            part.state.clear()
-
-
-def rewind(model: nn.Module, state: Mapping[str, Tensor] | None) -> None:
-    """Load ``state``. Raises UserError for None, and for the model's own tensors, which follow its training."""
-    if state is None:
-        raise UserError("rewind='weights' needs the run's initial weights; pass rewind_to to Sparsifier")
-    own = {value.data_ptr() for value in model.state_dict().values() if value.numel()}
-    if any(value.data_ptr() in own for value in state.values()):
-        raise UserError(
-            "rewind_to holds the model's own tensors, which training changes; pass copy.deepcopy(model.state_dict()), "
-            "made before training"
-        )
-    model.load_state_dict(state)

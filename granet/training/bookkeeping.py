@@ -15,6 +15,7 @@ from granet.masks import empty_layers
 from granet.training.evaluate import Meter, evaluate
 from granet.training.finite import Fault, FiniteCheck, not_finite
 from granet.training.history import Row
+from granet.training.recalibration import recalibrate
 from granet.training.run import Run
 from granet.types import DivergedError, Masks
 
@@ -44,7 +45,7 @@ class Bookkeeping:
         self._keep, self._kept, self._watch = keep, time.monotonic(), watch
         # of (seed, epoch) alone, so that a resumed run draws what a straight one does
         self._generator = run.generator.manual_seed(stable_seed("augment", run.seed, epoch))
-        self._batches = 0
+        self._batches = run.rounds.first_batch(epoch)
         self._world = distributed.world()
         self._meter = Meter(run.device)
         self._check = FiniteCheck(run.model, run.device)
@@ -142,7 +143,11 @@ class Bookkeeping:
         run = self._run
         self._stop_at(self._check.settle())
         loss, accuracy = self._meter.total()
+        if run.config.recalibrate and run.is_evaluated_after(self._epoch + 1):
+            recalibrate(run.model, run.unaugmented(run.config.recalibrate), forward=run.forward)
         distributed.share_buffers(run.model)
+        train = run.data.train
+        num_images = train.num_images - run.rounds.first_batch(self._epoch) * train.batch_size
         row: Row = {
             "epoch": self._epoch + 1,
             "step": self._step,
@@ -150,7 +155,7 @@ class Bookkeeping:
             "train_loss": loss,
             "train_accuracy": accuracy,
             "train_flops": self._train_flops,
-            "images_per_s": run.data.train.num_images / (time.perf_counter() - self._started),
+            "images_per_s": num_images / (time.perf_counter() - self._started),
         }
         if run.is_evaluated_after(self._epoch + 1):
             with run.average.shown():

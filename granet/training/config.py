@@ -50,6 +50,11 @@ class TrainConfig:
     layer_sparsity: dict[str, float] = key(
         {}, "final sparsities of single layers, e.g. {conv1: 0.5}; the others make up for them"
     )
+    recalibrate: int = key(
+        0,
+        "training batches that BatchNorm's statistics are taken of anew before each evaluation; 0: none, they stay",
+        at_least=0,
+    )
     label_smoothing: float = key(0.0, "in [0, 1)", at_least=0, below=1)
     ema_decay: float | None = key(
         None,
@@ -102,6 +107,11 @@ class TrainConfig:
                 "above 0 for onecycle",
             ),
             ("lr_final", self.lr_schedule != "steps" or self.lr_final == 0, "0 where lr_schedule is steps"),
+            (
+                "recalibrate",
+                not (self.recalibrate and self.ema_decay),
+                "0 where train.ema_decay is set",
+            ),
             ("lr_final", self.lr_final <= self.lr, "at most train.lr"),
             ("nesterov", not self.nesterov or self.has_momentum, "false where momentum is 0"),
             ("betas", len(self.betas) == 2, "two numbers"),

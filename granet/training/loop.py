@@ -125,9 +125,8 @@ def fit(
         )
     follower = diagnostics or Diagnostics()
     follower.begin(run.sparsifier, (interrupted or {}).get("diagnostics"), writes=leads)
-    steps = run.epochs * len(run.data.train)
     with (
-        TrainingProgress(run.title, steps, run.sparsifier.step, silent=not leads) as progress,
+        TrainingProgress(run.title, run.total_steps, run.sparsifier.step, silent=not leads) as progress,
         HistoryFile(history_csv if leads else Path(os.devnull)) as file,
         _naming(checkpoint_path),
     ):

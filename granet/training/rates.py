@@ -1,7 +1,11 @@
 """The learning rate of every step of a run."""
 
-from granet.schedules import cosine, linear, one_cycle, piecewise, warmed_up
+from functools import lru_cache
+
+from granet.schedules import Original, cosine, linear, one_cycle, piecewise, warmed_up
+from granet.sparsifier import Sparsifier
 from granet.training.config import TrainConfig
+from granet.training.rounds import Rounds
 from granet.types import Schedule
 
 
@@ -27,3 +31,17 @@ def learning_rate(config: TrainConfig, epoch_steps: int) -> Schedule:
     first = curve(config, round_steps, warm_up)
     later = curve(config, round_steps, 0 if config.lr_schedule == "steps" else warm_up)
     return lambda step: (first if step < round_steps else later)(step % round_steps)
+
+
+def rate_by_round(config: TrainConfig, rounds: Rounds, sparsifier: Sparsifier) -> Schedule:
+    """The rate of a run whose rounds may begin at a place of the schedule, or retrain at what is made of it."""
+    method, epoch_steps = sparsifier.method, rounds.epoch_steps
+    if method.retrain is None and not isinstance(method.restart, int):
+        return learning_rate(config, epoch_steps)
+    num_steps, warm_up = config.total_epochs * epoch_steps, round(config.warmup_epochs * epoch_steps)
+    whole = curve(config, num_steps, warm_up)
+    if (retrain := method.retrain) is None:
+        return lambda step: whole(rounds.place(step))
+    original = Original(whole, num_steps, warm_up)
+    after = lru_cache(lambda damage: retrain.schedule(original, rounds.first, damage))
+    return lambda step: after(sparsifier.restarts.damage)(rounds.place(step))

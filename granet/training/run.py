@@ -1,7 +1,8 @@
 """What one training run works with, put together before any work: model, optimizer, Sparsifier, data, schedule."""
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,9 @@ from granet.training.batches import check_sizes
 from granet.training.config import TrainConfig
 from granet.training.device import check_compiler, compile_, pick_precision
 from granet.training.optimizer import build_optimizer
-from granet.training.rates import learning_rate
+from granet.training.rates import rate_by_round
 from granet.training.replay import Replays, can_replay
+from granet.training.rounds import Rounds
 from granet.types import Schedule, Tensors, UserError
 
 
@@ -38,6 +40,7 @@ class Run:
     data: Data
     config: TrainConfig
     dense: Flops
+    rounds: Rounds
     epochs: int
     lr: Schedule
     seed: int
@@ -52,6 +55,8 @@ class Run:
     """What is evaluated and saved; the weights themselves, unless train.ema_decay is set."""
     distortion: Distortion
     """Of images, beyond the data set's crop and flip."""
+    flops_before: int = 0
+    """What the training of the network that this run starts from has cost."""
     evaluate_from: int = 1
     """The first epoch, counted from 1, after which the model is evaluated."""
 
@@ -61,14 +66,23 @@ class Run:
 
     def ends_round_at(self, step: int) -> bool:
         """Whether the mask update after optimizer step ``step`` ends a round: then it leaves another network."""
-        round_steps = self.config.total_epochs * len(self.data.train)
-        restarts = self.sparsifier.method.restart is not None
-        return restarts and step % round_steps == 0 and self.sparsifier.updates_at(step)
+        return self.sparsifier.method.restart is not None and self.sparsifier.updates_at(step)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of all epochs."""
+        return self.epochs * len(self.data.train) - self.rounds.skipped
 
     @property
     def shrinks(self) -> bool:
         """Whether channels that are removed are cut out at once: not where DDP, a graph, an average know shapes."""
         return distributed.world().size == 1 and not self.config.compile and not self.average.is_kept
+
+    def unaugmented(self, num_batches: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of the first batches, as in evaluation, in parts of a size that training has too."""
+        for images, labels in islice(self.data.train.epoch(0), num_batches):
+            parts = -(-len(labels) // self.config.images_per_norm)
+            yield from zip(self.data.augment.evaluate(images).chunk(parts), labels.chunk(parts), strict=True)
 
     def forward(self, model: nn.Module, images_BCHW: Tensor) -> Tensor:
         """Logits, under autocast where the precision asks for it."""
@@ -81,7 +95,7 @@ class Run:
     def first_final_epoch(self) -> int:
         """The first epoch (counted from 1) whose row is that of a network of the final sparsity."""
         step = self.sparsifier.last_pruning_step
-        epoch = max(1, math.ceil(step / len(self.data.train)))
+        epoch = max(1, self.rounds.epoch_of(step))
         return epoch + 1 if self.ends_round_at(step) else epoch  # a round's last row comes before its update
 
     @property
@@ -92,13 +106,7 @@ class Run:
     @property
     def dense_train_flops(self) -> int:
         """Training FLOPs of one dense run, not extended: what ratios refer to."""
-        num_images = self.data.train.num_images * self.config.epochs
-        return num_images * step_flops(self.dense.total, self.dense.total, dense_gradient=False)
-
-    @property
-    def flops_before(self) -> int:
-        """What the dense training that an after-training method starts from has cost."""
-        return self.dense_train_flops if self.sparsifier.method.family == "after_training" else 0
+        return _dense_flops(self.dense, self.data, self.config)
 
 
 def prepare_run(
@@ -112,11 +120,12 @@ def prepare_run(
     device: torch.device,
     rewind_to: Tensors | None = None,
     choice: Choice = EVERY_LAYER,
+    flops_before: int | None = None,
 ) -> Run:
     """Put a run together; bad values raise UserError here, before any work. ``data`` must be on ``device``.
 
     ``rewind_to`` is the state_dict that a method with rounds goes back to. An after-training method expects a trained
-    ``model``, and its FLOPs start with those of that training.
+    ``model``, and its FLOPs start with those of that training: ``flops_before``, or those of a dense run.
     """
     model.to(device)
     if config.channels_last:
@@ -126,8 +135,7 @@ def prepare_run(
     check_sizes(model, data.image_shape, data.train.num_images, config, distributed.world().size)
     if method.init is not None:
         method = replace(method, init=distributed.agreed(method.init))
-    epochs = config.total_epochs * method.rounds
-    round_steps = config.total_epochs * len(data.train)
+    rounds = Rounds.of(method, config.total_epochs * len(data.train), len(data.train))
     dense = inference_flops(model, data.image_shape)
     optimizer = build_optimizer(model, config, method.projection)
     sparsifier = Sparsifier(
@@ -135,13 +143,15 @@ def prepare_run(
         optimizer,
         method,
         seed=seed,
-        total_steps=method.rounds * round_steps,
+        total_steps=rounds.total_steps,
         batches=lambda: ((data.augment.evaluate(x), labels) for x, labels in data.train.epoch(0)),
         rewind_to=rewind_to,
         include=choice.include,
         exclude=choice.exclude,
         dense=choice.dense,
     )
+    if flops_before is None:
+        flops_before = _dense_flops(dense, data, config) if method.family == "after_training" else 0
     precision = pick_precision(config.precision, device)
     arithmetic = choose_arithmetic(model, sparsifier, dense, config.kernels, precision)
     parallel = distributed.spread(model, sync_bn=config.sync_bn)
@@ -160,8 +170,9 @@ def prepare_run(
         data=data,
         config=config,
         dense=dense,
-        epochs=epochs,
-        lr=learning_rate(config, len(data.train)),
+        rounds=rounds,
+        epochs=rounds.epochs,
+        lr=rate_by_round(config, rounds, sparsifier),
         seed=seed,
         device=device,
         precision=precision,
@@ -179,4 +190,10 @@ def prepare_run(
             config.cutmix,
             config.micro_batch,
         ),
+        flops_before=flops_before,
     )
+
+
+def _dense_flops(dense: Flops, data: Data, config: TrainConfig) -> int:
+    """Training FLOPs of one dense run, not extended."""
+    return data.train.num_images * config.epochs * step_flops(dense.total, dense.total, dense_gradient=False)

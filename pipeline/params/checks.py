@@ -5,7 +5,6 @@ Everything here raises UserError for the first fault: one line that names key an
 
 import dataclasses
 import difflib
-import inspect
 import re
 import typing
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from granet import masks, models
 from granet.common.keys import check_keys, keys_of
-from granet.common.steps import parse_time
 from granet.criteria import momentum
 from granet.data import DATASETS
 from granet.maskable import EVERY_LAYER
@@ -26,8 +24,10 @@ from granet.methods import INTERVAL, METHODS, TIME
 from granet.methods.layer_sparsity import check_layer_sparsity
 from granet.sparsifier.clock import Clock
 from granet.studies.plasticity import parse_network
+from granet.training.rounds import Rounds
 from granet.types import UserError
 from pipeline.params import sections
+from pipeline.params.chains import check_chains, check_special, links
 from pipeline.params.schema import REWINDS, SECTIONS, GridConfig, Params, section_schema
 
 REQUIRED = {"grid": "grid: {seeds: [0]}", "train": "train: {epochs: 160}", "dense": "dense: {method: dense}"}
@@ -38,7 +38,7 @@ LONGEST = 60
 """Characters of a section's name: a run's name holds it, and must be a folder's."""
 LONGEST_EXPERIMENT = 500
 """Characters that MLflow takes."""
-MAY_BE_EMPTY = ("methods", "after", "reinit", "retrain", "rewinds", "pretrain", "export")
+MAY_BE_EMPTY = ("methods", "after", "chains", "soups", "reinit", "retrain", "rewinds", "pretrain", "export")
 """Lists of the grid without which there is still a dense run; their stages are then none."""
 MAKES_MASKS = {"reinit": "methods", "retrain": "methods", "export": "pretrain"}
 """Lists of the grid whose entries start from runs of another list."""
@@ -102,8 +102,7 @@ def _method_section(name: str, raw: dict[str, Any]) -> dict[str, Any]:
     section = dataclasses.asdict(section_of(name, section_schema(raw[name]["method"]), raw[name]))
     for key in sections.keys(row, TIME):
         section[key] = text = str(section[key])
-        if text != "auto" or inspect.signature(row).parameters[key].default is not None:
-            parse_time(text, 1, key=f"{name}.{key}")
+        sections.check_time(row, key, text, f"{name}.{key}")
     for key in sections.keys(row, INTERVAL):
         text = str(section[key])
         section[key] = f"{text}it" if text.isdecimal() else text
@@ -167,7 +166,7 @@ def check_run(params: Params, stage: str, dataset: str, model: str, **keys: Any)
         choose("rewind", keys["rewind"], REWINDS)
     steps = steps_per_epoch(params, dataset)
     if keys.get("method") is not None:
-        _check_method(params, stage, keys["method"], keys["sparsity"], steps)
+        _check_method(params, stage, keys["method"], keys["sparsity"], steps, keys.get("begun"))
         _check_layers(params, stage, model, keys["method"], keys["sparsity"], steps)
     if keys.get("network") is not None:
         parse_network(keys["network"])
@@ -182,25 +181,27 @@ def check_model(model: str) -> None:
         choose("model", model, models.MODELS)
 
 
-def _check_method(params: Params, stage: str, section: str, sparsity: float, steps: int) -> None:
+def _check_method(
+    params: Params, stage: str, section: str, sparsity: float, steps: int, begun: float | None = None
+) -> None:
     """Whether the stage trains such a section. Those that retrain a mask read nothing of it: its own run is checked."""
     choose("method", section, _sparse(params))
-    right = params.stage_of(section)
+    right = stage if check_special(params, stage, section, sparsity, steps) else params.stage_of(section)
     if stage in ("sparse", "after") and stage != right:
         raise UserError(
             f"method={section!r} belongs to the {right} stage; run: python -m pipeline.train {right} ..."
         )
     if stage != right:
-        if right == "after":
+        if right in ("after", "chain"):
             raise UserError(
-                f"method={section!r} belongs to the after stage; {stage} starts from a run of sparse"
+                f"method={section!r} belongs to the {right} stage; {stage} starts from a run of sparse"
             )
         return
-    method = params.method(section, sparsity, steps)
+    method = params.method(section, sparsity, steps, begun)
     if momentum in method.criteria and not params.train.has_momentum:
         raise UserError(f"train.momentum=0.0: {section} grows by the optimizer's momentum; set it above 0")
-    total = params.train_config(section).total_epochs * steps * method.rounds
     try:
+        total = Rounds.of(method, params.train_config(section).total_epochs * steps, steps).total_steps
         clock = Clock(method, total)
     except UserError as error:
         raise UserError(f"{section}: {error}") from None
@@ -223,7 +224,7 @@ def _check_layers(params: Params, stage: str, model: str, section: str, sparsity
         shapes = masks.shapes(train.choice.weights(network))
         if not shapes:
             raise UserError("include, exclude and dense leave no layer to mask")
-        if stage == params.stage_of(section):
+        if stage in ("chain", params.stage_of(section)):
             check_layer_sparsity(params.method(section, sparsity, steps), train.layer_sparsity, shapes)
     except UserError as error:
         raise UserError(f"train, model={model}: {error}") from None
@@ -257,6 +258,7 @@ def check_grid(params: Params) -> None:
             raise UserError(f"grid.{name}=[] is empty: nothing would run; give it at least one entry")
         if len(set(entries)) < len(entries):
             raise UserError(f"grid.{name}={entries} names an entry twice; remove one")
+    check_chains(params)
     for name, other, stage, starts in (
         ("methods", "after", "sparse", "the trained dense network"),
         ("after", "methods", "after", "scratch"),
@@ -283,6 +285,7 @@ def check_grid(params: Params) -> None:
 def _runs(grid: GridConfig) -> Iterator[dict[str, Any]]:
     """The keys of every cell of the grid but the seed, which no check depends on."""
     methods = {"sparse": grid.methods, "after": grid.after, "reinit": grid.reinit, "retrain": grid.retrain}
+    methods |= {"member": grid.soups}
     networks = {"pretrain": grid.pretrain, "plasticity": grid.pretrain, "export": grid.export}
     for dataset, model in product(grid.datasets, grid.models):
         cell = {"dataset": dataset, "model": model}
@@ -290,5 +293,7 @@ def _runs(grid: GridConfig) -> Iterator[dict[str, Any]]:
         for stage, entries in methods.items():
             for section, sparsity in product(entries, grid.sparsities):
                 yield {"stage": stage, **cell, "method": section, "sparsity": sparsity}
+        for section, (begun, sparsity) in product(grid.chains, links(grid.sparsities)):
+            yield {"stage": "chain", **cell, "method": section, "sparsity": sparsity, "begun": begun}
         for stage, entries in networks.items():
             yield from ({"stage": stage, **cell, "network": network} for network in entries)

@@ -36,7 +36,16 @@ class GridConfig:
     methods: list[str] = key(
         ["gmp", "rigl", "granet", "granet_s2s"], "sections that train from scratch; []: none"
     )
-    after: list[str] = key([], "sections that go on from the trained dense network: one_shot, obd, imp, sis")
+    after: list[str] = key(
+        [], "sections that go on from the trained dense network: one_shot, obd, imp, bimp, sis"
+    )
+    chains: list[str] = key([], "those that go on from one sparsity to the next higher one: imp, bimp")
+    soups: list[str] = key(
+        [], "those that prune it once, and whose retrainings are averaged: bimp_one_shot, one_shot"
+    )
+    members: list[int] = key(
+        [0, 1, 2], "retrainings of a soup, each with an order of images of its own", at_least=0
+    )
     sparsities: list[float] = key(
         [0.9, 0.95, 0.98], "final sparsities, fractions in [0, 1)", above=0, below=1
     )
@@ -100,16 +109,27 @@ class Params:
         """How a method section trains. None: no section's own extension, as the dense run."""
         return sections.train_config(self.train, self.methods[section] if section else {})
 
-    def method(self, section: str, sparsity: float, steps_per_epoch: int) -> Method:
-        """The method that a section describes, with all times in optimizer steps."""
-        return sections.method(section, self.methods[section], self.train, sparsity, steps_per_epoch)
+    def method(
+        self, section: str, sparsity: float, steps_per_epoch: int, begun: float | None = None
+    ) -> Method:
+        """The method that a section describes, with all times in optimizer steps.
+
+        ``begun``: the sparsity of the network that a chain goes on from.
+        """
+        values = self.methods[section]
+        return sections.method(section, values, self.train, sparsity, steps_per_epoch, begun)
 
     def family(self, section: str) -> Family:
         """The family of a section's method, which may depend on its values: GraNet's is that of its si."""
         return family(self.methods[section])
 
     def stage_of(self, section: str) -> str:
-        """The stage that trains a section: after, where it starts from the trained dense network, else sparse."""
+        """The stage that trains a section.
+
+        After, where it starts from the trained dense network, or chain, where the grid has it there; else sparse.
+        """
+        if section in self.grid.chains:
+            return "chain"
         return "after" if self.family(section) == "after_training" else "sparse"
 
 
@@ -122,8 +142,12 @@ SECTIONS: dict[str, type] = {
 def family(values: dict[str, Any]) -> Family:
     """The family of the method that a section's values describe; no length of a run and no sparsity changes it."""
     row = METHODS[values["method"]]
-    left_out = ("method", "extend", *sections.keys(row, TIME), *sections.keys(row, INTERVAL))
+    times = sections.keys(row, TIME)
+    left_out = ("method", "extend", *times, *sections.keys(row, INTERVAL))
     arguments = {name: value for name, value in values.items() if name not in left_out}
+    for name in times:  # where a time stands in the place of a word, it is another family: IMP's rewind
+        if others := sections.words(row, name):
+            arguments[name] = value if (value := values[name]) in others else 0
     if "sf" in inspect.signature(row).parameters:
         arguments["sf"] = max(0.5, arguments.get("si", 0.0))
     return row(**arguments).family
@@ -133,7 +157,7 @@ def family(values: dict[str, Any]) -> Family:
 def section_schema(method: str) -> type:
     """The keys of a method section: the parameters of its row in METHODS, and its extension.
 
-    The sparsity is the grid's, so it is left out; a row without it (dense) has no extension either. Points in time and
+    Sparsities are the grid's, so they are left out; a row without (dense) has no extension either. Points in time and
     intervals are texts here; their range is that of the steps which they mean in a run.
     """
     row = METHODS[method]
@@ -141,12 +165,13 @@ def section_schema(method: str) -> type:
     times, intervals = sections.keys(row, TIME), sections.keys(row, INTERVAL)
     fields: list[tuple[str, Any, Any]] = [("method", str, field(default=method))]
     for name, notes in sections.notes(row).items():
-        if name in ("sf", "return"):
+        if name in ("sf", "begun", "return"):
             continue
         kind, default = hints[name], parameters[name].default
         about = next((note for note in notes if isinstance(note, Key)), Key(""))
         if name in times:
-            kind, default, about = Time, "auto" if default is None else f"{default}it", Key(about.text)
+            own = default if default in about.choices else "auto" if default is None else f"{default}it"
+            kind, default, about = Time, own, Key(about.text)
         elif name in intervals:
             kind, default, about = Time, "auto", Key(f"{about.text} (own: {default}it)")
         fields.append((name, kind, field(default=default, metadata={"key": about})))

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from granet.common.keys import Key
 from granet.common.steps import parse_time
 from granet.method import Method
 from granet.methods import INTERVAL, METHODS, TIME
@@ -34,16 +35,41 @@ def keys(row: Row, kind: str) -> list[str]:
     return [name for name, metadata in notes(row).items() if kind in metadata]
 
 
+def words(row: Row, name: str) -> tuple[str, ...]:
+    """What a parameter of a row may be beside a number."""
+    return next((note.choices for note in notes(row)[name] if isinstance(note, Key)), ())
+
+
+def check_time(row: Row, name: str, text: str, key: str) -> None:
+    """Raises UserError where ``text`` is neither a point in time, nor a word that the parameter may be."""
+    others = words(row, name)
+    if others and not text[:1].isdigit():
+        if text not in others:
+            raise UserError(
+                f'{key}={text!r} must be {", ".join(others)} or a point in time, as "5ep" or "100it"'
+            )
+    elif text != "auto" or inspect.signature(row).parameters[name].default is not None:
+        parse_time(text, 1, key=key)
+
+
 def train_config(train: TrainConfig, values: Values) -> TrainConfig:
     """How a section trains: its extension on top of the common one."""
     return dataclasses.replace(train, extend=train.extend * values.get("extend", 1.0))
 
 
-def method(section: str, values: Values, train: TrainConfig, sparsity: float, steps_per_epoch: int) -> Method:
+def method(
+    section: str,
+    values: Values,
+    train: TrainConfig,
+    sparsity: float,
+    steps_per_epoch: int,
+    begun: float | None = None,
+) -> Method:
     """The method of a section, with its points in time and its interval in optimizer steps.
 
     An extended run moves its points in time by its factor, as it does the drops of lr; the interval stays, and so does
-    the "auto" of a short run. Raises UserError for values that the method cannot have, or not in such a run.
+    the "auto" of a short run. ``begun``: the sparsity of the network that a chain goes on from. Raises UserError for
+    values that the method cannot have, or not in such a run.
     """
     row = METHODS[values["method"]]
     parameters = inspect.signature(row).parameters
@@ -52,7 +78,7 @@ def method(section: str, values: Values, train: TrainConfig, sparsity: float, st
     for name in keys(row, TIME):
         if (text := arguments[name]) == "auto":
             arguments[name] = None
-        else:
+        elif text not in words(row, name):
             steps = parse_time(text, steps_per_epoch, key=f"{section}.{name}")
             arguments[name] = round(epochs / train.epochs * steps)
     for name in keys(row, INTERVAL):
@@ -64,6 +90,8 @@ def method(section: str, values: Values, train: TrainConfig, sparsity: float, st
         arguments["tf"] = round(min(train.drops) * epochs * steps_per_epoch)
     if "sf" in parameters:
         arguments["sf"] = sparsity
+    if begun is not None:
+        arguments["begun"] = begun
     try:
         return with_layer_sparsity(row(**arguments), train.layer_sparsity)
     except UserError as error:

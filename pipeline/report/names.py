@@ -107,14 +107,16 @@ def heading(params: Params, section: str) -> str:
 def by_family(params: Params) -> list[str]:
     """The grid's methods, those that start from the trained dense network last: the order of the paper's Table 2."""
     order, grid = list(FAMILY_NAMES), params.grid
-    return sorted([*grid.methods, *grid.after], key=lambda section: order.index(params.family(section)))
+    return sorted(
+        [*grid.methods, *grid.after, *grid.chains], key=lambda section: order.index(params.family(section))
+    )
 
 
 def suffix(group: Group) -> str:
     """What a retraining stage adds to a method's name."""
     if group.rewind:
         return f" {REWIND_NAMES[group.rewind]}"
-    return ", reinitialised" if group.stage == "reinit" else ""
+    return {"reinit": ", reinitialised", "soup": ", soup"}.get(group.stage, "")
 
 
 def network_name(text: str) -> str:

@@ -27,7 +27,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         revision[:10] + (" with uncommitted changes" if dirty == "true" else "")
         for revision, dirty in zip(runs["git_revision"], runs["git_dirty"], strict=True)
     ]
-    sections = (*params.grid.methods, *params.grid.after)
+    sections = (*params.grid.methods, *params.grid.after, *params.grid.chains)
     epochs = {labels(params)[one]: params.train_config(one).total_epochs for one in sections}
     longer = [f", {name} {number}" for name, number in epochs.items() if number != train.total_epochs]
     pairs = {

@@ -89,13 +89,13 @@ def read(params: Params, root: Path = RUNS) -> Results:
     """The finished runs of the grid. Raises UserError where there are none, or where a summary cannot be read."""
     rows, others, missing, outdated = [], [], [], []
     for cell in cells(params):
-        folder = RunFolder(root / cell.stage / cell.name)
+        folder = RunFolder(root / cell.folder.relative_to(RUNS))
         if not folder.is_finished:
             missing.append(cell)
             continue
         # an export knows no parameters: it is as old as the network that it was made from
         stale_export = cell.stage == "export" and cell.source in (*missing, *outdated)
-        if stale_export or not is_current(folder.json(), params):
+        if stale_export or not is_current(folder.json(), params, cell.begun):
             outdated.append(cell)
         elif cell.stage in OTHERS:
             others.append(Other(cell, folder.json(SUMMARY, *OTHERS[cell.stage]), folder))
@@ -107,8 +107,11 @@ def read(params: Params, root: Path = RUNS) -> Results:
     return Results(params, DataFrame(rows), missing, outdated, others)
 
 
-def is_current(summary: dict[str, Any], params: Params) -> bool:
-    """Whether a run was made with the settings in params.yaml that decide its result; data and masks are DVC's."""
+def is_current(summary: dict[str, Any], params: Params, begun: float | None = None) -> bool:
+    """Whether a run was made with the settings in params.yaml that decide its result; data and masks are DVC's.
+
+    ``begun``: the sparsity that a run of a chain should have gone on from.
+    """
     if (config := summary.get("config")) is None:  # of an export
         return True
     decisive = [name for name, key in keys_of(params.train).items() if key.decides_result]
@@ -119,6 +122,8 @@ def is_current(summary: dict[str, Any], params: Params) -> bool:
         if stage == "plasticity":
             return config["plasticity"] == dataclasses.asdict(params.plasticity)
         section = params.methods.get(config.get("method") or "dense")
+        if config.get("begun") != begun:
+            return False
         return stage in ("pretrain", "reinit", "retrain") or config["hyperparameters"] == section
     except (KeyError, TypeError, AttributeError):  # of another version, which did not say all of it
         return False

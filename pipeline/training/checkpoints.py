@@ -22,11 +22,12 @@ def stores() -> list[Path]:
 
 
 @contextmanager
-def store_of(key: str, dvc_stage: str) -> Iterator[Path]:
+def store_of(key: str, dvc_stage: str, *, persists: bool = False) -> Iterator[Path]:
     """The folder of a run, until the block ends for it alone. First, what DVC has recorded since is removed.
 
     The state of a finished run goes at the end of the block, but not where DVC runs the stage: it has yet to record the
-    results, and deletes them if it is killed before. So the stage, started again, ends at once.
+    results, and deletes them if it is killed before. So the stage, started again, ends at once. ``persists``: it does
+    not delete them.
     """
     for recorded in stores():
         if is_recorded(recorded):
@@ -37,7 +38,7 @@ def store_of(key: str, dvc_stage: str) -> Iterator[Path]:
         try:
             yield store
         finally:
-            if (store / FINISHED).exists() and "DVC_STAGE" not in os.environ:
+            if (store / FINISHED).exists() and (persists or "DVC_STAGE" not in os.environ):
                 clear(store)
 
 

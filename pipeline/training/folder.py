@@ -83,8 +83,11 @@ class RunFolder:
     @property
     def remedy(self) -> str:
         """What to do where something is wrong with this folder."""
-        stage, name = self.path.parent.name, self.path.name
-        in_place = self.path.parent.parent.name == "runs"
+        path = self.path
+        if path.parent.parent.parent.name == "runs":  # of a chain
+            path = path.parent
+        stage, name = path.parent.name, path.name
+        in_place = path.parent.parent.name == "runs"
         return f"run the {stage} stage: dvc repro {stage}@{name}" if in_place else "train this run again"
 
     def file(self, name: str) -> Path:

@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +16,6 @@ import torch
 
 import granet
 from granet.common.keys import keys_of
-from granet.training.run import Run
 from granet.types import UserError
 from pipeline.params.schema import Params
 from pipeline.training.cell import Cell
@@ -104,6 +104,7 @@ def config_of(cell: Cell, params: Params) -> dict[str, Any]:
     return {
         **{key: getattr(cell, key) for key in STAGES[cell.stage].keys},
         "stage": cell.stage,
+        **({"sparsity": cell.sparsity, "begun": cell.begun} if cell.stage == "chain" else {}),
         "data": dataclasses.asdict(params.data),
         "train": dataclasses.asdict(params.train),
         "hyperparameters": params.methods[cell.method or "dense"],
@@ -116,8 +117,17 @@ def deciding(section: Any) -> dict[str, Any]:
     return {name: getattr(section, name) for name, key in keys_of(section).items() if key.decides_result}
 
 
-def key_of(cell: Cell, params: Params, run: Run, made_from: dict[str, str], keep: list[int]) -> str:
+def key_of(
+    cell: Cell,
+    params: Params,
+    place: tuple[str, str],
+    made_from: dict[str, str],
+    keep: list[int],
+    sources: Sequence[RunFolder],
+) -> str:
     """Names the checkpoint: a hash of the parameters, the data, the code, and the results that the run starts from.
+
+    ``place``: its device and precision. ``sources``: the folders of those results.
 
     Not of the lists of branches of a plasticity run: another list goes on with those that are there. ``keep``: the
     epochs whose checkpoints are results as well.
@@ -132,13 +142,11 @@ def key_of(cell: Cell, params: Params, run: Run, made_from: dict[str, str], keep
         keep,
         made_from["data_md5"],
         made_from["code"],
-        str(run.device),
-        run.precision,
+        *place,
         torch.__version__,
     ]
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12)
-    if cell.source is not None:
-        source = RunFolder(cell.source.folder)
+    for source in sources:
         for name in STAGES[cell.stage].reads:
             if name != CHECKPOINTS:
                 digest.update(source.file(name).read_bytes())

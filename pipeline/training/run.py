@@ -1,6 +1,6 @@
 """What the training stages share: one cell of the grid in, one folder of results out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,8 @@ import torch
 from granet.common import distributed, signals
 from granet.common.files import link_or_copy
 from granet.data import open_data
-from granet.training.device import pick_device
+from granet.data.index import read_index
+from granet.training.device import pick_device, pick_precision
 from granet.training.diagnostics import Diagnostics
 from granet.training.history import Row
 from granet.training.loop import fit
@@ -66,7 +67,7 @@ def train(cell: Cell, params: Params, out: Path) -> None:
     """Train one cell and write its results to ``out``."""
     start = STAGES[cell.stage].start
     assert start is not None
-    with opened(cell, params, start) as work:
+    with opened(cell, params, start, sources_of(cell, out)) as work:
         out.mkdir(parents=True, exist_ok=True)
         with signals.requests():
             history = fit(
@@ -83,10 +84,16 @@ def train(cell: Cell, params: Params, out: Path) -> None:
                 ),
             )
         if distributed.world().leads:
-            _write(work, history, RunFolder(out))
+            write(work, history, RunFolder(out))
 
 
-def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
+def sources_of(cell: Cell, out: Path) -> list[RunFolder]:
+    """The finished run that a run which goes to ``out`` starts from, if it does."""
+    folder = cell.source_folder(out)
+    return [] if folder is None else [RunFolder(folder)]
+
+
+def write(work: Work, history: list[Row], folder: RunFolder) -> None:
     """The results, here and in MLflow. Its state goes last, and only when all is there: a kill before loses nothing."""
     for epoch in work.keep:
         link_or_copy(work.store / f"epoch-{epoch}.pt", folder.path / CHECKPOINTS / f"epoch-{epoch}.pt")
@@ -99,9 +106,31 @@ def _write(work: Work, history: list[Row], folder: RunFolder) -> None:
     finish(work.store, folder.file(SUMMARY))
 
 
+def code_of(cell: Cell, params: Params) -> str:
+    """The digest of the code that a run's result depends on."""
+    row = None if cell.code in code.OTHERS else params.methods[cell.code]["method"]
+    return code.digest(cell.code, row)
+
+
+def is_there(cell: Cell, params: Params, out: Path) -> bool:
+    """Whether ``out`` has the results of this very run: the same parameters, data, code and run to start from."""
+    folder, sources = RunFolder(out), sources_of(cell, out)
+    if not all(each.is_finished for each in (folder, *sources)):
+        return False
+    device = pick_device(params.train.device)
+    place = str(device), pick_precision(params.train.precision, device)
+    made_from = provenance(code_of(cell, params), read_index(PREPARED / cell.dataset)[1])
+    return folder.summary.environment.get("key") == key_of(cell, params, place, made_from, [], sources)
+
+
 @contextmanager
-def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Iterator[Work]:
-    """What every training process begins with: data, run, MLflow run, and the folder of its checkpoints."""
+def opened(
+    cell: Cell, params: Params, start: Callable[[Start], Setup], sources: Sequence[RunFolder]
+) -> Iterator[Work]:
+    """What every training process begins with: data, run, MLflow run, and the folder of its checkpoints.
+
+    ``sources``: the finished runs that it starts from.
+    """
     check_experiment()
     if not params.train.compile:
         defer_compiler()
@@ -115,33 +144,35 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
             PREPARED / cell.dataset,
             loader=params.data.loader,
             batch_size=params.train.batch_size,
-            seed=cell.seed,
+            seed=cell.run_seed,
             num_workers=params.data.num_workers,
             device=device,
         )
-        build, source = (
-            builder(cell.model, data.num_classes, params.train.init, data.image_shape[-1]),
-            RunFolder((cell.source or cell).folder),
+        build = builder(cell.model, data.num_classes, params.train.init, data.image_shape[-1])
+        method = partial(
+            params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train), cell.begun
         )
-        method = partial(params.method, cell.method or "dense", cell.sparsity or 0.0, len(data.train))
-        setup = start(Start(cell.seed, build, method, source, cell.rewind, cell.network, params.train.choice))
+        source = sources[0] if sources else RunFolder(cell.folder)
+        keys = (cell.rewind, cell.network, cell.begun)
+        setup = start(Start(cell.seed, build, method, source, *keys, sources, params.train.choice))
         run = prepare_run(
             cell.name,
             setup.model,
             setup.method,
             data,
             params.train_config(cell.schedule),
-            seed=cell.seed,
+            seed=cell.run_seed,
             device=device,
             rewind_to=setup.rewind_to,
             choice=setup.choice,
+            flops_before=setup.flops_before,
         )
         config, keep = config_of(cell, params), params.plasticity.epochs if cell.stage == "pretrain" else []
-        row = None if cell.code in code.OTHERS else params.methods[cell.code]["method"]
-        made_from = provenance(code.digest(cell.code, row), data.md5)
-        key = key_of(cell, params, run, made_from, keep)
+        made_from = provenance(code_of(cell, params), data.md5)
+        key = key_of(cell, params, (str(run.device), run.precision), made_from, keep, sources)
         # one folder for all processes of the run
-        own = store_of(key, cell.dvc_stage) if world.leads else nullcontext()
+        persists = STAGES[cell.stage].along is not None
+        own = store_of(key, cell.dvc_stage, persists=persists) if world.leads else nullcontext()
         store = Path(distributed.told(str(stack.enter_context(own))))
         about = {"params": flatten(config), "tags": tags_of(cell, made_from)}
         table = f"{cell.dataset}-{cell.model}"
@@ -155,5 +186,5 @@ def opened(cell: Cell, params: Params, start: Callable[[Start], Setup]) -> Itera
         environment = {"hardware": hardware(device), "precision": run.precision, "kernels": run.arithmetic}
         if run.average.is_kept:
             environment["weights"] = run.average.words
-        environment |= {**versions(), **made_from}
+        environment |= {**versions(), **made_from, "key": key}
         yield Work(run, keep, config, environment, store, tracker)

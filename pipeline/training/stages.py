@@ -4,8 +4,8 @@ Those with a ``start`` are trained by `python -m pipeline.train STAGE`; plastici
 dvc.yaml says the same of files and lists; a test compares the two.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from granet.method import Method
 from granet.methods import fixed
 from granet.models import build
 from granet.studies.plasticity import static
+from granet.training.soup import soup as mean_of
 from granet.types import Build, Tensors, UserError
 from pipeline.training.folder import CHECKPOINTS, MASKS, METRICS, MODEL, SUMMARY, RunFolder
 
@@ -33,6 +34,10 @@ class Start:
     source: RunFolder
     rewind: str | None = None
     network: str | None = None
+    begun: float | None = None
+    """The sparsity of the network that a chain goes on from; None: it is the dense one."""
+    members: Sequence[RunFolder] = ()
+    """The finished runs that a soup is made of."""
     choice: Choice = EVERY_LAYER
     """Which layers params.yaml has masked."""
 
@@ -41,18 +46,22 @@ class Start:
 class Setup:
     """What a stage trains, and which layers are masked.
 
-    ``rewind_to``: the state_dict that a method with rounds goes back to.
+    ``rewind_to``: the state_dict that a method with rounds goes back to. ``flops_before``: what the training of the
+    network that an after-training method starts from has cost; None: that of the dense network.
     """
 
     model: nn.Module
     method: Method
     choice: Choice = EVERY_LAYER
     rewind_to: Tensors | None = None
+    flops_before: int | None = None
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage. ``keys`` name its runs, in this order. ``methods`` and ``networks``: the grid's lists of its runs.
+
+    ``along``: a key of the grid whose entries are runs of one stage of DVC, one after another in a folder each.
 
     ``source``: the stage whose finished run of the same cell it starts from, and ``reads`` what it reads there.
     """
@@ -65,6 +74,7 @@ class Stage:
     """Whether its method's section says how long it trains; else it is the common schedule, as the dense run's."""
     source: str | None = None
     reads: tuple[str, ...] = ()
+    along: str | None = None
 
 
 def scratch(start: Start) -> Setup:
@@ -78,6 +88,32 @@ def after(start: Start) -> Setup:
     initial = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(start.source.weights(model))
     return Setup(model, start.method(), start.choice, rewind_to=initial)
+
+
+def chain(start: Start) -> Setup:
+    """Prune on: the trained dense network at the lowest sparsity of the grid, then the network of the one before."""
+    setup = after(start)
+    if start.begun is None:
+        return setup
+    return replace(setup, flops_before=start.source.summary.flops["training"])
+
+
+def soup(start: Start) -> Setup:
+    """The mean of the retrainings of one mask; dense training has been paid for once."""
+    model, folders = start.build(start.seed), start.members
+    masks = [folder.masks(model, start.choice) for folder in folders]
+    for folder, other in zip(folders, masks, strict=True):
+        if any(not torch.equal(mask, other[name]) for name, mask in masks[0].items()):
+            raise UserError(f"{folder.path / MASKS} is not the mask of {folders[0].path}, which a soup needs")
+    model.load_state_dict(mean_of([folder.weights(model) for folder in folders], masks[0]))
+    flops = [folder.summary.flops for folder in folders]
+    again = sum(each["training_dense"] for each in flops[1:])
+    return Setup(
+        model,
+        fixed(masks[0]),
+        start.choice,
+        flops_before=sum(each["training"] for each in flops) - again,
+    )
 
 
 def reinit(start: Start) -> Setup:
@@ -132,6 +168,19 @@ STAGES: dict[str, Stage] = {
     "pretrain": Stage(NETWORK, pretrain, networks="pretrain"),
     "sparse": Stage(CELL, scratch, methods="methods", own_schedule=True),
     "after": Stage(CELL, after, methods="after", own_schedule=True, source="dense", reads=(MODEL,)),
+    "chain": Stage(
+        ("dataset", "model", "method", "seed"),
+        chain,
+        methods="chains",
+        own_schedule=True,
+        source="dense",
+        reads=(MODEL,),
+        along="sparsity",
+    ),
+    "member": Stage(
+        (*CELL, "member"), after, methods="soups", own_schedule=True, source="dense", reads=(MODEL,)
+    ),
+    "soup": Stage(CELL, methods="soups", own_schedule=True, reads=(MASKS, MODEL)),
     "reinit": Stage(CELL, reinit, methods="reinit", source="sparse", reads=(MASKS,)),
     "retrain": Stage((*CELL, "rewind"), retrain, methods="retrain", source="sparse", reads=(MASKS, MODEL)),
     "plasticity": Stage(

@@ -69,6 +69,8 @@ TABLE: dict[str, dict] = {  # hyper-parameters with which each method reaches sp
     "obd": {"num_images": 32},
     "imp": {"prune_fraction": 0.7},  # two rounds of 20 steps
     "imp lr": {"prune_fraction": 0.7, "rewind": "lr"},
+    "imp late": {"prune_fraction": 0.7, "rewind": 4},  # 16 steps, then twice 12
+    "bimp": {"rounds": 2},
     "sis": {"num_images": 32},
 }
 SPARSE = [name for name in TABLE if name != "dense"]
@@ -81,7 +83,13 @@ REGENERATING = [
         *("mest", "gse", "cht"),
     )
 ]
-AFRESH = {"imp": (20,), "imp lr": (20,), "acdc": (8, 16, 24)}  # steps after which the optimizer starts anew
+AFRESH = {
+    "imp": (20,),
+    "imp lr": (20,),
+    "imp late": (16, 28),
+    "bimp": (20,),
+    "acdc": (8, 16, 24),
+}  # steps after which the optimizer starts anew
 VALUES_KEPT = (  # masked weights stay in memory
     *("gmp_original", "str", "dpf", "dpf classifier", "sr_ste", "topkast"),
 )
@@ -208,7 +216,8 @@ def test_active_weights_are_exactly_the_schedules_after_every_update(name):
     shapes = {key: tuple(mask.shape) for key, mask in sparsifier.masks.items()}
 
     def check(step):
-        target = clock.target(step // clock.interval * clock.interval) if method.prune else 0.9
+        update = next((done for done in range(step, 0, -1) if clock.updates_at(done)), 0)
+        target = clock.target(update) if method.prune else 0.9
         active = {key: int(mask.sum()) for key, mask in sparsifier.masks.items()}
         zeros = sparsifier.num_active  # with STR weights fall below their threshold between updates
         assert all(
@@ -256,11 +265,12 @@ def test_masks_change_on_update_steps_only(name):
     assert all(step % INTERVAL == 0 for step in changed)
     ends = {  # auto tf = 0.6875 * 40 = 27.5, rounded
         **dict.fromkeys(("gmp", "gmp uniform", "gmp_original", "granet until tf"), 28),
-        **dict.fromkeys(("rigl stops", "set classifier", "snfs preserve", "imp", "imp lr"), 20),
+        **dict.fromkeys(("rigl stops", "set classifier", "snfs preserve", "imp", "imp lr", "bimp"), 20),
         **dict.fromkeys(("mest", "mest soft"), 28),  # 0.75 * 40 = 30
         **dict.fromkeys(("gmp_star", "acdc"), 32),  # 13/15 and 0.85 * 40 = 34, rounded
         "gse": 20,  # 0.6 * 40 = 24, where nothing is dropped any more
         "cht": 36,
+        "imp late": 28,
         "dsr": 32,  # to 0.95 * 40 = 38, every 4, 8, 16 and 32 steps
     }
     clock = Clock(make_method(name), STEPS)
@@ -445,7 +455,10 @@ def test_initial_masks_follow_erk_exactly(name):
         ("deep_r", {"sf": 0.9, "noise": -1.0}, "noise=-1.0"),
         ("dsr", {"sf": 0.9, "threshold": 0.0}, "threshold=0.0"),
         ("imp", {"sf": 0.9, "prune_fraction": 1.0}, "prune_fraction=1.0"),
-        ("imp", {"sf": 0.9, "rewind": "both"}, "rewind='both'"),
+        ("imp", {"sf": 0.9, "rewind": "both"}, "rewind='both' must be weights, lr or at least 0"),
+        ("imp", {"sf": 0.9, "rewind": 5, "begun": 0.5}, "begun=0.5 is of a trained network"),
+        ("bimp", {"sf": 0.9, "begun": 0.9}, "begun=0.9 must be below sf=0.9"),
+        ("bimp", {"sf": 0.9, "schedule": "linear"}, "schedule='linear'"),
         ("gmp", {"sf": 0.9, "distribution": "flat"}, "distribution='flat'"),
     ],
 )

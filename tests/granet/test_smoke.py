@@ -30,6 +30,7 @@ SHORT = {
     "synflow": {"rounds": 10},
     "imp": {"prune_fraction": 0.7},
     "obd": {"num_images": 32},
+    "bimp": {"rounds": 1, "budget": 32},
     "sis": {"num_images": 64},
     "rigl_nm": {"sf": 0.75},
     "sr_ste": {"sf": 0.75},

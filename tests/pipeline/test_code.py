@@ -62,7 +62,7 @@ def test_a_changed_line_of_the_update_changes_every_training_and_not_the_data(so
     text = path.read_text()
     path.write_text(text.replace("1e-9", "1e-8"))
     assert path.read_text() != text
-    assert changed(before) == {*METHODS, "plasticity"}
+    assert changed(before) == {*METHODS, "plasticity", "soup"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_new_method_leaves_the_others_alone(source):
 def test_what_the_stages_and_sections_mean_is_part_of_every_training(source, file):
     before = digests()
     append(source / file, "ANOTHER_VALUE = 1")
-    assert changed(before) == {*METHODS, "plasticity"}
+    assert changed(before) == {*METHODS, "plasticity", "soup"}
 
 
 def test_all_that_the_training_process_imports_of_granet_counts():
@@ -115,6 +115,7 @@ def test_all_that_the_training_process_imports_of_granet_counts():
         "granet.common.keys": "declares and checks",
         "granet": "passes names on",
         "granet.common.files": "writes what it is told",
+        "granet.training.soup": "a section's own counts",
     }
     imports = set().union(
         *(code.imports_of(f"pipeline.training.{name}") for name in ("run", "stages", "folder", "origin"))

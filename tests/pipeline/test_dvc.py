@@ -316,6 +316,7 @@ def test_dvc_yaml_has_a_stage_per_row_with_its_keys_and_lists():
     stages = declared()
     assert set(stages) == {"code", "prepare", "report", *TABLE}
     lists = {"dataset": "datasets", "model": "models", "sparsity": "sparsities", "rewind": "rewinds"}
+    lists |= {"member": "members"}
     for name, row in TABLE.items():
         own = lists | {"seed": "seeds", "method": row.methods, "network": row.networks}
         assert stages[name]["matrix"] == {key: f"${{grid.{own[key]}}}" for key in row.keys}

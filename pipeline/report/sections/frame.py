@@ -30,7 +30,7 @@ def say(*names: str, **values: object) -> str:
 def is_study(results: Results) -> bool:
     """Whether the grid has nothing but the plasticity study."""
     grid = results.params.grid
-    return bool(grid.pretrain) and not (grid.methods or grid.after)
+    return bool(grid.pretrain) and not (grid.methods or grid.after or grid.chains)
 
 
 def opening(results: Results) -> list[Text | Fold]:

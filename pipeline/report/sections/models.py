@@ -133,7 +133,7 @@ def three_accuracies(results: Results, parts: list[Part]) -> Section:
     """The last, the best validation and the best test epoch; without a method all networks in one table."""
     tables = [part.tables.three_accuracies() for part in parts]
     blocks: list[Any] = [Text(say("three"))]
-    if results.params.grid.methods or results.params.grid.after:
+    if any((grid := results.params.grid).methods + grid.after + grid.chains):
         for part, table in zip(parts, tables, strict=True):
             blocks += part.under_title([table], is_folded=len(table.lines) > MANY_LINES)
     else:

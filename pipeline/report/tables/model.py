@@ -43,7 +43,7 @@ class Tables:
     def trained(self) -> "DataFrame":
         """The runs of the dense model and of the methods, without those that train a mask of theirs again."""
         runs = self.results.of(self.dataset, self.model)
-        return runs.query("stage in ['dense', 'sparse', 'after']")
+        return runs.query("stage in ['dense', 'sparse', 'after', 'chain']")
 
     def reinit(self) -> Table:
         """Figure 4 as numbers: the same masks with new random weights."""
@@ -84,6 +84,7 @@ class Tables:
         lines = [self._three(self._group("dense"))]
         for sparsity in grid.sparsities:
             keys = [(self.params.stage_of(method), method, None) for method in by_family(self.params)]
+            keys += [("soup", method, None) for method in grid.soups]
             keys += [("reinit", method, None) for method in grid.reinit]
             keys += [("retrain", method, rewind) for method in grid.retrain for rewind in grid.rewinds]
             groups = [self._group(stage, method, sparsity, rewind) for stage, method, rewind in keys]

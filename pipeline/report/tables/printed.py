@@ -218,7 +218,7 @@ def table1(results: Results) -> Table | None:
     grid, in_print = results.params.grid, settings()
     networks = list(product(grid.models, grid.datasets))
     if not set(networks) & set(in_print):
-        if grid.methods or grid.after:
+        if grid.methods or grid.after or grid.chains:
             return None
         in_print = []
     train = asdict(results.params.train) | {"epochs": results.params.train.total_epochs}

@@ -56,6 +56,9 @@ def test_sections_of_the_recipes_by_their_names():
         "one_shot": "One-shot",
         "obd": "OBD",
         "imp": "IMP",
+        "imp_late": "IMP (rewound to 5 epochs)",
+        "bimp": "BIMP",
+        "bimp_one_shot": "BIMP (one-shot)",
         "sis": "SIS",
     }
 

@@ -53,7 +53,10 @@ def num_runs(recipe):
     ],
 )
 def test_a_recipe_composes_the_full_grid(recipe, runs):
-    assert num_runs(recipe) == {"pretrain": 0, "plasticity": 0, "export": 0} | runs
+    assert (
+        num_runs(recipe)
+        == dict.fromkeys(("pretrain", "plasticity", "export", "chain", "member", "soup"), 0) | runs
+    )
 
 
 @pytest.mark.parametrize(

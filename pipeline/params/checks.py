@@ -205,7 +205,8 @@ def _check_method(
         clock = Clock(method, total)
     except UserError as error:
         raise UserError(f"{section}: {error}") from None
-    if clock.interval and not any(map(clock.updates_at, range(clock.interval, total + 1, clock.interval))):
+    interval = method.update_interval  # between rounds an update always falls
+    if interval and not any(map(clock.updates_at, range(interval, total + 1, interval))):
         text = params.methods[section]["update_interval"]
         raise UserError(
             f"{section}.update_interval={text}: no mask update falls into the run of {total} steps; "

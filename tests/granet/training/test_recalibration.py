@@ -13,7 +13,7 @@ from tests.granet.training.test_loop import rows, same_weights
 from tests.helpers.training import make_run
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 4, 3),

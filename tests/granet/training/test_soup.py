@@ -18,9 +18,9 @@ def test_a_soup_is_the_mean_of_every_weight_and_of_the_running_statistics():
     mask = torch.rand(3, 4) > 0.5
     for number, model in enumerate(models):
         with torch.no_grad():
-            model[0].weight.mul_(mask)
-        model[1].running_mean.fill_(number)
-        model[1].num_batches_tracked.fill_(5 + number)
+            model.get_parameter("0.weight").mul_(mask)
+        model.get_buffer("1.running_mean").fill_(number)
+        model.get_buffer("1.num_batches_tracked").fill_(5 + number)
     states = [model.state_dict() for model in models]
     mean = granet.soup(states, {"0.weight": mask})
     assert mean.keys() == states[0].keys()
@@ -63,7 +63,7 @@ def test_two_retrainings_of_one_mask_make_a_network_that_can_be_evaluated(digits
         fit(run, history_csv=tmp_path / f"{name}.csv", checkpoint_path=tmp_path / f"{name}.pt")
     runs = [first, second]
     mean = granet.soup([run.model.state_dict() for run in runs], first.sparsifier.masks)
-    assert not torch.equal(first.model.fc.weight, second.model.fc.weight)
+    assert not torch.equal(*(run.model.get_parameter("fc.weight") for run in runs))
     first.model.load_state_dict(mean)
     granet.recalibrate(first.model, first.unaugmented(4), forward=first.forward)
     assert not torch.equal(first.model.state_dict()["bn1.running_mean"], mean["bn1.running_mean"])

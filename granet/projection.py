@@ -36,6 +36,9 @@ class Masked(nn.Module):
         """The weight of the forward, of the same shape."""
         return weight * self.mask
 
+    def begin(self, weight: Tensor) -> None:
+        """It stands on this weight from now on."""
+
     def refresh(self, weight: Tensor) -> None:
         """The mask has changed."""
 
@@ -230,7 +233,7 @@ def attach(
         if isinstance(module, nn.RNNBase):
             raise UserError(f"{name} is of a {type(module).__name__}, whose forward this method cannot mask")
         modules[name] = parametrization(masks[name])
-        modules[name].refresh(weight)
+        modules[name].begin(weight)
         parametrize.register_parametrization(module, attribute, modules[name])
     return modules
 

@@ -42,7 +42,7 @@ DEPLOY = tuple(
 OTHERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "data": (("granet.data.prepare",), ("pipeline.prepare",)),
     "plasticity": ((*TRAINING, "granet.methods.static", "granet.studies.plasticity"), ALONE),
-    "soup": (("granet.training.soup", "granet.data.prepared", "granet.models"), (*ALONE, "pipeline.soup")),
+    "soup": ((*TRAINING, "granet.training.soup"), (*ALONE, "pipeline.soup")),
     "export": ((*DEPLOY, "granet.flops", "granet.models"), ("pipeline.export",)),
 }
 """Sections that are no method: their modules, and those of which only the file counts."""

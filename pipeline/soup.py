@@ -15,9 +15,10 @@ from granet.common import distributed
 from granet.common.files import made
 from granet.masks import empty_layers
 from granet.training.diagnostics import Diagnostics
+from granet.training.evaluate import evaluate
 from granet.training.history import HistoryFile, Row
+from granet.training.recalibration import recalibrate
 from granet.training.run import Run
-from granet.training.soup import evaluated
 from pipeline.cli import run_main
 from pipeline.training.cell import run_of
 from pipeline.training.folder import DIAGNOSTICS, HISTORY, RunFolder
@@ -59,6 +60,17 @@ def row_of(run: Run) -> Row:
         "inference_flops": run.inference_flops,
         "time_s": time.perf_counter() - began,
     }
+
+
+def evaluated(run: Run, num_batches: int | None) -> Row:
+    """Loss and accuracy of every split, by statistics of ``num_batches`` training batches; None: of all."""
+    recalibrate(run.model, run.unaugmented(num_batches), forward=run.forward)
+    row: Row = {}
+    for split, loader in run.data.evaluated.items():
+        batches = ((run.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0))
+        loss, accuracy = evaluate(run.model, batches, run.forward, run.device)
+        row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+    return row
 
 
 if __name__ == "__main__":

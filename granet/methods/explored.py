@@ -29,6 +29,10 @@ class Explored(Masked):
         learning = weight * self.explored
         return learning + (weight * self.mask - learning).detach()
 
+    def begin(self, weight: Tensor) -> None:
+        """Rank what learns."""
+        self.refresh(weight)
+
     @torch.no_grad()
     def refresh(self, weight: Tensor) -> None:
         """Rank anew what learns."""

@@ -5,10 +5,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from granet.training.evaluate import evaluate
-from granet.training.history import Row
-from granet.training.recalibration import recalibrate
-from granet.training.run import Run
 from granet.types import Masks, Tensors, UserError
 
 
@@ -39,17 +35,6 @@ def soup(states: Sequence[Mapping[str, Tensor]], masks: Masks) -> Tensors:
                     f"states[{number}] has weights off the mask of {name}; all must be trained under one mask"
                 )
     return {name: _mean([state[name] for state in states]) for name in states[0]}
-
-
-def evaluated(run: Run, num_batches: int | None) -> Row:
-    """Loss and accuracy of every split, by statistics of ``num_batches`` training batches; None: of all."""
-    recalibrate(run.model, run.unaugmented(num_batches), forward=run.forward)
-    row: Row = {}
-    for split, loader in run.data.evaluated.items():
-        batches = ((run.data.augment.evaluate(images), labels) for images, labels in loader.epoch(0))
-        loss, accuracy = evaluate(run.model, batches, run.forward, run.device)
-        row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
-    return row
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

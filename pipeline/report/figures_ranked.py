@@ -40,7 +40,7 @@ def forest(rankings: Mapping[str, Sequence[Ranked]], path: Path) -> None:
     """
     overall = next(iter(rankings.values()))
     rows = {one.section: row for row, one in enumerate(overall)}
-    with drawn(path, 9, 1.2 + 0.2 * len(overall)) as figure:
+    with drawn(path, 9, max(2.4, 1.2 + 0.2 * len(overall))) as figure:
         axes = figure.subplots(1, len(rankings), sharey=True, squeeze=False).flat
         for ax, (title, ranked) in zip(axes, rankings.items(), strict=True):
             shifts = {one.section: 100 * one.behind.difference.mean if one.behind else 0.0 for one in ranked}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
+from textwrap import shorten
 
 from pipeline.report.blocks import Line, Number, Table
 from pipeline.report.names import by_family, heading, labels
@@ -194,8 +195,8 @@ def summary(ranked: Sequence[Ranked]) -> tuple[str, str]:
 
 
 def numbered(one: Ranked) -> str:
-    """A method as pictures name it: 3 GraNet (si = 0)."""
-    return f"{one.place} {one.label}"
+    """A method as pictures name it: 3 GraNet (si = 0). Of many values the first ones; the table has them all."""
+    return f"{one.place} {shorten(one.label, 40, placeholder=' ...')}"
 
 
 def at(sparsity: float) -> str:

@@ -20,6 +20,8 @@ REST: dict[tuple[str, str], dict[str, Any]] = {
     ("train", "momentum"): {"nesterov": False},
     ("train", "num_processes"): {"batch_size": 10**9},
     ("train", "warmup_epochs"): {"epochs": 10**9},
+    ("train", "lr_schedule"): {"warmup_epochs": 1.0},
+    ("train", "lr_final"): {"lr_schedule": "cosine", "lr": 1e9},
 }
 """What rules over several keys need beside a key's extreme values."""
 
@@ -79,7 +81,8 @@ def values_of(section: str, name: str) -> st.SearchStrategy:
         near = [end + step for end in ends for step in (-1e-9, 0.0, 1e-9)]
         one = st.sampled_from([*map(float, near), math.nan, math.inf]) | st.floats(-1e6, 1e6)
     if "list" in kind:
-        return st.lists(one, min_size=1, max_size=3, unique=True)
+        sizes = (2, 2) if name == "betas" else (1, 3)
+        return st.lists(one, min_size=sizes[0], max_size=sizes[1], unique=True)
     return one | st.none() if "None" in kind else one
 
 

@@ -21,9 +21,9 @@ from tests.helpers.project import ROOT, SMALL, Project
 from tests.helpers.slurm import slurm as running_slurm
 from tests.helpers.waiting import exit_code, until
 
-GRID = ("grid.methods=[gmp]", "grid.reinit=[gmp]", "grid.retrain=[]")
+GRID = ("grid.methods=[gmp]", "grid.reinit=[]", "grid.retrain=[]")
 RECIPE = (*SMALL, *GRID, "launch.gpus=0", "launch.cpus=1", "launch.minutes=10")
-STAGES = 5  # prepare, dense, sparse, reinit, report
+STAGES = 4  # prepare, dense, sparse, report
 DENSE = "dense@digits-resnet20-0"
 
 

@@ -143,7 +143,7 @@ def test_a_network_of_the_study_is_refused_on_parameters_that_do_not_ask_for_the
     ("run", "message"),
     [
         ({"stage": "dense", "dataset": "mnist"}, "dataset='mnist' is unknown"),
-        ({"stage": "dense", "model": "resnet21"}, r"model='resnet21' is unknown; did you mean resnet20\?"),
+        ({"stage": "dense", "model": "resnet20b"}, r"model='resnet20b' is unknown; did you mean resnet20\?"),
         ({"stage": "dense", "seed": -1}, "seed=-1 must be at least 0: a run per seed"),
         ({"stage": "sparse", "method": "magic", "sparsity": 0.9}, "method='magic' is unknown"),
         ({"stage": "sparse", "method": "dense", "sparsity": 0.9}, "method='dense' is unknown"),

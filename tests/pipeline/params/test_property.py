@@ -11,7 +11,7 @@ from pipeline.params.schema import Params
 from tests.helpers.parameters import any_params
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(params=any_params())
 def test_what_validates_has_a_clock_in_every_run_and_comes_back_from_its_file(params: Params):
     grid = params.grid

@@ -17,7 +17,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from granet import masks, models
 from granet.common.keys import check_keys, keys_of
-from granet.criteria import momentum
 from granet.data import DATASETS
 from granet.maskable import EVERY_LAYER
 from granet.methods import INTERVAL, METHODS, TIME
@@ -198,8 +197,7 @@ def _check_method(
             )
         return
     method = params.method(section, sparsity, steps, begun)
-    if momentum in method.criteria and not params.train.has_momentum:
-        raise UserError(f"train.momentum=0.0: {section} grows by the optimizer's momentum; set it above 0")
+    sections.check_training(section, method, params.train)
     try:
         total = Rounds.of(method, params.train_config(section).total_epochs * steps, steps).total_steps
         clock = Clock(method, total)

@@ -11,6 +11,7 @@ from typing import Any
 
 from granet.common.keys import Key
 from granet.common.steps import parse_time
+from granet.criteria import momentum
 from granet.method import Method
 from granet.methods import INTERVAL, METHODS, TIME
 from granet.methods.layer_sparsity import with_layer_sparsity
@@ -111,3 +112,14 @@ def interval(text: str, steps_per_epoch: int, auto: int, key: str) -> int:
     if steps < 1:
         raise UserError(f"{key}={text!r} is less than one optimizer step; write at least 1it")
     return steps
+
+
+def check_training(section: str, method: Method, train: TrainConfig) -> None:
+    """Raises UserError where a method cannot be trained as ``train`` says."""
+    if momentum in method.criteria and not train.has_momentum:
+        raise UserError(f"train.momentum=0.0: {section} grows by the optimizer's momentum; set it above 0")
+    if method.projection.keeps_values and train.kernels == "sparse":
+        raise UserError(
+            f"train.kernels='sparse': {section} masks in the forward, and its masked weights keep their values; "
+            "write auto or dense"
+        )

@@ -81,6 +81,10 @@ def any_train(draw: st.DrawFn) -> dict[str, Any]:
     train["warmup_epochs"] = min(train["warmup_epochs"], train["epochs"])
     train["nesterov"] = train["nesterov"] and train["momentum"] > 0
     train["micro_batch"] = None if train["sync_bn"] else train["micro_batch"]
+    train["lr_final"] = 0.0 if train["lr_schedule"] == "steps" else min(train["lr_final"], train["lr"])
+    if train["lr_schedule"] == "onecycle" and not train["warmup_epochs"]:
+        train["lr_schedule"] = "cosine"
+    train["ema_decay"] = None if train["recalibrate"] else train["ema_decay"]
     return train
 
 

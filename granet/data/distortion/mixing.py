@@ -6,6 +6,9 @@ from torchvision.transforms.v2 import CutMix, MixUp
 
 from granet.common.seeds import stable_seed
 
+LEAST_ALPHA = 1e-3
+"""Below it a draw is 0 or 1 as it is there, and torch's own draw fails."""
+
 
 def mixed(
     images_BCHW: Tensor,
@@ -25,7 +28,7 @@ def mixed(
     """
     makers = [(MixUp, mixup)] * (mixup > 0) + [(CutMix, cutmix)] * (cutmix > 0)
     kind, alpha = makers[stable_seed("mixup or cutmix", seed, step) % len(makers)]
-    mix = kind(alpha=alpha, num_classes=num_classes)
+    mix = kind(alpha=max(alpha, LEAST_ALPHA), num_classes=num_classes)
     size, parts = part or len(labels_B), []
     shares_BK = torch.zeros(len(labels_B), num_classes, device=labels_B.device)
     shares_BK.scatter_(1, labels_B[:, None], 1.0)

@@ -55,6 +55,10 @@ def test_lists_that_may_be_empty(name):
             {"grid__methods": ["gmp", "granet", "snfs"], "train__momentum": 0.0, "train__nesterov": False},
             r"train\.momentum=0\.0: snfs grows by the optimizer's momentum; set it above 0",
         ),
+        (
+            {"grid__methods": ["gmp", "granet", "str"], "train__kernels": "sparse"},
+            r"train\.kernels='sparse': str masks in the forward, .*; write auto or dense",
+        ),
         ({"train__exclude": ["hed"]}, r"train, model=resnet20: exclude='hed' names no weight of this model"),
         (
             {"train__include": ["fc"], "train__dense": ["last"]},

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.helpers.project import ROOT
+from tests.helpers.package import ROOT
 
 pytestmark = [
     pytest.mark.soak,

@@ -3,6 +3,7 @@
 import inspect
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -121,3 +122,19 @@ def test_the_committed_params_are_plain_and_complete():
     assert {"grid", "data", "train", "plasticity", "tracking", "launch", "dense"} <= set(params)
     assert (params["granet"]["si"], params["granet_s2s"]["si"]) == (0.0, 0.5)
     assert params["granet"]["method"] == params["granet_s2s"]["method"] == "granet"
+
+
+@pytest.mark.parametrize("package", ["granet", "pipeline"])
+def test_a_newcomer_meets_few_rooms_and_no_long_module(package):
+    assert len([path for path in (ROOT / package).iterdir() if path.name != "__pycache__"]) < 25
+    modules = [path for pattern in ("*.py", "*.cpp", "*.h") for path in (ROOT / package).rglob(pattern)]
+    assert {path.name: lines for path in modules if (lines := count_lines(path)) > 300} == {}
+
+
+def test_the_stages_and_the_templates_stay_short():
+    assert count_lines(ROOT / "dvc.yaml") < 250
+    assert sum(map(count_lines, (ROOT / "pipeline/report/templates").iterdir())) < 450
+
+
+def count_lines(path: Path) -> int:
+    return len(path.read_text().splitlines())

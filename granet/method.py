@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from granet.common.granularity import ELEMENT, Granularity
 from granet.common.keys import Key
+from granet.common.langevin import Langevin
 from granet.common.steps import last_multiple
 from granet.criteria import Criterion, magnitude, momentum, over_threshold, sign_flip
 from granet.distributions import Distribution, Reallocation, global_, preserve
 from granet.drops import Drop
-from granet.granularity import ELEMENT, Granularity
-from granet.langevin import Langevin
 from granet.projection import GRADIENT, Projection, learns_threshold
 from granet.schedules import Original, cosine, cubic
 from granet.types import Counts, Init, Masks, Schedule, Tensors, UserError

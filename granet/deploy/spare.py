@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from granet.common.granularity import ChannelGroup
 from granet.deploy.constants import VARIES, active_columns, constants_read
-from granet.granularity import ChannelGroup
 from granet.maskable import PLAIN
 from granet.sparsifier.coupling import channel_groups
 from granet.types import Masks

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from granet import criteria
 from granet.common.keys import Key
+from granet.common.langevin import Langevin
 from granet.drops import Drop, below_zero, initial_signs
 from granet.inits.random import random
-from granet.langevin import Langevin
 from granet.method import Method, Regenerate
 from granet.methods.parameters import LAYER_SPARSITIES, InitDistribution, Sparsity, UpdateInterval, checked
 

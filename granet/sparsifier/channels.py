@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from granet.common.granularity import ChannelGroup, Granularity, filters
 from granet.common.optimizers import is_element_wise, same_shaped
 from granet.distributions import budget
-from granet.granularity import ChannelGroup, Granularity, filters
 from granet.masks import shapes
 from granet.method import ChannelPrune
 from granet.sparsifier.coupling import channel_groups

@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from granet.granularity import ChannelGroup
+from granet.common.granularity import ChannelGroup
 from granet.maskable import PLAIN
 from granet.types import UserError
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
-from granet.granularity import ChannelGroup
+from granet.common.granularity import ChannelGroup
 from granet.maskable import PLAIN
 from granet.types import Tensors
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from torch import nn
 
+from granet.common.granularity import ELEMENT, Granularity, filters
 from granet.common.keys import check_keys, key
 from granet.criteria import gradient, magnitude
 from granet.distributions import nowhere, preserve
 from granet.drops import Count, Drop, by_fraction, globally, one_stays
-from granet.granularity import ELEMENT, Granularity, filters
 from granet.masks import random_masks
 from granet.method import Method, Regenerate
 from granet.methods.fixed import fixed

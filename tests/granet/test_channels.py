@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
+from granet.common.granularity import ChannelGroup
 from granet.deploy.shrink import shrink
-from granet.granularity import ChannelGroup
 from granet.maskable import maskable_weights
 from granet.method import ChannelPrune
 from granet.sparsifier.channels import whole

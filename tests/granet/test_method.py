@@ -3,11 +3,11 @@
 import pytest
 
 from granet import METHODS, UserError
+from granet.common.granularity import filters
+from granet.common.langevin import Langevin
 from granet.criteria import gradient, magnitude, momentum, over_threshold, random, sign_flip
 from granet.drops import Drop, initial_signs
-from granet.granularity import filters
 from granet.inits.random import everything
-from granet.langevin import Langevin
 from granet.method import ChannelPrune, Method, Prune, Regenerate
 from granet.models import build
 from granet.projection import GRADIENT, WEIGHT, Feedback, Forward, Masked, SoftThreshold

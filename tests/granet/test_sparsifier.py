@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
+from granet.common.granularity import ELEMENT, Granularity
 from granet.criteria import gradient, magnitude
 from granet.drops import Drop
-from granet.granularity import ELEMENT, Granularity
 from granet.maskable import maskable_weights
 from granet.method import Method, Regenerate
 from granet.methods import fixed

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from granet.langevin import Langevin
+from granet.common.langevin import Langevin
 
 
 def moved(walk, weight, *, lr=0.1, seed=0, step=1, name="w"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from granet.granularity import ELEMENT, ChannelGroup, filters
+from granet.common.granularity import ELEMENT, ChannelGroup, filters
 
 # two convolutions whose outputs are added, and a linear layer that reads the sum
 SUM = ChannelGroup("a.weight", 3, ("a.weight", "b.weight"), ("fc.weight",), ("bn",), ("bn.weight", "bn.bias"))

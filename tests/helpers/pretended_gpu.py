@@ -203,6 +203,8 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         patch.setattr(torch.cuda, "device_count", lambda: 1)
         patch.setattr(torch.cuda, "current_device", lambda: 0)
         patch.setattr(torch.cuda, "current_stream", lambda device=None: None)
+        # torch 2.11 asks the driver, where there is none
+        patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
         patch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
         patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (2**40, 2**40))
         patch.setattr(torch.cuda, "Event", Event)

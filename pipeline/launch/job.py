@@ -46,6 +46,13 @@ class Executor(Protocol):
     def stop(self) -> None: ...
 
 
+def stay_nice(pid: int | str = "self") -> None:
+    """Give a stage's session the launcher's niceness: Linux weighs sessions first, and `nice` within one alone."""
+    if nice := os.nice(0):
+        with suppress(OSError):  # another system, a kernel without such groups, or the stage has ended
+            Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+
+
 def end_all(running: Callable[[], Sequence[Job]]) -> None:
     """Interrupt what runs; kill what has not ended after GRACE_S seconds, or at a second Ctrl-C."""
     for job in running():

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from pipeline.launch.job import end_all, log_path, stage_command, stage_environment
+from pipeline.launch.job import end_all, log_path, stage_command, stage_environment, stay_nice
 from pipeline.launch.plan import uses_device
 from pipeline.launch.warm import Adopted, Warm
 
@@ -44,6 +44,8 @@ class LocalJob:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        if fork is None:  # which has done so itself
+            stay_nice(self.pid)
 
     def poll(self) -> int | None:
         """The exit code; None while it runs."""

@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pipeline.launch.job import stay_nice
 from pipeline.launch.stale import parse_once
 
 READY = b"ready"
@@ -138,6 +139,7 @@ def serve(server: socket.socket) -> None:
 
 def _begin(log: int, words: list[str], environment: Mapping[str, str]) -> NoReturn:
     os.setsid()
+    stay_nice()
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())
         stream.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.launch import job as launch_job
 from pipeline.launch import local
 from pipeline.launch.job import stage_environment
 from pipeline.launch.local import LocalExecutor, visible_devices
+from tests.helpers.project import ROOT
 from tests.helpers.waiting import exit_code, until
 
 
@@ -116,3 +118,42 @@ def test_stop_ends_the_whole_group_also_what_does_not_listen(scripts, monkeypatc
     assert exit_code(job) == code
     with pytest.raises(ProcessLookupError):  # nobody of the group is left
         os.killpg(job.pid, 0)
+
+
+NICE = """
+import sys
+from pipeline.launch import local
+
+local.stage_command = lambda stage: [sys.executable, "-m", stage]
+if __name__ == "__main__":
+    executor = local.LocalExecutor(2, [], many=sys.argv[1] == "many")
+    assert executor.warm is None or executor.warm.is_ready(wait=True)
+    job = executor.start("say_nice")
+    while job.poll() is None:
+        pass
+    executor.stop()
+    print(type(job._process).__name__, job.log.read_text())
+"""
+SAY_NICE = """
+import time
+from pathlib import Path
+
+end = time.monotonic() + 5
+while "nice 0" in (said := Path("/proc/self/autogroup").read_text()) and time.monotonic() < end:
+    time.sleep(0.01)
+print(said)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel has no groups by session")
+@pytest.mark.parametrize(("many", "process"), [("one", "Popen"), ("many", "Adopted")])
+def test_a_nice_launch_has_nice_runs_beside_other_sessions_too(tmp_path, many, process):
+    (tmp_path / "say_nice.py").write_text(SAY_NICE)
+    command = ["nice", "-n", "7", sys.executable, "-c", NICE, many]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith(f"{process} /autogroup-") and done.stdout.endswith(
+        f" nice {min(19, os.nice(0) + 7)}\n\n\n"
+    ), done

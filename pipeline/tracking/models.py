@@ -17,6 +17,8 @@ KEY, CELL = "granet.key", "granet.cell"
 """Tags: by what a run or a model is found again, and the cell of a table that a run belongs to."""
 SCORES = ("val_accuracy", "test_accuracy_last")
 """What tells the best run of a cell: the first that its runs have. Both are of the last epoch, as the model is."""
+NAMED_OTHERWISE = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
+"""MLflow refuses these in the name of a logged model, and runs are named by their sparsity: 0.9 becomes 0_9 there."""
 
 
 def log_model(
@@ -36,7 +38,11 @@ def log_model(
         found[0]
         if found
         else client.create_logged_model(
-            ids["experiment_id"], name, ids["run_id"], tags, model_type="classifier"
+            ids["experiment_id"],
+            name.translate(NAMED_OTHERWISE),
+            ids["run_id"],
+            tags,
+            model_type="classifier",
         )
     )
     with tempfile.TemporaryDirectory(dir=files[0].parent) as folder:

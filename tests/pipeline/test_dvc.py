@@ -213,6 +213,10 @@ def test_mlflow_has_a_run_per_training_run_and_one_for_the_report(project):
         "curves.png",
         "layers.png",
     } <= artifacts
+    (model,) = client.search_logged_models(
+        [granet.info.experiment_id], f"source_run_id = '{granet.info.run_id}'"
+    )
+    assert (model.name, str(model.status)) == (GRANET.replace(".", "_"), "READY")
     report = {file.path for file in client.list_artifacts(runs["report"].info.run_id)}
     assert {"report.html", "report.md"} <= report
 

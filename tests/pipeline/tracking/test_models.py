@@ -41,6 +41,10 @@ def folder(tmp_path_factory):
     return folder
 
 
+NAME = "digits-resnet20-granet-0_9-0"
+"""Of the run digits-resnet20-granet-0.9-0: MLflow refuses the point."""
+
+
 def tell(folder, key: str, accuracy: float) -> Sender:
     """Write a run's journal, and send it."""
     store = Journal((folder.parent / f"store-{key}-{time.monotonic_ns()}").absolute())
@@ -50,7 +54,7 @@ def tell(folder, key: str, accuracy: float) -> Sender:
         tracker.artifacts(folder / MODEL, folder / SUMMARY)
         values = {"test_accuracy_last": accuracy, "test_accuracy_best_val": None}
         for _ in range(2):  # a resumed run says it again
-            tracker.model("digits-resnet20", (MODEL, SUMMARY), (3, 16, 16), (10,), values, step=3)
+            tracker.model("digits-resnet20-granet-0.9-0", (MODEL, SUMMARY), (3, 16, 16), (10,), values, step=3)
     sender = Sender(store)
     sender.send()
     return sender
@@ -71,7 +75,7 @@ def test_a_run_has_its_data_set_its_table_and_a_model_that_loads(folder):
     assert json.loads(used.dataset.source) == {"uri": "data/prepared/digits"}
     assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
     (model,) = client.search_logged_models(["1"], f"source_run_id = '{runs['a'].info.run_id}'")
-    assert (model.name, str(model.status), model.model_type) == ("digits-resnet20", "READY", "classifier")
+    assert (model.name, str(model.status), model.model_type) == (NAME, "READY", "classifier")
     assert {metric.key: metric.value for metric in model.metrics or ()} == {"test_accuracy_last": 0.9}
     history = client.get_metric_history(runs["a"].info.run_id, "test_accuracy_last")
     assert [(each.step, each.value) for each in history] == [(3, 0.9)]

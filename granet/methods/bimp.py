@@ -27,8 +27,10 @@ def bimp(
 ) -> Method:
     """BIMP (Zimmer et al. 2023): prune the trained network globally, retrain on a budget, in rounds.
 
-    Every round prunes the same share of the active weights; weights go on, the optimizer starts afresh, and the
-    learning rates are made of the trained network's (`granet.methods.retraining`). Left out: the budget for the dense
-    training, which is train.epochs of the dense run, and uniform and ERK distributions.
+    Every round prunes the same share of the active weights; weights go on, and the learning rates are made of the
+    trained network's (`granet.methods.retraining`). The optimizer starts afresh with every round; in its code the
+    momentum goes on from one to the next. Three rounds and a tenth of the run are ours, for it has neither: give
+    ``budget`` some epochs where a run is short. Left out: the budget for the dense training, which is train.epochs of
+    the dense run, and uniform and ERK distributions.
     """
     return iterative(begun, sf, rounds, "lr", Retrain(budget, SCHEDULES[schedule]))

@@ -29,12 +29,15 @@ Automaton = Literal["ch2", "ch3"]
 def topology(mask_OI: Tensor, automaton: Automaton) -> Tensor:
     """How likely a link is by the paths of length 3 between its ends, node by node (CH2-L3n and CH3-L3n); (O, I).
 
-    Of the bipartite graph A of active weights. An output o and an output k that share p inputs are p (CH2) or 1 (CH3)
-    over max(1, d_k - p), d_k the links of k: over the links that lead out of their community. The score of (o, i) is
-    the sum of that over the outputs k that i is linked to, and the same from the side of the inputs.
+    Of the bipartite graph A of active weights, as the released code reckons. An output o and an output k that share p
+    inputs are 1 + p (CH2) or 1 (CH3) over max(1, d_k - p), d_k the links of k: the one to i, and those that lead out of
+    the community. The score of (o, i) is the sum of that over the outputs k that i is linked to, and the same from the
+    side of the inputs.
 
     >>> topology(torch.tensor([[True, True, False], [False, True, True]]), "ch3").tolist()
     [[0.0, 0.0, 2.0], [2.0, 0.0, 0.0]]
+    >>> topology(torch.tensor([[True, True, False], [False, True, True]]), "ch2").tolist()
+    [[0.0, 0.0, 4.0], [4.0, 0.0, 0.0]]
     """
     links = mask_OI.float()
     return (_from_side(links, automaton) + _from_side(links.T, automaton).T).masked_fill_(mask_OI, 0.0)
@@ -43,7 +46,9 @@ def topology(mask_OI: Tensor, automaton: Automaton) -> Tensor:
 def _from_side(links_OI: Tensor, automaton: Automaton) -> Tensor:
     shared_OO = links_OI @ links_OI.T
     leading_out = (links_OI.sum(1) - shared_OO).clamp_(min=1)
-    inside = shared_OO if automaton == "ch2" else (shared_OO > 0).float()
+    inside = (shared_OO > 0).float()
+    if automaton == "ch2":
+        inside += shared_OO
     return (inside / leading_out) @ links_OI
 
 
@@ -56,11 +61,13 @@ def drawn(chances: Tensor, *key: object) -> Tensor:
 
 @dataclass(frozen=True)
 class SoftMagnitude:
-    """Weights that stay are drawn in proportion to |w|^T, T from 1 at the start of the run to 3 at its end."""
+    """Weights that stay are drawn in proportion to |w|^T, T from 1 at the start of the run to 3 at ``until`` of it."""
+
+    until: float
 
     def __call__(self, snapshot: Snapshot) -> Tensors:
         """The scores."""
-        power = 1 + 2 * snapshot.progress
+        power = 1 + 2 * min(1.0, snapshot.progress / self.until)
         return {
             name: drawn(
                 (weight.abs().float() / weight.abs().max().clamp(min=1e-30)) ** power,
@@ -105,21 +112,21 @@ def cht(
     update_interval: UpdateInterval = 100,
     drop_fraction: DropFraction = 0.3,
     drop_fraction_final: DropFractionFinal = 0.0,
-    regenerate_until: RegenerateShare = 1.0,
+    regenerate_until: RegenerateShare = 0.75,
     distribution: InitDistribution = "uniform",
 ) -> Method:
     """CHTs (Zhang et al. 2025): weights that stay are drawn by |w|, those that grow by paths of length 3 (CH2, CH3).
 
-    No gradient decides. Its released settings for Transformers, in which linear layers alone are sparse; convolutions
-    grow at random here. Left out: the first network of small worlds, the removal of links whose neuron leads nowhere,
-    and the sparsity that rises on a sigmoid (CHTss).
+    No gradient decides. Settings of its code for translation, in which linear layers alone are sparse; convolutions
+    grow at random here. Left out: first networks of small worlds or receptive fields, the removal of links whose
+    neuron leads nowhere, heads of attention apart, and the sparsity that rises on a sigmoid (CHTss).
     """
     return Method(
         "sparse_to_sparse",
         random(LAYER_SPARSITIES[distribution], sf),
         update_interval,
         regenerate=Regenerate(
-            Drop(SoftMagnitude()),
+            Drop(SoftMagnitude(regenerate_until)),
             Topological(automaton),
             drop_fraction,
             drop_fraction_final,

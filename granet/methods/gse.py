@@ -66,8 +66,10 @@ def gse(
 ) -> Method:
     """GSE (Heddes et al. 2024): RigL that looks at the gradients of a random subset of the inactive weights alone.
 
-    The subset is as large as what is active, so no step costs what a dense gradient does; it is uniform. Left out:
-    drawing it by the activity of neurons (GraBo, GraEst), one threshold for all layers, growing before dropping.
+    The subset is uniform (Algorithm 2): ``subset`` is its constant factor gamma, so no step costs what a dense gradient
+    does. Its draws come with replacement from all places, and what is active falls out; here all of them are inactive
+    ones, each at most once. Its Erdos-Renyi counts a filter's inputs with the kernel, "er" here without. Left out:
+    drawing by the activity of neurons (GraBo, GraEst), and one threshold for all layers, its code's default.
     """
     return Method(
         "sparse_to_sparse",

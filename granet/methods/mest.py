@@ -51,7 +51,8 @@ def mest(
 
     EM drops and grows ``drop_fraction``. EM&S, its soft memory bound, trains at sf - ``soft_bound`` (0.05 in its code):
     an update drops to sf, and grows as many again; half of them later, then none. Lambda is 1 as Nowak et al. have it;
-    MEST's scripts leave it at 0. Left out: the removal of examples, block sparsity, a dense classifier.
+    MEST's scripts leave it at 0. The first masks are random; its code mutates those of the highest initial
+    |w|. Left out: the removal of examples, block and pattern sparsity, a dense classifier.
     """
     dense = DENSE_LAYERS[dense_layers]
     rule = rule_sparing(LAYER_SPARSITIES[distribution], dense)

@@ -55,7 +55,10 @@ def llr(original: Original, steps: int, damage: float) -> Schedule:
 
 
 def allr(original: Original, steps: int, damage: float) -> Schedule:
-    """ALLR: LLR from max(d, T_rt / T) of the highest, T_rt steps after T of training: less where little was lost."""
+    """ALLR: LLR from max(d, T_rt / T) of the highest, T_rt steps after T of training: less where little was lost.
+
+    d and T_rt are of the round at hand, as in the released code; both are cut at 1.
+    """
     share = max(damage, steps / original.steps)
     return _linear(min(1.0, share) * original.highest, steps)
 

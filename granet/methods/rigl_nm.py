@@ -32,8 +32,8 @@ def rigl_nm(
     """RigL (Evci et al. 2020) in N:M masks: N = (1 - sf) M of every M consecutive inputs, so sf = 0.75 is 1:4.
 
     The lowest |w| of a layer are dropped, wherever they are; a block grows as many as it lost, by |g|. A layer whose
-    inputs M does not divide stays dense. The defaults are RigL's. Left out: a search for transposable masks, which
-    would serve the backward pass too.
+    inputs M does not divide stays dense. This is ours: the defaults are those of `rigl`, and as in `srigl` the layer
+    drops and the block grows. Left out: a search for transposable masks, which would serve the backward pass too.
     """
     pattern = Pattern.of(sf, m, DENSE_LAYERS[dense_layers])
     return Method(

@@ -58,8 +58,9 @@ def sr_ste(
 ) -> Method:
     """SR-STE (Zhou et al. 2021): N:M masks by |w| at every step, straight-through gradients, masked weights decay.
 
-    N = (1 - sf) M, so sf = 0.75 is 1:4. As its released code runs ResNets: the classifier stays dense, as do layers
-    whose inputs M does not divide. Left out: the paper's measure of how much masks change (SAD).
+    N = (1 - sf) M, so sf = 0.75 is 1:4. The classifier stays dense, as in its released code, and ``decay`` is that
+    code's. So do layers whose inputs M does not divide: there the first convolution is pruned too, in blocks that run
+    on from one position into the next. Left out: the paper's measure of how much masks change (SAD).
     """
     pattern = Pattern.of(sf, m, DENSE_LAYERS[dense_layers])
     prune = Prune(sf, sf, 0, update_interval, 0.0, pattern.counts, pattern.ranked(magnitude), until="end")

@@ -44,8 +44,9 @@ def srigl(
 
     Salient are the weights that the drop leaves, and as many of the highest |g| as it takes. An ablated neuron may come
     back; its bias and BatchNorm stay. Fan-ins are whole numbers, so that at most (1 - sf) N weights are active (but one
-    of every neuron). Settings of its ResNets. Left out: its condensed format for inference; the drop is not done anew
-    after the ablation, as in its code.
+    of every neuron). Settings of its ResNets; its ViT has uniform layers and ``gamma_sal`` 0.95. Its code ablates
+    first, and keeps as many weights among the neurons that stay; here the drop comes first, and what it has left of
+    ablated ones goes too. Left out: its condensed format for inference, and initial weights scaled to the fan-in.
     """
     fan_in = FanIn(LAYER_SPARSITIES[distribution], sf, gamma_sal)
     return Method(

@@ -32,8 +32,10 @@ def topkast(
     """Top-KAST (Jayakumar et al. 2020): a layer's k largest |w| compute, the (1 + ``exploration``) k largest learn.
 
     All weights keep their values, so that those that learn may come in. Instead of plain weight decay the exploration
-    regulariser: the optimizer's decay for the former, that over the density for what else learns, none for the rest.
-    1.0 is the paper's 0.9 and 0.8, 0.95 and 0.9. Left out: an end of the exploration during training.
+    regulariser: the optimizer's decay for the former, that over the density for what else learns, none for the rest. It
+    is |w| in the formula, and here the decay of |w|^2 / 2. With 1.0, 0.9 forward is 0.8 backward. The authors have no
+    public code; others' says that masks are renewed at every step, or every 100 alike, and trained without momentum.
+    Left out: an end of the exploration during training.
     """
     counts = by_layer(rule_sparing(LAYER_SPARSITIES[distribution], DENSE_LAYERS[dense_layers]))
     return Method(

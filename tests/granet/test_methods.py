@@ -266,10 +266,9 @@ def test_masks_change_on_update_steps_only(name):
     ends = {  # auto tf = 0.6875 * 40 = 27.5, rounded
         **dict.fromkeys(("gmp", "gmp uniform", "gmp_original", "granet until tf"), 28),
         **dict.fromkeys(("rigl stops", "set classifier", "snfs preserve", "imp", "imp lr", "bimp"), 20),
-        **dict.fromkeys(("mest", "mest soft"), 28),  # 0.75 * 40 = 30
+        **dict.fromkeys(("mest", "mest soft", "cht"), 28),  # 0.75 * 40 = 30
         **dict.fromkeys(("gmp_star", "acdc"), 32),  # 13/15 and 0.85 * 40 = 34, rounded
         "gse": 20,  # 0.6 * 40 = 24, where nothing is dropped any more
-        "cht": 36,
         "imp late": 28,
         "dsr": 32,  # to 0.95 * 40 = 38, every 4, 8, 16 and 32 steps
     }

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.launch.job import stay_nice
+from pipeline.launch.lock import write_stages_alone
 from pipeline.launch.stale import parse_once
 
 READY = b"ready"
@@ -106,6 +107,7 @@ def get_ready() -> None:
     from pipeline.training import run  # noqa: F401
 
     parse_once()
+    write_stages_alone()
     dvc.stage.run.subprocess = _Commands  # pyright: ignore[reportPrivateImportUsage]
     kernels.why_not()
     code.digest("dense", "dense")  # most modules: what is looked at here, no fork looks at again

@@ -54,7 +54,9 @@ def tell(folder, key: str, accuracy: float) -> Sender:
         tracker.artifacts(folder / MODEL, folder / SUMMARY)
         values = {"test_accuracy_last": accuracy, "test_accuracy_best_val": None}
         for _ in range(2):  # a resumed run says it again
-            tracker.model("digits-resnet20-granet-0.9-0", (MODEL, SUMMARY), (3, 16, 16), (10,), values, step=3)
+            tracker.model(
+                "digits-resnet20-granet-0.9-0", (MODEL, SUMMARY), (3, 16, 16), (10,), values, step=3
+            )
     sender = Sender(store)
     sender.send()
     return sender

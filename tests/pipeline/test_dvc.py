@@ -336,7 +336,7 @@ def test_the_other_commands_of_docs_tracking_run(project):
     project.run("git", "tag", "-a", "exported@v1.0.0", "-m", "ResNet-20 at 90 %")
     project.run("dvc", "push")
     project.run("bash", "-c", f"cd '{elsewhere}' && dvc artifacts get '{project.folder}' exported")
-    (hub,) = elsewhere.glob("exported/*/hub")
+    (hub,) = elsewhere.glob("export/*/hub")
     assert load_sparse(hub).config["sparse"]["sparsity"] == pytest.approx(0.9, abs=1e-3)
 
 

@@ -370,7 +370,7 @@ def test_a_sparsifier_is_saved_as_its_state_and_not_pickled():
     optimizer = sgd(model)
     sparsifier = built(model, optimizer)
     train(model, optimizer, sparsifier, range(6))
-    with pytest.raises((pickle.PicklingError, AttributeError), match="Can't pickle"):
+    with pytest.raises((pickle.PicklingError, AttributeError)):  # as the Python is
         pickle.dumps(sparsifier)
     model, optimizer, state = pickle.loads(pickle.dumps((model, optimizer, sparsifier.state_dict())))
     sparsifier = built(model, optimizer)

@@ -25,9 +25,9 @@ HEAD = """\
 # Examples
 
 Each is a file of examples/, runs on a CPU in under a minute, downloads nothing, and is executed by
-tests/test_examples.py. They need `pip install -c constraints.txt -r requirements-examples.txt`, which `make setup`
-does; the first one and the last two do not. What they printed on one CPU core (numbers differ from machine to
-machine), as `python -m examples` has written it here:
+tests/test_examples.py. In a clone they need `pip install -c constraints.txt '.[pipeline,export,examples]'`, which
+`make setup` does; the first one and the last two do without the extra `examples`. What they printed on one CPU core
+(numbers differ from machine to machine), as `python -m examples` has written it here:
 """
 
 

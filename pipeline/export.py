@@ -3,13 +3,13 @@
     python -m pipeline.export run=FOLDER [out=DIR] [compile=true] [license=NAME]
 
 FOLDER is any finished run, e.g. runs/pretrain/<run> or runs/sparse/<run>. Cuts out the channels that its masks make
-needless and writes model.onnx (the smaller network), packed.safetensors (weights and masks, nothing rounded), hub/ (the
-same weights with a model card, as granet.load_sparse and the Hugging Face hub take them, and the masks alone, for
-METHODS["fixed"]) and summary.json: which channels went and why; parameters, FLOPs, latency and bytes before and after;
-and the masked network's latency on the CPU, whole and by layer, computed densely by torch and by onnxruntime, and by
-its active weights alone. compile=true: by torch.compile as well, which takes half a minute. license=NAME stands in the
-card, "unknown" without it. DIR is runs/export/<run> for a run of
-the pretrain stage, else exports/<stage>/<run>. Needs the packages of the extra 'export', which `make setup`
+needless, or says where of a network it is not known how to, and writes model.onnx (the smaller network),
+packed.safetensors (weights and masks, nothing rounded), hub/ (the same weights with a model card, as granet.load_sparse
+and the Hugging Face hub take them, and the masks alone, for METHODS["fixed"]) and summary.json: which channels went and
+why; parameters, FLOPs, latency and bytes before and after; and the masked network's latency on the CPU, whole and by
+layer, computed densely by torch and by onnxruntime, and by its active weights alone. compile=true: by torch.compile as
+well, which takes half a minute. license=NAME stands in the card, "unknown" without it. DIR is runs/export/<run> for a
+run of the pretrain stage, else exports/<stage>/<run>. Needs the packages of the extra 'export', which `make setup`
 installs.
 """
 
@@ -34,10 +34,11 @@ from granet.deploy.card import Card
 from granet.deploy.latency import latencies, layer_latencies
 from granet.deploy.onnx import onnx_outputs, to_onnx
 from granet.deploy.runtimes import runtimes
-from granet.deploy.shrink import Cut, shrunk
+from granet.deploy.shrink import Cut, Shrunk, check_masks, shrunk
 from granet.deploy.spare import REASONS
 from granet.flops import inference_flops
 from granet.inits.stored import save_masks
+from granet.maskable import Choice
 from granet.training.device import pick_device
 from granet.types import Masks, UserError
 from pipeline import cli, code
@@ -60,6 +61,8 @@ IS_SMALLER = (
     "In torch the network is as fast as a dense one; only its file is smaller."
 )
 
+IS_UNCUT = "Nothing is cut out: masks only simulate sparsity, and how to shrink this network is not known."
+
 
 def main(arguments: Sequence[str]) -> None:
     """Export one run."""
@@ -75,12 +78,12 @@ def main(arguments: Sequence[str]) -> None:
     home = RUNS / "export" if stage == "pretrain" else Path("exports") / stage
     out = RunFolder(Path(values.get("out", home / summary.name)))
     model = run.model()
-    masks = run.masks(model)
+    masks = run.masks(model, choice_of(summary))
     try:
-        smaller = shrunk(model, masks)
+        check_masks(dict(model.named_parameters()), masks)
     except UserError as fault:
         raise UserError(f"run={run.path}: {fault}") from None
-    to_onnx(smaller.model, out.path / "model.onnx", summary.image_shape)
+    smaller, unknown = cut(model, masks)
     hub = out.path / "hub"
     packed = save_sparse(
         hub,
@@ -95,12 +98,13 @@ def main(arguments: Sequence[str]) -> None:
     )
     link_or_copy(hub / HUB_MODEL, out.path / "packed.safetensors")
     save_masks(hub / MASKS, masks)
+    to_onnx(smaller.model, out.path / "model.onnx", summary.image_shape)
     plain = run.file(MODEL).stat().st_size
     exported = {
         "name": summary.name,
         "run": str(run.path),
         **{key: summary.config.get(key) for key in ("dataset", "model", "network", "seed")},
-        "channels": channels(smaller.cuts),
+        "channels": channels(smaller.cuts) | ({"unknown": unknown} if unknown else {}),
         **compare(model, smaller.model, out.path / "model.onnx", summary.image_shape),
         "runtimes": by_runtime(model, masks, summary.image_shape, with_compiler=with_compiler == "true"),
         "image_shape": summary.image_shape,
@@ -132,6 +136,20 @@ def card_of(summary: Summary, license: str) -> Card:
         f"{summary.epochs} epochs. Git revision {environment['git_revision']}, md5 of the data "
         f"{environment['data_md5']}.",
     )
+
+
+def choice_of(summary: Summary) -> Choice:
+    """Which layers the run has masked."""
+    keys = summary.config.get("train", {})
+    return Choice.made(*(keys.get(name, ()) for name in ("include", "exclude", "dense")))
+
+
+def cut(model: nn.Module, masks: Masks) -> tuple[Shrunk, str]:
+    """The smaller network; or the same one, and where in it nobody knows which channels go together."""
+    try:
+        return shrunk(model, masks), ""
+    except UserError as fault:
+        return Shrunk(model, masks, []), str(fault).partition(";")[0]
 
 
 def channels(cuts: Sequence[Cut]) -> dict[str, Any]:
@@ -216,8 +234,9 @@ def show(summary: dict[str, Any], out: Path) -> None:
     title = escape(f"{summary['name']}, {summary['environment']['hardware']}")
     table = Table("", *columns, title=title, title_justify="left")
     times = summary["latency_ms"]
+    counts = {key: summary["channels"][key] for key in ("dense", "shrunk")}
     rows = [
-        ("channels", {key: summary["channels"][key] for key in ("dense", "shrunk")}, ","),
+        *([("channels", counts, ",")] if counts["dense"] else []),
         ("parameters", summary["parameters"], ","),
         ("FLOPs of one image", summary["flops"], ","),
         *((f"latency at batch {size}, ms", both, ",.2f") for size, both in times.items()),
@@ -241,7 +260,10 @@ def show(summary: dict[str, Any], out: Path) -> None:
     why = [f"{number:,} {REASONS[key]}" for key, number in summary["channels"]["reasons"].items() if number]
     if why:
         console.print(f"Channels that went: {'; '.join(why)}.", highlight=False)
-    console.print(IS_FASTER if summary["latency_ms"] else IS_SMALLER)
+    if unknown := summary["channels"].get("unknown"):
+        console.print(f"{IS_UNCUT} {unknown}.", highlight=False, markup=False)
+    else:
+        console.print(IS_FASTER if summary["latency_ms"] else IS_SMALLER)
     console.print(
         f"Largest difference of an output: {summary['max_difference']:.1e} by shrinking, "
         f"{summary['onnx_max_difference']:.1e} by ONNX."

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as ET
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,6 +111,45 @@ def check_keys(module: str, arguments: list[str]) -> None:
             assert re.search(rf"^{section}:(\n+(  .*)?)*?\n  {name}:", sections, re.MULTILINE), key
         elif equals and module != "pipeline.params" and "{" not in key:
             assert re.search(rf"\b{key}\b", text), f"{module} has no {key}="
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_a_page_tells_to_install_is_there(path):
+    """Also between the lines: files of requirements, and extras of this package."""
+    text = path.read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name in re.findall(r"-[rc] ([\w./-]+\.txt)", text):
+        assert (ROOT / name).is_file(), name
+    for names in re.findall(r"(?:granet|'\.|\"\.)\[([\w,]+)\]", text):
+        assert set(names.split(",")) <= extras.keys(), names
+
+
+LIBRARY = (ROOT / "docs/library.md").read_text()
+
+
+def rows_with_tests() -> list[tuple[str, str]]:
+    """(what it says, its tests) of every row of a table of docs/library.md whose last column is of tests."""
+    tables = re.findall(r"^\|.* test \|\n\|[-|]+\n((?:\|.*\n)+)", LIBRARY, re.MULTILINE)
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for table in tables for line in table.splitlines()]
+    return [(row[0].strip(), row[-1].strip()) for row in rows]
+
+
+@pytest.mark.parametrize(("what", "tests"), rows_with_tests())
+def test_a_row_of_what_works_names_a_test_that_there_is(what, tests):
+    """As ``word: `part_of_its_name` ``, or test_file.py alone; the page says which file a word stands for."""
+    files = {path.name: path for path in ROOT.glob("tests/**/test_*.py")}
+    words = dict(re.findall(r"`(\w+)`\s+(?:is\s+)?(?:tests/[\w/]+/)?(test_\w+\.py)", LIBRARY))
+    assert tests
+    for part in re.split(r"; |, (?=\w+:|test_)", tests):
+        place, _, names = part.partition(": ")
+        text = files[words.get(place, place)].read_text()
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^def test_\w*{name}", text, re.MULTILINE), f"{place} has no {name}"
+        assert names or place.endswith(".py"), part
+
+
+def test_the_page_of_what_works_has_its_rows():
+    assert len(rows_with_tests()) > 50
 
 
 @pytest.mark.parametrize("name", ["index.md"])

@@ -11,7 +11,6 @@ from torch.fx import GraphModule, Node
 from granet import kernels
 from granet.deploy.norms import called, fold_norms_, only_follower
 from granet.deploy.shrink import check_masks
-from granet.maskable import maskable_weights
 from granet.types import Masks, UserError
 
 
@@ -70,7 +69,7 @@ def compile_sparse(model: nn.Module, masks: Masks) -> GraphModule:
     Raises UserError for masks of another network, for a forward that torch.fx cannot trace, and where there are no
     kernels.
     """
-    check_masks(maskable_weights(model), masks)
+    check_masks(dict(model.named_parameters()), masks)
     if reason := kernels.why_not():
         raise UserError(f"compile_sparse: no sparse kernels on this machine: {reason}")
     try:

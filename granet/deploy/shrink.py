@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from granet.deploy.norms import fold_norms
 from granet.deploy.spare import silence
-from granet.maskable import maskable_weights
 from granet.sparsifier.coupling import channel_groups
 from granet.sparsifier.cutting import resize_, select
 from granet.types import Masks, Tensors, UserError
@@ -58,7 +57,7 @@ def shrunk(model: nn.Module, masks: Masks, *, round_to: int = 1, fold: bool = Fa
     """
     if round_to < 1:
         raise UserError(f"round_to={round_to} must be at least 1, e.g. 8")
-    check_masks(maskable_weights(model), masks)
+    check_masks(dict(model.named_parameters()), masks)
     model, masks, reasons = silence(model, masks)
     groups = channel_groups(model)
     kept = {group.name: _kept(reasons[group.name], round_to) for group in groups}

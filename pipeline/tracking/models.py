@@ -33,7 +33,7 @@ def log_model(
     found = client.search_logged_models(experiment, f"tags.`{KEY}` = '{key}'", max_results=1)
     if found and str(found[0].status) == "READY":
         return found[0].model_id
-    tags = {KEY: key}
+    tags = {KEY: key, **_source_of(client, ids["run_id"])}
     model = (
         found[0]
         if found
@@ -52,6 +52,12 @@ def log_model(
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
     return model.model_id
+
+
+def _source_of(client: "MlflowClient", run_id: str) -> dict[str, str]:
+    """MLflow's own tags of where the run comes from: it shows a model's where the model has them too."""
+    tags = client.get_run(run_id).data.tags
+    return {name: tags[name] for name in tags if name == "mlflow.user" or name.startswith("mlflow.source.")}
 
 
 def _about(model_id: str, run_id: str, image: Sequence[int], logits: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -204,8 +205,12 @@ def test_an_exponential_average_follows_and_is_masked_by_one_call():
     for step in range(STEPS):
         train(model, optimizer, sparsifier, range(step, step + 1))
         average.update_parameters(model)
+    by_name = {name: value.clone() for name, value in average.module.named_parameters()}
+    assert not masked_are_zero(average.module, sparsifier)
     sparsifier.mask_(average.module)
+    sparsifier.mask_(by_name)
     assert masked_are_zero(average.module, sparsifier)
+    assert same(by_name, dict(average.module.named_parameters()))
 
 
 @pytest.fixture
@@ -239,15 +244,17 @@ def _half_of_each_batch(rank: int, folder: str) -> None:
     sparsifier = built(model, optimizer)
     for step in range(STEPS):
         inputs, labels = batch(step)
-        half = slice(rank * 16, rank * 16 + 16)
-        turn(cross_entropy(parallel(inputs[half]), labels[half]), optimizer, sparsifier)
+        first, second = (slice(start, start + 8) for start in (rank * 16, rank * 16 + 8))
+        with parallel.no_sync():
+            (cross_entropy(parallel(inputs[first]), labels[first]) / 2).backward()
+        turn(cross_entropy(parallel(inputs[second]), labels[second]) / 2, optimizer, sparsifier)
     check_masks(sparsifier.masks)
     if rank == 0:
         torch.save((model.state_dict(), sparsifier.masks), f"{folder}/result.pt")
     dist.destroy_process_group()
 
 
-def test_two_processes_have_the_masks_of_one(tmp_path):
+def test_two_processes_have_the_masks_of_one_though_each_accumulates(tmp_path):
     expected, reference = plain()
     spawn(_half_of_each_batch, (str(tmp_path),), nprocs=2)
     weights, masks = torch.load(tmp_path / "result.pt")
@@ -340,6 +347,38 @@ def test_layers_that_are_frozen_later_keep_their_masks_and_go_on_when_they_are_n
         assert step >= 8 or torch.equal(mask, sparsifier.masks["0.weight"])
         assert masked_are_zero(model, sparsifier)
     assert sum(sparsifier.num_active.values()) == 256
+
+
+@pytest.mark.parametrize("name", ["granet", "gmp"])
+def test_layers_that_are_frozen_later_are_pruned_with_the_others_and_grow_nothing(name):
+    model = network()
+    optimizer = sgd(model)
+    sparsifier = built(model, optimizer, name)
+    train(model, optimizer, sparsifier, range(4))
+    model[0].requires_grad_(False)
+    before, mask = model.get_parameter("0.weight").clone(), sparsifier.masks["0.weight"].clone()
+    train(model, optimizer, sparsifier, range(4, STEPS))
+    after = sparsifier.masks["0.weight"]
+    assert after.sum() < mask.sum() and not (after & ~mask).any()
+    assert torch.equal(model.get_parameter("0.weight"), before * after)
+    assert sum(sparsifier.num_active.values()) == 256
+
+
+def test_a_sparsifier_is_saved_as_its_state_and_not_pickled():
+    """Methods are made of functions."""
+    model = network()
+    optimizer = sgd(model)
+    sparsifier = built(model, optimizer)
+    train(model, optimizer, sparsifier, range(6))
+    with pytest.raises((pickle.PicklingError, AttributeError)):  # as the Python is
+        pickle.dumps(sparsifier)
+    model, optimizer, state = pickle.loads(pickle.dumps((model, optimizer, sparsifier.state_dict())))
+    sparsifier = built(model, optimizer)
+    sparsifier.load_state_dict(state)
+    train(model, optimizer, sparsifier, range(6, STEPS))
+    expected, reference = plain()
+    assert same(model.state_dict(), expected.state_dict())
+    assert same(sparsifier.masks, reference.masks)
 
 
 @pytest.mark.parametrize("name", ["rigl", "granet"])

@@ -8,6 +8,7 @@ import pytest
 
 from granet.common.keys import keys_of
 from granet.data.config import DataConfig
+from granet.deploy.artefact import load_sparse
 from granet.training.config import TrainConfig
 from pipeline.params.files import read_yaml
 from pipeline.training.stages import STAGES as TABLE
@@ -197,12 +198,22 @@ def test_mlflow_has_a_run_per_training_run_and_one_for_the_report(project):
         "sparsity",
         "lr",
         "train_flops",
+        *(f"masks/{name}" for name in ("ever_active", "overlap_initial", "overlap_updates", "dead_channels")),
+        "system/process_cpu_percentage",
+        "system/process_memory_megabytes",
     }
     assert wanted <= set(granet.data.metrics)
+    (used,) = granet.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("digits", granet.data.tags["data_md5"])
+    assert granet.data.tags["mlflow.source.name"] == "pipeline.train" and granet.data.tags["mlflow.user"]
+    assert granet.data.tags["mlflow.source.git.commit"] == revision
 
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    models = client.search_logged_models([granet.info.experiment_id])
+    named = {run.info.run_id: name for name, run in runs.items()}
+    assert {named[model.source_run_id] for model in models} == nested
     assert [m.step for m in client.get_metric_history(granet.info.run_id, "test_accuracy")] == [1, 2]
     artifacts = {file.path for file in client.list_artifacts(granet.info.run_id)}
     assert {
@@ -305,6 +316,28 @@ def test_two_queued_experiments_in_parallel_land_in_one_table_and_one_database(p
     assert {0.2, 0.3} <= set(experiments)
     sis = [run.data.params.get("hyperparameters.si") for run in mlflow_runs(project)]
     assert {"0.2", "0.3"} <= set(sis)
+
+
+@pytest.mark.soak  # trains a network more
+def test_the_other_commands_of_docs_tracking_run(project):
+    """Those on what an experiment left, and on an exported network that others get by its tag."""
+    for words in ("plots diff HEAD workspace", "metrics show"):
+        named = [f"runs/sparse/{GRANET}/metrics.json"] if words == "metrics show" else []
+        assert project.run("dvc", *words.split(), *named).stdout.strip()
+    assert f"sparse-{GRANET.removesuffix('-0')}" in project.python("pipeline.tracking", "register").stdout
+
+    one = ("grid.pretrain=[element-0.9]", "grid.export=[element-0.9]", "plasticity.epochs=[1]")
+    project.params(*RECIPE, *one)
+    project.run("dvc", "repro", "export")
+    store, elsewhere = (project.folder.parent / name for name in ("store", "elsewhere"))
+    elsewhere.mkdir()
+    project.run("dvc", "remote", "add", "-d", "store", str(store))
+    project.commit("an exported network")
+    project.run("git", "tag", "-a", "exported@v1.0.0", "-m", "ResNet-20 at 90 %")
+    project.run("dvc", "push")
+    project.run("bash", "-c", f"cd '{elsewhere}' && dvc artifacts get '{project.folder}' exported")
+    (hub,) = elsewhere.glob("export/*/hub")
+    assert load_sparse(hub).config["sparse"]["sparsity"] == pytest.approx(0.9, abs=1e-3)
 
 
 def logs(project, status):

@@ -11,10 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from granet.deploy.artefact import load_sparse
 from granet.deploy.latency import latencies, layer_latencies
 from granet.deploy.onnx import onnx_outputs
 from granet.deploy.packed import load_packed
 from granet.flops import inference_flops
+from granet.inits.stored import load_masks
 from granet.maskable import maskable_weights
 from granet.masks import apply_
 from granet.models import build
@@ -216,6 +218,37 @@ def test_a_run_of_the_pretrain_stage_goes_where_dvc_expects_it(tmp_path, monkeyp
     export.main([f"run={run}"])
     summary = json.loads((tmp_path / "runs/export" / run.name / "summary.json").read_text())
     assert summary["latency_ms"]["128"] == {"dense": 2000.0, "shrunk": 1000.0}
+
+
+def test_a_network_that_nobody_knows_how_to_shrink_is_exported_as_it_is(tmp_path, monkeypatch, capsys):
+    """MobileNetV2 with a layer outside of the masks, as train.exclude leaves it."""
+    monkeypatch.setattr(export, "by_runtime", lambda *_, **__: {"reason": "not asked here"})
+    monkeypatch.setattr(export, "to_onnx", lambda *_: None)  # takes ten seconds for so many layers
+    monkeypatch.setattr(export, "onnx_outputs", lambda _, images_NCHW: torch.zeros(len(images_NCHW), 7))
+    torch.manual_seed(0)
+    model = build("mobilenet_v2_cifar", num_classes=7)
+    weights = maskable_weights(model)
+    masks = {name: torch.rand_like(weight) < 0.5 for name, weight in weights.items()}
+    masks.pop(first := next(iter(weights)))
+    apply_({name: weights[name].detach() for name in masks}, masks)
+    run = write_run(tmp_path, "sparse", None)
+    values = json.loads((run / "summary.json").read_text())
+    values["config"] |= {"model": "mobilenet_v2_cifar", "train": {"exclude": [first]}}
+    RunFolder(run).write_json("summary.json", values)
+    save_file(model.state_dict(), run / "model.safetensors")
+    save_file(masks, run / "masks.safetensors")
+
+    export.main([f"run={run}", f"out={tmp_path / 'out'}"])
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["channels"]["unknown"] == (
+        "features.0.2 is a ReLU6: which channels depend on each other there is not known"
+    )
+    assert summary["channels"]["groups"] == [] and summary["latency_ms"] == {}
+    assert summary["parameters"]["shrunk"] == summary["parameters"]["dense"]
+    read = load_sparse(tmp_path / "out/hub")
+    assert all(torch.equal(read.masks[name], mask) for name, mask in masks.items())
+    assert read.masks.keys() == masks.keys() == load_masks(tmp_path / "out/hub/masks.safetensors").keys()
+    assert "how to shrink this network is not known" in " ".join(capsys.readouterr().out.split())
 
 
 def test_masks_of_another_run_are_refused_before_anything_is_written(tmp_path, monkeypatch):

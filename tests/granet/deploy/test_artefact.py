@@ -73,7 +73,7 @@ def test_what_is_read_is_what_was_saved(tmp_path, dtype):
 
 
 def test_the_folder_is_read_without_granet_as_its_card_says(tmp_path):
-    """The snippet stands in the card and in docs/library.md, has 20 lines, and gives every bit."""
+    """The snippet stands in the card and in docs/sparse-artefacts.md, has 20 lines, and gives every bit."""
     model, sparsifier = trained(update_interval=2)
     save_sparse(tmp_path, model, sparsifier.masks, card=CARD)
     (code,) = re.findall(r"```python\n(import json\n.*?)```", (tmp_path / "README.md").read_text(), re.DOTALL)

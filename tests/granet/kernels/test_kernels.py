@@ -280,6 +280,25 @@ def test_a_mask_that_changes_is_followed():
     assert distance(model(x), expected) < TOLERANCE
 
 
+def test_a_deep_copy_has_masks_of_its_own_until_it_is_given_others():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 8, 3)
+    mask = masked(conv, 0.5)
+    model, x = nn.Sequential(conv), torch.randn(4, 8, 8, 8)
+    accelerate(model, {"0.weight": mask})
+    expected = model(x)
+    other, its = copy.deepcopy((model, mask))
+    with torch.no_grad():
+        conv.weight.mul_(mask.zero_())
+    assert torch.equal(other(x), expected)
+    accelerate(other, {"0.weight": its})
+    with torch.no_grad():
+        other.get_parameter("0.weight").mul_(its.logical_and_(torch.rand(its.shape) < 0.5))
+    weight, bias = other.get_parameter("0.weight"), other.get_parameter("0.bias")
+    assert not torch.equal(other(x), expected)
+    assert distance(other(x), nn.functional.conv2d(x.double(), weight.double(), bias.double())) < TOLERANCE
+
+
 def test_a_weight_that_moves_in_memory_or_changes_its_type_is_followed():
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 6, 3)

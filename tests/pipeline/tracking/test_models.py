@@ -48,7 +48,11 @@ NAME = "digits-resnet20-granet-0_9-0"
 def tell(folder, key: str, accuracy: float) -> Sender:
     """Write a run's journal, and send it."""
     store = Journal((folder.parent / f"store-{key}-{time.monotonic_ns()}").absolute())
-    options = {"params": {}, "tags": {"granet.cell": CELL}, "table": "digits-resnet20"}
+    options = {
+        "params": {},
+        "tags": {"granet.cell": CELL, "mlflow.source.name": "pipeline.train"},
+        "table": "digits-resnet20",
+    }
     with Tracker(offline=True) as tracker, tracker.opened(store.folder, "exp", key, **options):
         tracker.dataset("digits", "d" * 32, "data/prepared/digits", {"num_classes": 10})
         tracker.artifacts(folder / MODEL, folder / SUMMARY)
@@ -78,6 +82,7 @@ def test_a_run_has_its_data_set_its_table_and_a_model_that_loads(folder):
     assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
     (model,) = client.search_logged_models(["1"], f"source_run_id = '{runs['a'].info.run_id}'")
     assert (model.name, str(model.status), model.model_type) == (NAME, "READY", "classifier")
+    assert model.tags["mlflow.source.name"] == "pipeline.train"
     assert {metric.key: metric.value for metric in model.metrics or ()} == {"test_accuracy_last": 0.9}
     history = client.get_metric_history(runs["a"].info.run_id, "test_accuracy_last")
     assert [(each.step, each.value) for each in history] == [(3, 0.9)]

@@ -55,8 +55,9 @@ def _of(contest: Contest, folder: Path) -> Iterator[Any]:
     overall, several = contest.overall, len(contest.sparsities) > 1
     first, behind = summary(overall)
     sparsities = listed([short_percent(one) for one in contest.sparsities])
+    accuracy, over = ("mean accuracy", "over") if several else ("accuracy", "at")
     yield Text(
-        say("ranked", first=first, behind=behind, mean="mean " if several else "", sparsities=sparsities)
+        say("ranked", first=first, behind=behind, accuracy=accuracy, sparsities=f"{over} {sparsities}")
     )
     if contest.left_out:
         yield Text(say("unranked", names=", ".join(contest.left_out)), "note")

@@ -145,7 +145,7 @@ def test_the_page_ranks_and_draws(results, tmp_path):
         data = (tmp_path / f"figures/{picture}-digits-resnet20.png").read_bytes()
         assert data.startswith(b"\x89PNG")
         assert f"figures/{picture}-digits-resnet20.png" in (tmp_path / "report.md").read_text()
-    assert "GraNet (si = 0) has the highest mean accuracy" in html
+    assert "GraNet (si = 0) has the highest mean accuracy</strong> over 90 %" in html.replace("\xa0", " ")
     assert "Not ranked, since they have not run at each of these sparsities: One-shot." in html
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from granet.common.files import atomic
 
-PLAIN = re.compile(r"schema: '2\.0'\nstages:\n(?:  .*\n)+")
-"""As DVC writes it, where nothing but stages is locked."""
+PLAIN = re.compile(r"schema: '2\.0'\nstages:\n(?:  [\w@.-]+:\n(?:    .*\n)+)+")
+"""As DVC writes it, where nothing but stages is locked, and YAML takes their names as they are."""
 
 
 class Stages(dict):
@@ -24,23 +24,25 @@ class Stages(dict):
         """A stage's values, parsed alone."""
         from dvc.utils.serialize import loads_yaml
 
-        start, end = self._place(name)
+        start, end = _place(self.text, name)
         return loads_yaml(self.text[start:end])[name] if start < end else default
 
     def merged(self) -> str:
         """The text with the lines of what changed: in their place, and new ones at the end, as DVC does."""
         from dvc.utils.serialize import dumps_yaml
 
+        text = self.text
         for name, values in self.items():
-            start, end = self._place(name)
+            start, end = _place(text, name)
             _, _, lines = dumps_yaml({"stages": {name: values}}).partition("\n")
-            self.text = self.text[:start] + lines + self.text[end:]
-        return self.text
+            text = text[:start] + lines + text[end:]
+        return text
 
-    def _place(self, name: str) -> tuple[int, int]:
-        """Where a stage's lines begin and end; an empty place at the end where it has none."""
-        found = re.search(rf"^  {re.escape(name)}:\n(?:    .*\n)+", self.text, re.MULTILINE)
-        return found.span() if found else (len(self.text), len(self.text))
+
+def _place(text: str, name: str) -> tuple[int, int]:
+    """Where a stage's lines begin and end; an empty place at the end where it has none."""
+    found = re.search(rf"^  {re.escape(name)}:\n(?:    .*\n)+", text, re.MULTILINE)
+    return found.span() if found else (len(text), len(text))
 
 
 @cache
@@ -60,6 +62,10 @@ def write_stages_alone() -> None:
             return
         stages = Stages(text)
         yield {"schema": "2.0", "stages": stages}
-        atomic(file, stages.merged().encode())
+        if PLAIN.fullmatch(merged := stages.merged()):
+            atomic(file, merged.encode())
+        else:  # a name of more than 128 letters, which YAML writes otherwise
+            with plain(path, fs=fs) as data:
+                data["stages"].update(stages)
 
     dvcfile.modify_yaml = modify  # pyright: ignore[reportPrivateImportUsage]

@@ -266,12 +266,18 @@ def test_normalisation_in_bf16_has_its_statistics_in_fp32(shape):
         assert distance(in_bf16(ours.eval())(x), exact.eval()(x.double())) < 2**-8
 
 
-def test_a_mask_that_changes_is_followed():
+def one_convolution() -> tuple[nn.Sequential, nn.Conv2d, Tensor, Tensor]:
+    """A network of one layer on the sparse kernels, that layer, its mask, and images."""
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 8, 3)
     mask = masked(conv, 0.5)
-    model, x = nn.Sequential(conv), torch.randn(4, 8, 8, 8)
+    model = nn.Sequential(conv)
     accelerate(model, {"0.weight": mask})
+    return model, conv, mask, torch.randn(4, 8, 8, 8)
+
+
+def test_a_mask_that_changes_is_followed():
+    model, conv, mask, x = one_convolution()
     model(x)
     mask.logical_and_(torch.rand(mask.shape) < 0.5)
     with torch.no_grad():
@@ -281,11 +287,7 @@ def test_a_mask_that_changes_is_followed():
 
 
 def test_a_deep_copy_has_masks_of_its_own_until_it_is_given_others():
-    torch.manual_seed(0)
-    conv = nn.Conv2d(8, 8, 3)
-    mask = masked(conv, 0.5)
-    model, x = nn.Sequential(conv), torch.randn(4, 8, 8, 8)
-    accelerate(model, {"0.weight": mask})
+    model, conv, mask, x = one_convolution()
     expected = model(x)
     other, its = copy.deepcopy((model, mask))
     with torch.no_grad():

@@ -47,6 +47,9 @@ CHANGES = (
     *({f"sparse@digits-resnet20-granet-0.9-{index}": stage(index)} for index in (0, 1, 10)),
     {"sparse@digits-resnet20-granet-0.9-1": stage(7)},  # one that is there, and whose name begins another's
     {"dense@a-0": stage(3), "dense@a-1": stage(4)},
+    {f"dense@{'long' * 32}-0": stage(5)},  # YAML begins such a key with a question mark
+    {"dense@a-1": stage(6)},
+    {f"dense@{'long' * 32}-0": stage(7)},
 )
 
 

@@ -28,12 +28,10 @@ from granet.training.history import Row
 from granet.types import UserError
 from pipeline.cli import run_main
 from pipeline.training.cell import run_of
-from pipeline.training.folder import METRICS, SUMMARY, RunFolder
+from pipeline.training.folder import BRANCHES, METRICS, SUMMARY, RunFolder
 from pipeline.training.origin import deciding
 from pipeline.training.run import Work, opened
 from pipeline.training.stages import pretrain
-
-BRANCHES = "branches.csv"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -4,10 +4,10 @@ import sys
 
 from pipeline.cli import run_main
 from pipeline.report import page
+from pipeline.report.evidence import collect
 from pipeline.report.evidence import page as results
-from pipeline.report.evidence import rows
 
-COMMANDS = {"csv": rows, "results": results}
+COMMANDS = {"csv": collect, "results": results}
 """Of docs/; without one of them it is the report of params.yaml."""
 
 if __name__ == "__main__":

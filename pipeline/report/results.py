@@ -22,7 +22,7 @@ from granet.types import UserError
 from pipeline.params.schema import Params
 from pipeline.report.noise import Stat
 from pipeline.training.cell import RUNS, Cell, Group, cells
-from pipeline.training.folder import METRICS, SUMMARY, RunFolder
+from pipeline.training.folder import BRANCHES, METRICS, SUMMARY, RunFolder
 from pipeline.training.summary import Summary
 
 MASK_CURVES = {
@@ -45,6 +45,8 @@ class Other:
     cell: Cell
     summary: dict[str, Any]
     folder: RunFolder
+    branches: DataFrame = field(default_factory=DataFrame)
+    """Of the plasticity study: its branches.csv."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,21 @@ def read(params: Params, root: Path = RUNS) -> Results:
         if stale_export or not is_current(folder.json(), params, cell.begun):
             outdated.append(cell)
         elif cell.stage in OTHERS:
-            others.append(Other(cell, folder.json(SUMMARY, *OTHERS[cell.stage]), folder))
+            others.append(_other(cell, folder))
         else:
             rows.append(_row(cell, folder.summary, folder))
     if not rows:
         why = " that was made with its parameters" if outdated else ""
         raise UserError(f"{root} holds no finished run of the grid in params.yaml{why}; run: dvc repro")
     return Results(params, DataFrame(rows), missing, outdated, others)
+
+
+def _other(cell: Cell, folder: RunFolder) -> Other:
+    other = Other(cell, folder.json(SUMMARY, *OTHERS[cell.stage]), folder)
+    if cell.stage == "export":
+        return other
+    texts = ("outcome", "scope", "regenerated", "change")
+    return dataclasses.replace(other, branches=folder.csv(BRANCHES, ("epoch", "rate"), texts))
 
 
 def is_current(summary: dict[str, Any], params: Params, begun: float | None = None) -> bool:

@@ -29,7 +29,7 @@ SUMMARY, METRICS, HISTORY, CHECKPOINTS = "summary.json", "metrics.json", "histor
 MODEL, MASKS = "model.safetensors", "masks.safetensors"
 RESULTS = (METRICS, HISTORY, MODEL, MASKS, SUMMARY)
 """What a training run leaves."""
-DIAGNOSTICS = "diagnostics.csv"
+DIAGNOSTICS, BRANCHES = "diagnostics.csv", "branches.csv"
 """And what its masks did, by epoch and layer."""
 COLUMNS = ("epoch", "test_accuracy", "sparsity", "inference_flops")
 """What readers look for in a history."""

@@ -11,9 +11,12 @@ from pipeline.report.tables.overview import overview
 from pipeline.report.words import DATASET_NAMES, MODEL_NAMES, listed, short_percent
 
 
-def ledger(results: Results) -> Iterator[Text | Heading | list[str]]:
-    """First those that the runs say something of, then all others with their reason; both in the order of the paper."""
-    front = overview(results)
+def ledger(results: Results, study: Results) -> Iterator[Text | Heading | list[str]]:
+    """First those that the runs say something of, then all others with their reason; both in the order of the paper.
+
+    ``study``: of pruning plasticity, which has a grid of its own.
+    """
+    front = overview(results, study)
     yield Text(front.summary)
     if front.claims:
         yield Heading("Looked at")

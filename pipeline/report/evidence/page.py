@@ -1,9 +1,9 @@
-"""Write docs/results.md and its picture from docs/results.csv: what our own runs say, for everybody to check.
+"""Write docs/results.md and its pictures from docs/results.csv and docs/plasticity.csv, for everybody to check.
 
     python -m pipeline.report results
 
-The grid is that of recipe=evidence. Runs of its experiment are shown, and what is missing is said. The same CSV gives
-the same bytes.
+The grids are those of recipe=evidence and recipe=evidence_plasticity. Runs of their experiments are shown, and what is
+missing is said. The same CSVs give the same bytes.
 """
 
 from dataclasses import replace
@@ -14,9 +14,9 @@ from granet.common.files import atomic
 from granet.types import UserError
 from pipeline.params.files import compose
 from pipeline.report.blocks import Heading, Picture, Section, Table, Text, by_heading, render
+from pipeline.report.evidence import branches, rows
 from pipeline.report.evidence.ledger import ledger
 from pipeline.report.evidence.picture import against_sparsity
-from pipeline.report.evidence.rows import FILE, load
 from pipeline.report.evidence.selection import Selection, select
 from pipeline.report.evidence.tables import differences, kernels, places, runs
 from pipeline.report.names import by_family, heading
@@ -24,41 +24,49 @@ from pipeline.report.noise import LEVEL, MIN_SEEDS
 from pipeline.report.provenance import facts
 from pipeline.report.results import Results, once
 from pipeline.report.sections.frame import beside_the_paper, emptied, say
-from pipeline.report.tables.model import Tables
+from pipeline.report.sections.models import plasticity
+from pipeline.report.tables.model import Tables, three_columns
 from pipeline.report.tables.printed import line, ours
 from pipeline.report.words import counted, setting, short_percent
 from pipeline.training.cell import Group
 
-RECIPE, PAGE = "evidence", Path("docs/results.md")
+RECIPE, STUDY = "evidence", "evidence_plasticity"
+PAGE = Path("docs/results.md")
 PICTURE = Path("pictures/results-accuracy.svg")
 
 
-def text_of(selection: Selection, docs: Path) -> str:
-    """The page; its picture is written below ``docs``."""
-    results = selection.results
+def text_of(selection: Selection, study: Selection, docs: Path) -> str:
+    """The page; its pictures are written below ``docs``."""
+    results, listed = selection.results, [runs(one) for one in (selection, study) if one.lines]
     sections = [
-        Section("not", "What may not be concluded", "", [cautions(results)]),
+        Section("not", "What may not be concluded", "", [cautions(results, study.results)]),
         Section("accuracy", "Accuracy", "", accuracy(results, docs / PICTURE)),
         Section("differences", "Which differences exceed the noise", "", differences(results)),
-        Section("claims", "The paper's claims", "", [Text(say("results_claims")), *ledger(results)]),
-        Section("three", "Beside the paper", "", beside(results)),
+        Section(
+            "claims", "The paper's claims", "", [Text(say("results_claims")), *ledger(results, study.results)]
+        ),
+        Section("three", "Beside the paper", "", beside(results, study.results)),
+        plasticity(study.results, (docs / PICTURE).parent, ".svg"),
         Section("flops", "Training and inference FLOPs", "", [Text(say("results_flops")), *flops(results)]),
         Section("kernels", "Dense and sparse kernels", "", kernels(selection)),
-        Section("protocol", "Protocol, hardware, hours, revision", "", [protocol(results)]),
-        Section("runs", "Runs", "", [Text(say("results_runs")), runs(selection)]),
+        Section("protocol", "Protocol, hardware, hours, revision", "", protocols(results, study.results)),
+        Section("runs", "Runs", "", [Text(say("results_runs")), *listed]),
     ]
     there = len(results.runs)
-    lead = say("results_lead", there=there, wanted=there + len(results.missing), recipe=RECIPE, file=FILE)
+    lead = say(
+        "results_lead", there=there, wanted=there + len(results.missing), recipe=RECIPE, file=rows.SHEET.file
+    )
     values = {"title": "Results", "figures": PICTURE.parent, "opening": [Text(lead)], "sections": sections}
     return render("report.md", **values)
 
 
-def cautions(results: Results) -> list[str]:
+def cautions(results: Results, study: Results) -> list[str]:
     """What the runs do not show, one sentence or two each."""
     grid, epochs = results.params.grid, results.params.train.total_epochs
     models = ", ".join(setting(dataset, model) for dataset in grid.datasets for model in grid.models)
     few = sum(size < MIN_SEEDS for size in results.runs.groupby("group").size())
     names = ["stand_in", "short", *(["few"] if few else []), "power", "unbalanced", "times", "level"]
+    names += ["study"] if study.others else []
     values = {"models": models, "epochs": epochs, "few": counted(few, "mean"), "min_seeds": MIN_SEEDS}
     return [say(f"results_{name}", level=LEVEL, **values) for name in names]
 
@@ -89,18 +97,28 @@ def means(place: Tables) -> Table:
     return Table([(short_percent(one), 1) for one in params.grid.sparsities], [], by_heading(lines))
 
 
-def beside(results: Results) -> list[Any]:
+def beside(results: Results, study: Results) -> list[Any]:
     """The three accuracies, with the paper's where it has the same network, and what we know of the difference."""
     tables = [
         block for place in places(results) for block in (Heading(place.title), place.three_accuracies())
     ]
     how = beside_the_paper(results, "best test epoch as well, like beside like")
-    return [Text(say("three")), *tables, how, Text(say("results_why"))]
+    networks = [line for place in places(study) for line in place.network_lines()] if study.others else []
+    pruned = (
+        [Heading("Networks of the plasticity study"), three_columns(networks, "network")] if networks else []
+    )
+    return [Text(say("three")), *tables, how, Text(say("results_why")), *pruned]
 
 
 def flops(results: Results) -> list[Table]:
     """Of every model on every data set."""
     return [place.flops() for place in places(results)]
+
+
+def protocols(results: Results, study: Results) -> list[Any]:
+    """Of the campaign, and of the plasticity study where it has a run."""
+    of_study = [Heading("Of the plasticity study"), protocol(study)] if study.others else []
+    return [protocol(results), *of_study]
 
 
 def protocol(results: Results) -> dict[str, str]:
@@ -110,11 +128,22 @@ def protocol(results: Results) -> dict[str, str]:
     return dict(facts(results)) | seen
 
 
+def committed(docs: Path) -> tuple[Selection, Selection]:
+    """What the files in ``docs`` have of both grids; of the study there may be none."""
+    lines = rows.SHEET.load(docs / rows.SHEET.file.name)
+    of_branches = docs / branches.SHEET.file.name
+    branch_lines = branches.SHEET.load(of_branches) if of_branches.exists() else []
+    grids = [compose([f"recipe={name}"]) for name in (RECIPE, STUDY)]
+    return select(grids[0], lines), select(grids[1], lines, branch_lines)
+
+
 def main(arguments: list[str]) -> None:
     """Write the page, and say how many runs are in it."""
     if arguments:
-        raise UserError(f"{arguments[0]!r}: the results take no arguments; they show the runs of {FILE}")
-    selection = select(compose([f"recipe={RECIPE}"]), load())
-    atomic(PAGE, text_of(selection, PAGE.parent).encode())
+        raise UserError(
+            f"{arguments[0]!r}: the results take no arguments; they show the runs of {rows.SHEET.file}"
+        )
+    selection, study = committed(PAGE.parent)
+    atomic(PAGE, text_of(selection, study, PAGE.parent).encode())
     results = selection.results
     print(f"{PAGE}: {counted(len(results.runs), 'run')}, {len(results.missing)} to come")

@@ -1,32 +1,19 @@
-"""Write docs/results.csv: a row per finished run, with all that redoing the statistics takes.
+"""The rows of docs/results.csv, one per finished run that trained a network."""
 
-    python -m pipeline.report csv [FOLDER ...]
-
-FOLDER holds runs as runs/ does (scratch/, say, or the runs/ of another clone); without one it is runs/. Rows of these
-runs are added to those that are there, or take the place of the same run's with the same configuration. Accuracies and
-sparsities are fractions, times seconds; an empty field says that a run has no such thing.
-"""
-
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from granet.common.files import atomic
 from granet.common.keys import keys_of
 from granet.data.config import DataConfig
 from granet.training.config import TrainConfig
-from granet.types import UserError
+from pipeline.report.evidence.sheet import Row, Sheet
 from pipeline.report.results import OTHERS
-from pipeline.report.words import counted
-from pipeline.training.cell import RUNS
 from pipeline.training.folder import RunFolder
 from pipeline.training.stages import STAGES
 
-FILE = Path("docs/results.csv")
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("experiment", "run", "stage", "dataset", "model", "section", "method"), str),
     **{"sparsity": float, "rewind": str, "network": str, "seed": int, "epochs": int, "kernels": str},
@@ -51,16 +38,14 @@ COLUMNS: dict[str, type] = {
 }
 """Name -> type. ``kernels`` is what params.yaml asked for, ``arithmetic`` what computed; ``config`` is `digest`.
 ``weights`` are those of the accuracies, where they are not the last ones."""
-NEEDED = {"experiment", "run", "stage", "epochs", "kernels", "test_accuracy_last", "config"}
-"""Without these a file is none of ours; others that an older file lacks are empty."""
+NEEDED = frozenset({"experiment", "run", "stage", "epochs", "kernels", "test_accuracy_last", "config"})
+SHEET = Sheet(Path("docs/results.csv"), COLUMNS, NEEDED)
 INDIFFERENT = {
     name: {key for key, about in keys_of(config).items() if not about.decides_result}
     for name, config in (("data", DataConfig), ("train", TrainConfig))
 }
 INDIFFERENT["data"].add("root")  # what lies there says the md5
 """Keys of a run's configuration, by section, that do not decide its result."""
-
-Row = dict[str, Any]
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -135,48 +120,3 @@ def _place(row: Row) -> tuple[Any, ...]:
     then = ("section", "rewind", "network", "sparsity", "seed", "kernels", "config")
     texts = [row[name] or "" for name in names]
     return *texts, list(STAGES).index(row["stage"]), *((row[name] is not None, row[name]) for name in then)
-
-
-def text_of(rows: Sequence[Row]) -> str:
-    """The CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow("" if row[name] is None else row[name] for name in COLUMNS)
-    return out.getvalue()
-
-
-def load(path: Path = FILE) -> list[Row]:
-    """The rows of the CSV. Raises UserError where it is missing, or not what `text_of` writes."""
-    if not path.is_file():
-        raise UserError(f"{path} is missing; write it with: python -m pipeline.report csv")
-    reader = csv.DictReader(io.StringIO(path.read_text()))
-    there = {*(reader.fieldnames or ())}
-    if strange := sorted((there - {*COLUMNS}) | (NEEDED - there)):
-        raise UserError(
-            f"{path} is of another version ({strange[0]}); write it anew: python -m pipeline.report csv"
-        )
-    try:
-        return [
-            {name: kind(row[name]) if row.get(name) else None for name, kind in COLUMNS.items()}
-            for row in reader
-        ]
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{path}, line {reader.line_num}: {error}; write it anew: python -m pipeline.report csv"
-        ) from None
-
-
-def main(arguments: list[str]) -> None:
-    """Add the runs of these folders to the CSV, and say how many there are."""
-    roots = [Path(argument) for argument in arguments] or [RUNS]
-    new = []
-    for root in roots:
-        if not root.is_dir():
-            raise UserError(f"{root} is no folder; name one like runs/, or run: dvc repro")
-        new += found(root)
-    old = load() if FILE.exists() else []
-    rows = merged(old, new)
-    atomic(FILE, text_of(rows).encode())
-    print(f"{FILE}: {counted(len(rows), 'run')}, {len(rows) - len(old)} more than before")

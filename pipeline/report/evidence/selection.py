@@ -8,7 +8,9 @@ from pandas import DataFrame
 
 from granet.types import UserError
 from pipeline.params.schema import Params
-from pipeline.report.evidence.rows import FILE, Row
+from pipeline.report.evidence.branches import study_of
+from pipeline.report.evidence.rows import SHEET
+from pipeline.report.evidence.sheet import Row
 from pipeline.report.results import OTHERS, Results
 from pipeline.training.cell import Cell, cells
 
@@ -31,24 +33,24 @@ OTHER_KERNELS = {"auto": "dense", "sparse": "dense", "dense": "auto"}
 
 @dataclass(frozen=True)
 class Selection:
-    """A grid's results, from rows of the CSV; ``lines``: DVC stage -> line of the file, whose first is its head.
+    """A grid's results, from rows of the CSVs; ``lines``: DVC stage -> line of the file, whose first is its head.
 
     ``others``: accuracy at the last epoch of the runs that differ in their kernels alone, by cell.
     """
 
     results: Results
-    lines: dict[str, int]
+    lines: dict[str, str]
     others: dict[Cell, float]
 
 
-def select(params: Params, rows: Sequence[Row]) -> Selection:
+def select(params: Params, rows: Sequence[Row], branches: Sequence[Row] = ()) -> Selection:
     """The rows of an experiment that are cells of its grid, trained for as many epochs; there may be none yet.
 
-    Raises UserError where two rows are one cell.
+    ``branches`` are those of the plasticity study. Raises UserError where two rows are one cell.
     """
     wanted = {cell.dvc_stage: cell for cell in cells(params) if cell.stage not in OTHERS}
     runs: dict[str, dict[str, Any]] = {}
-    lines: dict[str, int] = {}
+    lines: dict[str, str] = {}
     others: dict[Cell, float] = {}
     for line, row in enumerate(rows, start=2):
         cell = wanted.get(row["run"])
@@ -60,14 +62,16 @@ def select(params: Params, rows: Sequence[Row]) -> Selection:
             others[cell] = row["test_accuracy_last"]
         elif row["run"] in runs:
             raise UserError(
-                f"{FILE}, line {line}: {row['run']} comes twice; delete the row that is not wanted"
+                f"{SHEET.file}, line {line}: {row['run']} comes twice; delete the row that is not wanted"
             )
         else:
-            runs[row["run"]], lines[row["run"]] = _run(cell, row), line
+            runs[row["run"]], lines[row["run"]] = _run(cell, row), str(line)
     frame = DataFrame([runs[name] for name in wanted if name in runs], columns=COLUMNS)
-    return Selection(
-        Results(params, frame, [wanted[name] for name in wanted if name not in runs]), lines, others
+    missing, (studies, branch_lines) = (
+        [wanted[name] for name in wanted if name not in runs],
+        study_of(params, branches),
     )
+    return Selection(Results(params, frame, missing, others=studies), lines | branch_lines, others)
 
 
 def _run(cell: Cell, row: Row) -> dict[str, Any]:

@@ -103,16 +103,19 @@ def _name(results: Results, group: Group) -> str:
 
 
 def runs(selection: Selection) -> Table:
-    """Every run with its line of the CSV, under the mean that it stands behind."""
+    """Every run with its line of the CSV, or those of its branches, under the mean that it stands behind."""
     results, lines, seen = selection.results, [], set()
-    for run in results.runs.itertuples():
-        group: Group = run.cell.group
-        label = Markup("`{}`").format(run.dvc_stage)
+    listed: list[tuple[Cell, float, str, str]] = [
+        (run.cell, run.time_s, percent(run.last), percent(run.final_sparsity))
+        for run in results.runs.itertuples()
+    ]
+    listed += [(other.cell, other.summary["time_s"], "", "") for other in results.others]
+    for cell, seconds, *texts in listed:
+        group, label = cell.group, Markup("`{}`").format(cell.dvc_stage)
         if group not in seen:
             label = Markup('<a id="{}"></a>').format(group.name) + label
             seen.add(group)
-        texts = (selection.lines[run.dvc_stage], percent(run.last), percent(run.final_sparsity))
-        numbers = [Number(str(text)) for text in (*texts, duration(run.time_s))]
+        numbers = [Number(text) for text in (selection.lines[cell.dvc_stage], *texts, duration(seconds))]
         lines.append(Line(label, "", numbers, _name(results, group)))
     heads = ("line", "accuracy, last epoch, %", "sparsity, %", "time")
     return Table([(head, 1) for head in heads], [], by_heading(lines), "DVC stage")

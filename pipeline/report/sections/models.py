@@ -144,7 +144,7 @@ def three_accuracies(results: Results, parts: list[Part]) -> Section:
     return Section("three", "Three test accuracies", "Three accuracies", blocks)
 
 
-def plasticity(results: Results, folder: Path) -> Section:
+def plasticity(results: Results, folder: Path, suffix: str = ".png") -> Section:
     """What was done, and every figure of the study that has a branch, written to ``folder``, with its numbers."""
     params, grid, every = results.params, results.params.grid, studies(results)
     outcomes = [f"study_{outcome}" for outcome in OUTCOMES if outcome in params.plasticity.outcomes]
@@ -159,7 +159,7 @@ def plasticity(results: Results, folder: Path) -> Section:
     if not every:
         blocks.append(Text("No branch has run yet."))
     for index, one in enumerate(every):
-        path = folder / f"{one.id}.png"
+        path = folder / f"{one.id}{suffix}"
         figures.plasticity(one, path)
         shown = [Picture(path, caption(one), one.title), *_numbers_of_study(results, one, len(every))]
         if len(every) > MANY_STUDIES:

@@ -32,9 +32,9 @@ class Overview(NamedTuple):
     """Where the grid leaves the paper's settings, one phrase each."""
 
 
-def overview(results: Results) -> Overview:
-    """Every claim judged by the runs that are there."""
-    judged = [of_study(one.claim, results) if one.claim.study else one for one in judge(results)]
+def overview(results: Results, study: Results | None = None) -> Overview:
+    """Every claim judged by the runs that are there; of pruning plasticity by ``study``'s, where it is given."""
+    judged = [of_study(one.claim, study or results) if one.claim.study else one for one in judge(results)]
     return Overview(
         claims=[_verdict(one) for one in judged if one.in_paper or one.elsewhere],
         untested=[one.claim for one in judged if not (one.in_paper or one.elsewhere)],

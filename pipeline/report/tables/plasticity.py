@@ -123,10 +123,7 @@ def studies(results: Results) -> list[Study]:
     for run in runs:
         cell, (granularity, sparsity) = run.cell, parse_network(run.cell.network or "")
         values = {"dataset": cell.dataset, "model": cell.model, "granularity": granularity, "seed": cell.seed}
-        frame = run.folder.csv(
-            "branches.csv", ("epoch", "rate"), ("outcome", "scope", "regenerated", "change")
-        )
-        frames.append(frame.assign(**values, pretrained=sparsity, group=cell.group.name))
+        frames.append(run.branches.assign(**values, pretrained=sparsity, group=cell.group.name))
     if not frames:
         return []
     every, summary = concat(frames, ignore_index=True), runs[0].summary

@@ -3,27 +3,33 @@
 import csv
 import io
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+from pandas.testing import assert_frame_equal
 
+from granet.studies.plasticity import Branch
 from granet.types import UserError
 from pipeline.params.files import compose
-from pipeline.report.evidence import page, rows
+from pipeline.report.evidence import branches, collect, page, rows
 from pipeline.report.evidence.ledger import ledger, why_not
 from pipeline.report.evidence.selection import Selection, select
 from pipeline.report.evidence.tables import differences, kernels
 from pipeline.report.paper.claims import claims
-from pipeline.training.cell import Cell
-from tests.helpers.runs import write_run
+from pipeline.report.results import read
+from pipeline.report.tables.plasticity import by_phase, studies
+from pipeline.training.cell import Cell, cells
+from tests.helpers.runs import write_branches, write_run
 
 DOCS = Path(__file__).parents[3] / "docs"
 GRANET = Cell("sparse", "cifar10", "resnet20", 0, "granet", 0.95)
 GMP = replace(GRANET, method="gmp")
 DENSE = Cell("dense", "cifar10", "resnet20", 0)
 EPOCHS = 30
+STUDY = compose(["recipe=evidence_plasticity"])
 
 
 @cache
@@ -50,6 +56,33 @@ def selection(tmp_path_factory) -> Selection:
     return select(params(), rows.merged(written(root / "runs", runs), dense_kernels))
 
 
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Selection:
+    """The plasticity study; of seed 2 the network at 90 % has not run."""
+    root = tmp_path_factory.mktemp("study")
+    for cell in cells(STUDY):
+        if cell.network is not None and (cell.network, cell.seed) != ("element-0.9", 2):
+            if cell.stage == "plasticity":
+                write_branches(root, STUDY, cell, change(cell.seed))
+            else:
+                write_run(root, STUDY, cell, [0.5, 0.6])
+    written = branches.SHEET.text_of([*branches.found(root)])
+    (root / "plasticity.csv").write_text(written)
+    return select(STUDY, [*rows.found(root)], branches.SHEET.load(root / "plasticity.csv"))
+
+
+def change(seed: int) -> Callable[[Branch], float | None]:
+    """Lower with the rate and with each drop of the learning rate; the first seed's last branch diverges."""
+
+    def of(branch: Branch) -> float | None:
+        if seed == 0 and branch.name == "plasticity-30-global-0.98-pruned":
+            return None
+        drops = (branch.epoch >= 16) + (branch.epoch >= 24)
+        return 0.01 * seed - 0.1 * branch.rate - 0.05 * drops + 0.02 * branch.regenerated
+
+    return of
+
+
 # The CSV
 
 
@@ -68,9 +101,9 @@ def test_a_row_has_what_the_run_has(tmp_path):
 
 def test_what_is_read_is_what_was_written(tmp_path):
     found = rows.merged(written(tmp_path / "runs", seeds(DENSE, 0.9) | seeds(GRANET, 0.8, 0.85)), [])
-    text = rows.text_of(found)
+    text = rows.SHEET.text_of(found)
     (tmp_path / "r.csv").write_text(text)
-    assert rows.text_of(rows.load(tmp_path / "r.csv")) == text
+    assert rows.SHEET.text_of(rows.SHEET.load(tmp_path / "r.csv")) == text
     assert next(csv.reader(io.StringIO(text))) == [*rows.COLUMNS]
 
 
@@ -102,30 +135,60 @@ def test_the_digest_is_of_what_decides_the_result(tmp_path):
 def test_the_command_adds_to_what_is_there(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="runs is no folder"):
-        rows.main([])
+        collect.main([])
     written(Path("runs"), seeds(DENSE, 0.9))
-    rows.main([])
+    collect.main([])
     written(Path("scratch"), seeds(DENSE, 0.91), "train.kernels=dense")
-    rows.main(["scratch"])
-    rows.main(["runs", "scratch"])
-    assert capsys.readouterr().out.splitlines()[-1] == "docs/results.csv: 2 runs, 0 more than before"
-    assert [row["kernels"] for row in rows.load()] == ["auto", "dense"]
+    collect.main(["scratch"])
+    collect.main(["runs", "scratch"])
+    assert capsys.readouterr().out.splitlines()[-1] == "docs/results.csv: 2 rows, 0 more than before"
+    assert [row["kernels"] for row in rows.SHEET.load()] == ["auto", "dense"]
 
 
 @pytest.mark.parametrize(("old", "new"), [("experiment,", ""), (",0.9,", ",much,")])
 def test_a_file_of_another_version_is_one_line(old, new, tmp_path):
     path = tmp_path / "results.csv"
-    path.write_text(rows.text_of(written(tmp_path, seeds(DENSE, 0.9))).replace(old, new, 1))
+    path.write_text(rows.SHEET.text_of(written(tmp_path, seeds(DENSE, 0.9))).replace(old, new, 1))
     with pytest.raises(UserError, match="write it anew"):
-        rows.load(path)
+        rows.SHEET.load(path)
 
 
 def test_a_column_that_an_older_file_lacks_is_empty(tmp_path):
-    text = rows.text_of(written(tmp_path, seeds(DENSE, 0.9)))
+    text = rows.SHEET.text_of(written(tmp_path, seeds(DENSE, 0.9)))
     lines = [[*fields[:-6], *fields[-5:]] for fields in csv.reader(io.StringIO(text))]
     (tmp_path / "results.csv").write_text("".join(",".join(fields) + "\n" for fields in lines))
-    (row,) = rows.load(tmp_path / "results.csv")
+    (row,) = rows.SHEET.load(tmp_path / "results.csv")
     assert (row["granet"], row["test_accuracy_last"]) == (None, 0.9)
+
+
+def test_branches_are_read_as_they_were_measured(tmp_path):
+    """What the tables of the study are made of is the same from the CSV as from the runs."""
+    wanted = [cell for cell in cells(STUDY) if cell.network == "element-0.0"]
+    for cell in wanted:
+        if cell.stage == "plasticity":
+            write_branches(tmp_path, STUDY, cell, change(cell.seed))
+        else:
+            write_run(tmp_path, STUDY, cell, [0.5, 0.6])
+    (from_runs,) = studies(read(STUDY, tmp_path))
+    found = [*branches.found(tmp_path)]
+    (tmp_path / "p.csv").write_text(branches.SHEET.text_of(found))
+    loaded = branches.SHEET.load(tmp_path / "p.csv")
+    assert loaded == found
+    (from_rows,) = studies(select(STUDY, [*rows.found(tmp_path)], loaded).results)
+    assert_frame_equal(by_phase(from_rows), by_phase(from_runs))
+    assert (from_rows.drops, from_rows.continued) == (from_runs.drops, from_runs.continued) == ([16, 24], 6)
+
+
+def test_new_branches_take_the_place_of_all_the_old_ones_of_their_run(tmp_path):
+    (cell,) = [cell for cell in cells(STUDY) if cell.dvc_stage == "plasticity@cifar10-resnet20-element-0.9-1"]
+    write_branches(tmp_path, STUDY, cell, change(1))
+    old = [*branches.found(tmp_path)]
+    assert branches.merged(old[:5], [row | {"change": 0.5} for row in old[10:12]]) == [
+        row | {"change": 0.5} for row in old[10:12]
+    ]
+    other = [row | {"config": "another"} for row in old]
+    assert len(branches.merged(old, other)) == 2 * len(old) == 96
+    assert branches.merged(old[::-1], []) == branches.merged([], old)
 
 
 # The page
@@ -165,13 +228,20 @@ def test_kernels_are_compared_seed_by_seed(selection):
     assert none.text == "**Not run yet.**"
 
 
-def test_every_claim_stands_there_once_with_a_verdict_or_a_reason(selection):
-    items = [item for block in ledger(selection.results) if isinstance(block, list) for item in block]
+def test_every_claim_stands_there_once_with_a_verdict_or_a_reason(selection, study):
+    items = [
+        item
+        for block in ledger(selection.results, study.results)
+        if isinstance(block, list)
+        for item in block
+    ]
     assert len(items) == len(claims())
     for claim in claims():
         assert sum(claim.text in item for item in items) == 1
     (gmp,) = [item for item in items if "GraNet from dense is more accurate than GMP at 90 %" in item]
     assert gmp.startswith("**other setting: ")
+    (falls,) = [item for item in items if "as the learning rate drops, for models of every sparsity" in item]
+    assert falls.startswith("**other setting: in line with it**")
 
 
 @pytest.mark.parametrize(
@@ -191,29 +261,32 @@ def test_the_reason_is_what_lacks(id, reason, selection):
 
 
 def test_before_the_first_run_the_page_says_what_is_to_come(tmp_path):
-    text = page.text_of(select(params(), []), tmp_path)
+    text = page.text_of(select(params(), []), select(STUDY, []), tmp_path)
     assert "**0 of 66 runs**" in text
     assert text.count("**Not run yet.**") == 1
+    assert "No branch has run yet." in text
     assert not (tmp_path / "pictures").exists()
 
 
-def test_every_number_links_to_its_runs_and_these_to_their_lines(selection, tmp_path):
-    text = page.text_of(selection, tmp_path)
+def test_every_number_links_to_its_runs_and_these_to_their_lines(selection, study, tmp_path):
+    text = page.text_of(selection, study, tmp_path)
     links, anchors = {*re.findall(r"\]\(#([\w.-]+)\)", text)}, {*re.findall(r'<a id="([\w.-]+)">', text)}
     assert links
     assert links <= anchors
-    for name, line in selection.lines.items():
+    for name, line in (selection.lines | study.lines).items():
         assert f"`{name}` | {line} |" in text
+    assert study.lines["plasticity@cifar10-resnet20-element-0.0-1"] == "50 to 97"
+    drawn = {*re.findall(r"\]\((pictures/[\w.-]+)\)", text)}
+    assert len(drawn) == 2
+    assert all((tmp_path / path).is_file() for path in drawn)
+    assert "(n = 2 of 3)" in text.partition("Every point of the figure")[2]
 
 
 def test_the_committed_page_is_made_of_the_committed_rows(tmp_path):
     """To the byte; and what they are made of was committed."""
-    found = rows.load(DOCS / "results.csv")
-    assert (
-        page.text_of(select(compose(["recipe=evidence"]), found), tmp_path)
-        == (DOCS / "results.md").read_text()
-    )
-    assert rows.text_of(rows.merged(found, [])) == (DOCS / "results.csv").read_text()
+    found = rows.SHEET.load(DOCS / "results.csv")
+    assert page.text_of(*page.committed(DOCS), tmp_path) == (DOCS / "results.md").read_text()
+    assert rows.SHEET.text_of(rows.merged(found, [])) == (DOCS / "results.csv").read_text()
     assert {row["git_dirty"] for row in found} <= {"false"}
     for drawn in (tmp_path / "pictures").glob("*"):
         assert drawn.read_bytes() == (DOCS / "pictures" / drawn.name).read_bytes()

@@ -48,7 +48,7 @@ def text_of(selection: Selection, study: Selection, docs: Path) -> str:
         Section("three", "Beside the paper", "", beside(results, study.results)),
         plasticity(study.results, (docs / PICTURE).parent, ".svg"),
         Section("flops", "Training and inference FLOPs", "", [Text(say("results_flops")), *flops(results)]),
-        Section("kernels", "Dense and sparse kernels", "", kernels(selection)),
+        Section("kernels", "Dense and sparse kernels", "", kernels(selection, study)),
         Section("protocol", "Protocol, hardware, hours, revision", "", protocols(results, study.results)),
         Section("runs", "Runs", "", [Text(say("results_runs")), *listed]),
     ]

@@ -69,19 +69,20 @@ def _tested(place: str, names: str, one: Comparison) -> Line:
     return Line(names, "", numbers, place)
 
 
-def kernels(selection: Selection) -> list[Any]:
+def kernels(*selections: Selection) -> list[Any]:
     """The same cells with other kernels, seed by seed; a sentence where there are none."""
-    own, pairs = selection.results.params.train.kernels, _of_kernels(selection)
+    own = selections[0].results.params.train.kernels
+    pairs = [(one.results, group, pair) for one in selections for group, pair in _of_kernels(one).items()]
     text = Text(say("results_kernels", kernels=own))
     if not pairs:
         return [text, Text(say("results_no_kernels"))]
     lines = []
-    for (group, pair), one in zip(pairs.items(), comparisons([*pairs.values()]), strict=True):
+    for (results, group, pair), one in zip(pairs, comparisons([pair for *_, pair in pairs]), strict=True):
         largest = max(abs(pair[0][seed] - pair[1][seed]) for seed in pair[0])
         numbers = [Number(percent(fmean(side.values())), f"n = {len(side)}") for side in pair]
         numbers += [Number(signed(one.difference.mean), strong=one.holds), Number(percent(largest))]
         numbers.append(Number("" if one.p is None else p_value(one.p)))
-        lines.append(Line(_name(selection.results, group), "", numbers))
+        lines.append(Line(_name(results, group), "", numbers))
     heads = (f"kernels: {own}", "other kernels", "difference", "largest of one seed", "p")
     return [text, Table([(head, 1) for head in heads], [], lines, "runs")]
 

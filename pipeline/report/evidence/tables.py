@@ -4,7 +4,6 @@
 # (pandas' types are wider than the values of a frame whose columns are known)
 
 from collections.abc import Iterator
-from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
@@ -12,14 +11,14 @@ from markupsafe import Markup
 from pipeline.report.blocks import Line, Number, Table, Text, by_heading
 from pipeline.report.evidence.selection import Selection
 from pipeline.report.names import run_name
-from pipeline.report.noise import LEVEL, MIN_SEEDS
+from pipeline.report.noise import LEVEL, MIN_SEEDS, Stat
 from pipeline.report.paper.claims import claims
 from pipeline.report.paper.numbers import ACCURACY, CIFAR, rows
 from pipeline.report.results import Results
 from pipeline.report.sections.frame import say
 from pipeline.report.statistics import BySeed, Comparison, comparisons
 from pipeline.report.tables.model import Tables
-from pipeline.report.words import counted, duration, p_value, percent, short_percent, signed
+from pipeline.report.words import counted, duration, p_value, percent, short_percent, signed, spread
 from pipeline.training.cell import Cell, Group
 
 Pair = tuple[BySeed, BySeed]
@@ -79,7 +78,8 @@ def kernels(*selections: Selection) -> list[Any]:
     lines = []
     for (results, group, pair), one in zip(pairs, comparisons([pair for *_, pair in pairs]), strict=True):
         largest = max(abs(pair[0][seed] - pair[1][seed]) for seed in pair[0])
-        numbers = [Number(percent(fmean(side.values())), f"n = {len(side)}") for side in pair]
+        sides = [Stat.of([*side.values()]) for side in pair]
+        numbers = [Number(spread(side.mean, side.std), f"n = {side.n}") for side in sides]
         numbers += [Number(signed(one.difference.mean), strong=one.holds), Number(percent(largest))]
         numbers.append(Number("" if one.p is None else p_value(one.p)))
         lines.append(Line(_name(results, group), "", numbers))

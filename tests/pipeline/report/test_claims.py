@@ -72,6 +72,24 @@ def test_verdicts_in_the_papers_settings(params, tmp_path, granet, gmp, expected
     assert found.elsewhere == []
 
 
+@pytest.mark.parametrize(
+    ("rigl", "granet", "expected"),
+    [
+        ((0.087,), (0.0867,), "noise"),
+        ((0.10, 0.12), (0.08, 0.09), "for"),
+        ((0.10, 0.12), (0.11, 0.20), "noise"),
+    ],
+)
+def test_flops_that_print_would_not_tell_apart_are_no_difference(params, tmp_path, rigl, granet, expected):
+    params = replace(params, grid=replace(params.grid, methods=["rigl", "granet_s2s"]))
+    for section, ratios in (("rigl", rigl), ("granet_s2s", granet)):
+        for seed, ratio in enumerate(ratios):
+            cell = Cell("sparse", "cifar10", "vgg19", seed, section, 0.98)
+            write_run(tmp_path, params, cell, [0.9], num_images=IMAGES["cifar10"], inference_ratio=ratio)
+    (found,) = [one for one in judge(read(params, tmp_path)) if one.claim.id == "sparse_to_sparse_flops"]
+    assert [one.outcome for one in (*found.in_paper, *found.elsewhere)] == [expected]
+
+
 def test_settings_that_disagree_leave_a_claim_undecided(params, tmp_path):
     runs = places(HIGH, LOW, [("cifar10", "vgg19"), ("cifar100", "vgg19")])
     runs |= places(LOW, HIGH, [("cifar10", "resnet50_cifar")])

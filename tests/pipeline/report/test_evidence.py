@@ -223,7 +223,13 @@ def test_kernels_are_compared_seed_by_seed(selection):
     _, table = kernels(selection)
     (line,) = table.lines
     assert line.label == "GraNet (si = 0), 95 %"
-    assert [number.text for number in line.numbers] == ["90.60 ± 0.10", "90.57 ± 0.06", "+0.03", "0.20", "p = 0.742"]
+    assert [number.text for number in line.numbers] == [
+        "90.60 ± 0.10",
+        "90.57 ± 0.06",
+        "+0.03",
+        "0.20",
+        "p = 0.742",
+    ]
     _, none = kernels(Selection(selection.results, selection.lines, {}))
     assert none.text == "**Not run yet.**"
 

@@ -5,7 +5,6 @@ Whatever else the machine does meets both alike. A time by itself says little; i
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,6 +14,8 @@ from statistics import median, quantiles
 import torch
 from rich.console import Console
 from rich.table import Table
+
+from granet.common.processor import model_name
 
 Way = Callable[[], float]
 """Does it once; returns the seconds that count."""
@@ -53,11 +54,8 @@ def compare(what: str, first: Way, second: Way, pairs: int) -> Row:
 
 def hardware() -> dict[str, object]:
     """What the numbers are of."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "processor": model_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],

@@ -16,6 +16,7 @@ import torch
 
 import granet
 from granet.common.keys import keys_of
+from granet.common.processor import model_name
 from granet.types import UserError
 from pipeline.params.schema import Params
 from pipeline.training.cell import Cell
@@ -96,7 +97,8 @@ def hardware(device: torch.device) -> str:
     """What a run was trained or measured on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{model_name()} CPU, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def config_of(cell: Cell, params: Params) -> dict[str, Any]:

@@ -115,6 +115,7 @@ def test_all_that_the_training_process_imports_of_granet_counts():
         "granet.common.keys": "declares and checks",
         "granet": "passes names on",
         "granet.common.files": "writes what it is told",
+        "granet.common.processor": "names the machine",
         "granet.training.soup": "a section's own counts",
     }
     imports = set().union(

@@ -36,9 +36,10 @@ def read_pipeline(found: Pipeline | None = None) -> Pipeline:
             return look()
         return needs, stale
     except DvcException as error:
-        words = " ".join(
-            str(error).partition("\n\n")[0].split()
-        )  # a lock's second line names the process that holds it
+        lines = (
+            str(error).partition("\n\n")[0].splitlines()
+        )  # those of a lock name who holds it, once per file
+        words = " ".join(dict.fromkeys(line.strip() for line in lines))
         raise UserError(f"DVC: {words}; dvc status says more") from None
 
 

@@ -1,8 +1,10 @@
 """pipeline.launch.stale and plan: the digests of the code come first, since they tell what is out of date."""
 
+import re
 import sys
 
 import pytest
+from dvc.lock import LockError
 
 from granet.types import UserError
 from pipeline.launch import plan, stale
@@ -38,6 +40,20 @@ def test_its_failure_is_one_line(code, script, reason):
     code(script)
     with pytest.raises(UserError, match=f"^the stage code failed: {reason}; see logs/code.log$"):
         plan.update_code()
+
+
+def test_who_is_at_work_is_named_once(monkeypatch):
+    holder = "  (PID 7): dvc repro\n"
+
+    def look():
+        raise LockError(
+            f"'runs/a' is busy, it is being blocked by:\n{holder * 3}\nIf there are no processes ..."
+        )
+
+    monkeypatch.setattr(plan, "look", look)
+    expected = "DVC: 'runs/a' is busy, it is being blocked by: (PID 7): dvc repro; dvc status says more"
+    with pytest.raises(UserError, match=f"^{re.escape(expected)}$"):
+        plan.read_pipeline()
 
 
 def test_what_dvc_parses_once_is_every_readers_own():

@@ -21,13 +21,14 @@ from pipeline.report.evidence.selection import Selection, select
 from pipeline.report.evidence.tables import differences, kernels, places, runs
 from pipeline.report.names import by_family, heading
 from pipeline.report.noise import LEVEL, MIN_SEEDS
+from pipeline.report.paper.protocol import protocol as protocol_of
 from pipeline.report.provenance import facts
 from pipeline.report.results import Results, once
 from pipeline.report.sections.frame import beside_the_paper, emptied, say
 from pipeline.report.sections.models import plasticity
 from pipeline.report.tables.model import Tables, three_columns
 from pipeline.report.tables.printed import line, ours
-from pipeline.report.words import counted, setting, short_percent
+from pipeline.report.words import counted, listed, setting, short_percent
 from pipeline.training.cell import Group
 
 RECIPE, STUDY = "evidence", "evidence_plasticity"
@@ -68,7 +69,23 @@ def cautions(results: Results, study: Results) -> list[str]:
     names = ["stand_in", "short", *(["few"] if few else []), "power", "unbalanced", "times", "level"]
     names += ["study"] if study.others else []
     values = {"models": models, "epochs": epochs, "few": counted(few, "mean"), "min_seeds": MIN_SEEDS}
+    if intervals := update_intervals(results):
+        names.insert(2, "updates")
+        values |= {"interval": intervals, "printed": protocol_of("cifar10")["update_interval"]}
     return [say(f"results_{name}", level=LEVEL, **values) for name in names]
+
+
+def update_intervals(results: Results) -> str:
+    """Steps between two mask updates of the grid's methods that have any; nothing before the first run."""
+    params = results.params
+    if results.runs.empty:
+        return ""
+    steps_per_epoch = -(-int(results.runs["num_train"].iloc[0]) // params.train.batch_size)
+    methods = [
+        params.method(name, params.grid.sparsities[0], steps_per_epoch) for name in params.grid.methods
+    ]
+    found = dict.fromkeys(str(one.update_interval) for one in methods if one.update_interval)
+    return listed([*found]) if found else ""
 
 
 def accuracy(results: Results, picture: Path) -> list[Any]:

@@ -271,6 +271,7 @@ def test_before_the_first_run_the_page_says_what_is_to_come(tmp_path):
     assert "**0 of 66 runs**" in text
     assert text.count("**Not run yet.**") == 1
     assert "No branch has run yet." in text
+    assert "Masks are updated as often" not in text
     assert not (tmp_path / "pictures").exists()
 
 
@@ -285,6 +286,7 @@ def test_every_number_links_to_its_runs_and_these_to_their_lines(selection, stud
     drawn = {*re.findall(r"\]\((pictures/[\w.-]+)\)", text)}
     assert len(drawn) == 2
     assert all((tmp_path / path).is_file() for path in drawn)
+    assert "after 6 steps in place of 1000" in text  # 56 updates in 30 epochs of 12
     assert "(n = 2 of 3)" in text.partition("Every point of the figure")[2]
 
 

@@ -295,6 +295,8 @@ def test_the_committed_page_is_made_of_the_committed_rows(tmp_path):
     found = rows.SHEET.load(DOCS / "results.csv")
     assert page.text_of(*page.committed(DOCS), tmp_path) == (DOCS / "results.md").read_text()
     assert rows.SHEET.text_of(rows.merged(found, [])) == (DOCS / "results.csv").read_text()
-    assert {row["git_dirty"] for row in found} <= {"false"}
+    measured = branches.SHEET.load(DOCS / "plasticity.csv")
+    assert branches.SHEET.text_of(branches.merged(measured, [])) == (DOCS / "plasticity.csv").read_text()
+    assert {row["git_dirty"] for row in (*found, *measured)} == {"false"}
     for drawn in (tmp_path / "pictures").glob("*"):
         assert drawn.read_bytes() == (DOCS / "pictures" / drawn.name).read_bytes()

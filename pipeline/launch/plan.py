@@ -36,9 +36,8 @@ def read_pipeline(found: Pipeline | None = None) -> Pipeline:
             return look()
         return needs, stale
     except DvcException as error:
-        lines = (
-            str(error).partition("\n\n")[0].splitlines()
-        )  # those of a lock name who holds it, once per file
+        # those of a lock name who holds it, once per file
+        lines = str(error).partition("\n\n")[0].splitlines()
         words = " ".join(dict.fromkeys(line.strip() for line in lines))
         raise UserError(f"DVC: {words}; dvc status says more") from None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pandas import DataFrame
 
+from granet.types import UserError
 from pipeline.params.schema import Params
 from pipeline.report.evidence.rows import digest
 from pipeline.report.evidence.sheet import Row, Sheet, typed
@@ -34,7 +35,7 @@ ORDER = ("experiment", "run", "config", "epoch", "outcome", "scope", "rate", "re
 
 
 def found(root: Path) -> Iterator[Row]:
-    """The branches of the finished plasticity runs below a folder."""
+    """The branches of the finished plasticity runs below a folder. Raises UserError where a file is damaged."""
     for path in sorted(root.glob(f"plasticity/*/{SUMMARY}")):
         folder = RunFolder(path.parent)
         summary = folder.json(SUMMARY, *OTHERS["plasticity"], "name", "environment", "tracking")
@@ -47,8 +48,12 @@ def found(root: Path) -> Iterator[Row]:
             **{name: summary["environment"].get(name) for name in ("git_revision", "git_dirty")},
             "config": digest(summary["config"]),
         }
-        for row in csv.DictReader(io.StringIO(folder.file(BRANCHES).read_text())):
-            yield of_run | typed(row, OF_A_BRANCH)
+        folder.csv(BRANCHES, (), OF_A_BRANCH)  # refuses what lacks a column
+        try:
+            rows = csv.DictReader(io.StringIO(folder.file(BRANCHES).read_text()))
+            yield from [of_run | typed(row, OF_A_BRANCH) for row in rows]
+        except ValueError as error:
+            raise UserError(f"{folder.path / BRANCHES}: {error}; {folder.remedy}") from None
 
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
@@ -59,7 +64,10 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def study_of(params: Params, rows: Sequence[Row]) -> tuple[list[Other], dict[str, str]]:
-    """The plasticity runs of a grid, from rows of its experiment and length; DVC stage -> lines of the file."""
+    """The plasticity runs of a grid, from rows of its experiment and length; DVC stage -> lines of the file.
+
+    Raises UserError where one was measured with two configurations.
+    """
     others, lines = [], {}
     for cell in (cell for cell in cells(params) if cell.stage == "plasticity"):
         mine = [
@@ -69,6 +77,8 @@ def study_of(params: Params, rows: Sequence[Row]) -> tuple[list[Other], dict[str
             and row["experiment"] == params.tracking.experiment
             and row["epochs"] == params.train.total_epochs
         ]
+        if len({row["config"] for _, row in mine}) > 1:
+            raise UserError(f"{SHEET.file}: {cell.dvc_stage} has two configurations; delete the rows of one")
         if mine:
             (first, row), (last, _) = mine[0], mine[-1]
             summary = {

@@ -120,7 +120,8 @@ def beside(results: Results, study: Results) -> list[Any]:
         block for place in places(results) for block in (Heading(place.title), place.three_accuracies())
     ]
     how = beside_the_paper(results, "best test epoch as well, like beside like")
-    networks = [line for place in places(study) for line in place.network_lines()] if study.others else []
+    lines = [line for place in places(study) for line in place.network_lines()]
+    networks = [line for line in lines if line.numbers[0].text]
     pruned = (
         [Heading("Networks of the plasticity study"), three_columns(networks, "network")] if networks else []
     )

@@ -35,12 +35,12 @@ OTHER_KERNELS = {"auto": "dense", "sparse": "dense", "dense": "auto"}
 class Selection:
     """A grid's results, from rows of the CSVs; ``lines``: DVC stage -> line of the file, whose first is its head.
 
-    ``others``: accuracy at the last epoch of the runs that differ in their kernels alone, by cell.
+    ``others``: of the runs that differ in their kernels alone, by cell: accuracy at the last epoch, and line.
     """
 
     results: Results
     lines: dict[str, str]
-    others: dict[Cell, float]
+    others: dict[Cell, tuple[float, str]]
 
 
 def select(params: Params, rows: Sequence[Row], branches: Sequence[Row] = ()) -> Selection:
@@ -51,7 +51,7 @@ def select(params: Params, rows: Sequence[Row], branches: Sequence[Row] = ()) ->
     wanted = {cell.dvc_stage: cell for cell in cells(params) if cell.stage not in OTHERS}
     runs: dict[str, dict[str, Any]] = {}
     lines: dict[str, str] = {}
-    others: dict[Cell, float] = {}
+    others: dict[Cell, tuple[float, str]] = {}
     for line, row in enumerate(rows, start=2):
         cell = wanted.get(row["run"])
         if cell is None or row["experiment"] != params.tracking.experiment:
@@ -59,7 +59,7 @@ def select(params: Params, rows: Sequence[Row], branches: Sequence[Row] = ()) ->
         if row["epochs"] != params.train_config(cell.schedule).total_epochs:
             continue
         if row["kernels"] == OTHER_KERNELS[params.train.kernels]:
-            others[cell] = row["test_accuracy_last"]
+            others[cell] = row["test_accuracy_last"], str(line)
         elif row["run"] in runs:
             raise UserError(
                 f"{SHEET.file}, line {line}: {row['run']} comes twice; delete the row that is not wanted"
@@ -67,10 +67,8 @@ def select(params: Params, rows: Sequence[Row], branches: Sequence[Row] = ()) ->
         else:
             runs[row["run"]], lines[row["run"]] = _run(cell, row), str(line)
     frame = DataFrame([runs[name] for name in wanted if name in runs], columns=COLUMNS)
-    missing, (studies, branch_lines) = (
-        [wanted[name] for name in wanted if name not in runs],
-        study_of(params, branches),
-    )
+    missing = [wanted[name] for name in wanted if name not in runs]
+    studies, branch_lines = study_of(params, branches)
     return Selection(Results(params, frame, missing, others=studies), lines | branch_lines, others)
 
 

@@ -22,6 +22,8 @@ from pipeline.report.words import counted, duration, p_value, percent, short_per
 from pipeline.training.cell import Cell, Group
 
 Pair = tuple[BySeed, BySeed]
+OTHERS = "-other-kernels"
+"""Ends the anchor of the runs that were made once more with other kernels."""
 
 
 def places(results: Results) -> list[Tables]:
@@ -79,7 +81,11 @@ def kernels(*selections: Selection) -> list[Any]:
     for (results, group, pair), one in zip(pairs, comparisons([pair for *_, pair in pairs]), strict=True):
         largest = max(abs(pair[0][seed] - pair[1][seed]) for seed in pair[0])
         sides = [Stat.of([*side.values()]) for side in pair]
-        numbers = [Number(spread(side.mean, side.std), f"n = {side.n}") for side in sides]
+        links = (group.name, group.name + OTHERS)
+        numbers = [
+            Number(spread(side.mean, side.std), f"n = {side.n}", link)
+            for side, link in zip(sides, links, strict=True)
+        ]
         numbers += [Number(signed(one.difference.mean), strong=one.holds), Number(percent(largest))]
         numbers.append(Number("" if one.p is None else p_value(one.p)))
         lines.append(Line(_name(results, group), "", numbers))
@@ -94,7 +100,7 @@ def _of_kernels(selection: Selection) -> dict[Group, Pair]:
         cell: Cell = run.cell
         if cell in selection.others:
             first, second = found.setdefault(cell.group, ({}, {}))
-            first[cell.seed], second[cell.seed] = run.last, selection.others[cell]
+            first[cell.seed], (second[cell.seed], _) = run.last, selection.others[cell]
     return dict(found)
 
 
@@ -106,17 +112,24 @@ def _name(results: Results, group: Group) -> str:
 def runs(selection: Selection) -> Table:
     """Every run with its line of the CSV, or those of its branches, under the mean that it stands behind."""
     results, lines, seen = selection.results, [], set()
-    listed: list[tuple[Cell, float, str, str]] = [
-        (run.cell, run.time_s, percent(run.last), percent(run.final_sparsity))
-        for run in results.runs.itertuples()
-    ]
-    listed += [(other.cell, other.summary["time_s"], "", "") for other in results.others]
-    for cell, seconds, *texts in listed:
-        group, label = cell.group, Markup("`{}`").format(cell.dvc_stage)
-        if group not in seen:
-            label = Markup('<a id="{}"></a>').format(group.name) + label
-            seen.add(group)
-        numbers = [Number(text) for text in (selection.lines[cell.dvc_stage], *texts, duration(seconds))]
-        lines.append(Line(label, "", numbers, _name(results, group)))
+    for suffix, cell, texts in _listed(selection):
+        anchor, label = cell.group.name + suffix, Markup("`{}`").format(cell.dvc_stage)
+        if anchor not in seen:
+            label = Markup('<a id="{}"></a>').format(anchor) + label
+            seen.add(anchor)
+        heading = _name(results, cell.group) + (", other kernels" if suffix else "")
+        lines.append(Line(label, "", [Number(text) for text in texts], heading))
     heads = ("line", "accuracy, last epoch, %", "sparsity, %", "time")
     return Table([(head, 1) for head in heads], [], by_heading(lines), "DVC stage")
+
+
+def _listed(selection: Selection) -> Iterator[tuple[str, Cell, tuple[str, ...]]]:
+    """What its group's anchor ends with, the cell, and the texts of the run's line."""
+    results, lines = selection.results, selection.lines
+    for run in results.runs.itertuples():
+        texts = percent(run.last), percent(run.final_sparsity), duration(run.time_s)
+        yield "", run.cell, (lines[run.dvc_stage], *texts)
+    for other in results.others:
+        yield "", other.cell, (lines[other.cell.dvc_stage], "", "", duration(other.summary["time_s"]))
+    for cell, (accuracy, line) in selection.others.items():
+        yield OTHERS, cell, (line, percent(accuracy), "", "")

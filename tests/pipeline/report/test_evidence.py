@@ -191,6 +191,19 @@ def test_new_branches_take_the_place_of_all_the_old_ones_of_their_run(tmp_path):
     assert branches.merged(old[::-1], []) == branches.merged([], old)
 
 
+def test_damaged_branches_and_two_configurations_are_one_line_each(tmp_path):
+    (cell,) = [cell for cell in cells(STUDY) if cell.dvc_stage == "plasticity@cifar10-resnet20-element-0.9-1"]
+    folder = write_branches(tmp_path, STUDY, cell, change(1))
+    found = [*branches.found(tmp_path)]
+    with pytest.raises(UserError, match="has two configurations"):
+        select(STUDY, [], [*found, *(row | {"config": "another"} for row in found)])
+    text = (folder / "branches.csv").read_text()
+    for broken in ("", text.replace("0.8,", "much,"), text.replace("regenerated", "other", 1)):
+        (folder / "branches.csv").write_text(broken)
+        with pytest.raises(UserError, match=r"branches\.csv"):
+            [*branches.found(tmp_path)]
+
+
 # The page
 
 
@@ -283,6 +296,9 @@ def test_every_number_links_to_its_runs_and_these_to_their_lines(selection, stud
     for name, line in (selection.lines | study.lines).items():
         assert f"`{name}` | {line} |" in text
     assert study.lines["plasticity@cifar10-resnet20-element-0.0-1"] == "26 to 49"
+    for cell, (accuracy, line) in selection.others.items():
+        assert f"`{cell.dvc_stage}` | {line} | {100 * accuracy:.2f} |" in text
+    assert "[90.57 ± 0.06](#sparse-cifar10-resnet20-granet-0.95-other-kernels)" in text
     drawn = {*re.findall(r"\]\((pictures/[\w.-]+)\)", text)}
     assert len(drawn) == 2
     assert all((tmp_path / path).is_file() for path in drawn)

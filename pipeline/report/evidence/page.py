@@ -2,8 +2,8 @@
 
     python -m pipeline.report results
 
-The grids are those of recipe=evidence and recipe=evidence_plasticity. Runs of their experiments are shown, and what is
-missing is said. The same CSVs give the same bytes.
+The grids are those of recipe=evidence, evidence_masks and evidence_plasticity. Runs of their experiments are shown, and
+what is missing is said. The same CSVs give the same bytes.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from pipeline.report.evidence.ledger import ledger
 from pipeline.report.evidence.picture import against_sparsity
 from pipeline.report.evidence.selection import Selection, select
 from pipeline.report.evidence.tables import differences, kernels, places, runs
-from pipeline.report.names import by_family, heading
+from pipeline.report.names import by_family, heading, suffix
 from pipeline.report.noise import LEVEL, MIN_SEEDS
 from pipeline.report.paper.protocol import protocol as protocol_of
 from pipeline.report.provenance import facts
@@ -31,9 +31,11 @@ from pipeline.report.tables.printed import line, ours
 from pipeline.report.words import counted, listed, setting, short_percent
 from pipeline.training.cell import Group
 
-RECIPE, STUDY = "evidence", "evidence_plasticity"
+RECIPE, MASKS, STUDY = "evidence", "evidence_masks", "evidence_plasticity"
 PAGE = Path("docs/results.md")
 PICTURE = Path("pictures/results-accuracy.svg")
+AGAIN = "Masks trained again"
+"""Heads the runs that train masks of others."""
 
 
 def text_of(selection: Selection, study: Selection, docs: Path) -> str:
@@ -55,7 +57,12 @@ def text_of(selection: Selection, study: Selection, docs: Path) -> str:
     ]
     there = len(results.runs)
     lead = say(
-        "results_lead", there=there, wanted=there + len(results.missing), recipe=RECIPE, file=rows.SHEET.file
+        "results_lead",
+        there=there,
+        wanted=there + len(results.missing),
+        recipe=RECIPE,
+        masks=MASKS,
+        file=rows.SHEET.file,
     )
     values = {"title": "Results", "figures": PICTURE.parent, "opening": [Text(lead)], "sections": sections}
     return render("report.md", **values)
@@ -98,27 +105,33 @@ def accuracy(results: Results, picture: Path) -> list[Any]:
             blocks.append(
                 Picture(picture, say("results_picture"), f"Accuracy against sparsity, {place.title}")
             )
-        blocks += [Text(say("results_accuracy")), means(place)]
+        blocks += [Text(say("results_accuracy", again=AGAIN)), means(place)]
     return [*blocks, *(block for block in emptied(results.runs) if isinstance(block, Text))]
 
 
 def means(place: Tables) -> Table:
     """Mean ± std and n at the last epoch: a row per method, a column per sparsity."""
-    results, params = place.results, place.params
+    results, params, grid = place.results, place.params, place.params.grid
     dense = ours(results, Group("dense", place.dataset, place.model))
-    lines = [line(results, None, [replace(dense, span=len(params.grid.sparsities))])]
-    for method in by_family(params):
-        key = params.stage_of(method), place.dataset, place.model, method
-        numbers = [ours(results, Group(*key, sparsity)) for sparsity in params.grid.sparsities]
-        lines.append(line(results, method, numbers, heading=heading(params, method)))
-    return Table([(short_percent(one), 1) for one in params.grid.sparsities], [], by_heading(lines))
+    lines = [line(results, None, [replace(dense, span=len(grid.sparsities))])]
+    keys = [(params.stage_of(method), method, None) for method in by_family(params)]
+    keys += [("reinit", method, None) for method in grid.reinit]
+    keys += [("retrain", method, rewind) for method in grid.retrain for rewind in grid.rewinds]
+    for stage, method, rewind in keys:
+        groups = [Group(stage, place.dataset, place.model, method, one, rewind) for one in grid.sparsities]
+        above = AGAIN if stage in ("reinit", "retrain") else heading(params, method)
+        named = line(results, method, [ours(results, group) for group in groups], heading=above)
+        lines.append(replace(named, label=named.label + suffix(groups[0])))
+    return Table([(short_percent(one), 1) for one in grid.sparsities], [], by_heading(lines))
 
 
 def beside(results: Results, study: Results) -> list[Any]:
     """The three accuracies, with the paper's where it has the same network, and what we know of the difference."""
-    tables = [
-        block for place in places(results) for block in (Heading(place.title), place.three_accuracies())
-    ]
+    tables = []
+    for place in places(results):
+        table = place.three_accuracies()
+        ran = [line for line in table.lines if line.numbers[0].text]
+        tables += [Heading(place.title), replace(table, lines=ran)]
     how = beside_the_paper(results, "best test epoch as well, like beside like")
     lines = [line for place in places(study) for line in place.network_lines()]
     networks = [line for line in lines if line.numbers[0].text]
@@ -151,8 +164,8 @@ def committed(docs: Path) -> tuple[Selection, Selection]:
     lines = rows.SHEET.load(docs / rows.SHEET.file.name)
     of_branches = docs / branches.SHEET.file.name
     branch_lines = branches.SHEET.load(of_branches) if of_branches.exists() else []
-    grids = [compose([f"recipe={name}"]) for name in (RECIPE, STUDY)]
-    return select(grids[0], lines), select(grids[1], lines, branch_lines)
+    params, masks, study = (compose([f"recipe={name}"]) for name in (RECIPE, MASKS, STUDY))
+    return select(params, lines, further=masks), select(study, lines, branch_lines)
 
 
 def main(arguments: list[str]) -> None:

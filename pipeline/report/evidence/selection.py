@@ -1,7 +1,7 @@
 """Rows of docs/results.csv as the results of a grid: what the report's tables, claims and figures are made of."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from pandas import DataFrame
@@ -43,12 +43,17 @@ class Selection:
     others: dict[Cell, tuple[float, str]]
 
 
-def select(params: Params, rows: Sequence[Row], branches: Sequence[Row] = ()) -> Selection:
+def select(
+    params: Params, rows: Sequence[Row], branches: Sequence[Row] = (), further: Params | None = None
+) -> Selection:
     """The rows of an experiment that are cells of its grid, trained for as many epochs; there may be none yet.
 
-    ``branches`` are those of the plasticity study. Raises UserError where two rows are one cell.
+    ``branches`` are those of the plasticity study, ``further`` another grid of the same experiment, the cells of which
+    are shown as well. Raises UserError where two rows are one cell.
     """
-    wanted = {cell.dvc_stage: cell for cell in cells(params) if cell.stage not in OTHERS}
+    both = [*cells(params), *(cells(further) if further else [])]
+    wanted = {cell.dvc_stage: cell for cell in both if cell.stage not in OTHERS}
+    params = united(params, further) if further else params
     runs: dict[str, dict[str, Any]] = {}
     lines: dict[str, str] = {}
     others: dict[Cell, tuple[float, str]] = {}
@@ -70,6 +75,14 @@ def select(params: Params, rows: Sequence[Row], branches: Sequence[Row] = ()) ->
     missing = [wanted[name] for name in wanted if name not in runs]
     studies, branch_lines = study_of(params, branches)
     return Selection(Results(params, frame, missing, others=studies), lines | branch_lines, others)
+
+
+def united(params: Params, further: Params) -> Params:
+    """The first parameters, with the methods of both grids, and what the further one trains again."""
+    grid, more = params.grid, further.grid
+    methods = [*dict.fromkeys((*grid.methods, *more.methods))]
+    again = {"reinit": more.reinit, "retrain": more.retrain, "rewinds": more.rewinds}
+    return replace(params, grid=replace(grid, methods=methods, **again))
 
 
 def _run(cell: Cell, row: Row) -> dict[str, Any]:

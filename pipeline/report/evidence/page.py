@@ -2,8 +2,8 @@
 
     python -m pipeline.report results
 
-The grids are those of recipe=evidence, evidence_masks and evidence_plasticity. Runs of their experiments are shown, and
-what is missing is said. The same CSVs give the same bytes.
+Grids: recipe=evidence, evidence_granet and evidence_plasticity. Runs of their experiments are shown, and what is
+missing is said. The same CSVs give the same bytes.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ from pipeline.report.tables.printed import line, ours
 from pipeline.report.words import counted, listed, setting, short_percent
 from pipeline.training.cell import Group
 
-RECIPE, MASKS, STUDY = "evidence", "evidence_masks", "evidence_plasticity"
+RECIPE, FURTHER, STUDY = "evidence", "evidence_granet", "evidence_plasticity"
 PAGE = Path("docs/results.md")
 PICTURE = Path("pictures/results-accuracy.svg")
 AGAIN = "Masks trained again"
@@ -61,7 +61,7 @@ def text_of(selection: Selection, study: Selection, docs: Path) -> str:
         there=there,
         wanted=there + len(results.missing),
         recipe=RECIPE,
-        masks=MASKS,
+        further=FURTHER,
         file=rows.SHEET.file,
     )
     values = {"title": "Results", "figures": PICTURE.parent, "opening": [Text(lead)], "sections": sections}
@@ -76,14 +76,15 @@ def cautions(results: Results, study: Results) -> list[str]:
     names = ["stand_in", "short", *(["few"] if few else []), "power", "unbalanced", "times", "level"]
     names += ["study"] if study.others else []
     values = {"models": models, "epochs": epochs, "few": counted(few, "mean"), "min_seeds": MIN_SEEDS}
-    if intervals := update_intervals(results):
+    printed = protocol_of("cifar10")["update_interval"]
+    if intervals := update_intervals(results, printed):
         names.insert(2, "updates")
-        values |= {"interval": intervals, "printed": protocol_of("cifar10")["update_interval"]}
+        values |= {"interval": intervals, "printed": printed}
     return [say(f"results_{name}", level=LEVEL, **values) for name in names]
 
 
-def update_intervals(results: Results) -> str:
-    """Steps between two mask updates of the grid's methods that have any; nothing before the first run."""
+def update_intervals(results: Results, printed: int) -> str:
+    """Steps between two mask updates of the grid's methods, where not as in print; nothing before the first run."""
     params = results.params
     if results.runs.empty:
         return ""
@@ -91,7 +92,9 @@ def update_intervals(results: Results) -> str:
     methods = [
         params.method(name, params.grid.sparsities[0], steps_per_epoch) for name in params.grid.methods
     ]
-    found = dict.fromkeys(str(one.update_interval) for one in methods if one.update_interval)
+    found = dict.fromkeys(
+        str(one.update_interval) for one in methods if one.update_interval not in (None, printed)
+    )
     return listed([*found]) if found else ""
 
 
@@ -164,8 +167,8 @@ def committed(docs: Path) -> tuple[Selection, Selection]:
     lines = rows.SHEET.load(docs / rows.SHEET.file.name)
     of_branches = docs / branches.SHEET.file.name
     branch_lines = branches.SHEET.load(of_branches) if of_branches.exists() else []
-    params, masks, study = (compose([f"recipe={name}"]) for name in (RECIPE, MASKS, STUDY))
-    return select(params, lines, further=masks), select(study, lines, branch_lines)
+    params, further, study = (compose([f"recipe={name}"]) for name in (RECIPE, FURTHER, STUDY))
+    return select(params, lines, further=further), select(study, lines, branch_lines)
 
 
 def main(arguments: list[str]) -> None:

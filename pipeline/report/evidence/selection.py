@@ -48,8 +48,8 @@ def select(
 ) -> Selection:
     """The rows of an experiment that are cells of its grid, trained for as many epochs; there may be none yet.
 
-    ``branches`` are those of the plasticity study, ``further`` another grid of the same experiment, the cells of which
-    are shown as well. Raises UserError where two rows are one cell.
+    ``branches`` are those of the plasticity study, ``further`` another grid of the same experiment, which
+    goes on from this one: its cells are shown as well. Raises UserError where two rows are one cell.
     """
     both = [*cells(params), *(cells(further) if further else [])]
     wanted = {cell.dvc_stage: cell for cell in both if cell.stage not in OTHERS}
@@ -78,11 +78,9 @@ def select(
 
 
 def united(params: Params, further: Params) -> Params:
-    """The first parameters, with the methods of both grids, and what the further one trains again."""
-    grid, more = params.grid, further.grid
-    methods = [*dict.fromkeys((*grid.methods, *more.methods))]
-    again = {"reinit": more.reinit, "retrain": more.retrain, "rewinds": more.rewinds}
-    return replace(params, grid=replace(grid, methods=methods, **again))
+    """The further parameters, with the methods of both grids, at the first one's sparsities."""
+    methods = [*dict.fromkeys((*params.grid.methods, *further.grid.methods))]
+    return replace(further, grid=replace(further.grid, methods=methods, sparsities=params.grid.sparsities))
 
 
 def _run(cell: Cell, row: Row) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 # pyright: reportAttributeAccessIssue=false
 # (pandas' types are wider than the values of a frame whose columns are known)
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.params.schema import Params
 from pipeline.report.blocks import Line, Number, Table, Text, by_heading
 from pipeline.report.evidence.selection import Selection
 from pipeline.report.names import run_name
@@ -22,6 +23,8 @@ from pipeline.report.words import counted, duration, p_value, percent, short_per
 from pipeline.training.cell import Cell, Group
 
 Pair = tuple[BySeed, BySeed]
+ASIDE = [("every_1000_steps", "granet"), ("every_1000_steps", "gmp")]
+"""Sections compared beyond the paper's claims: what GraNet gains where its updates are as far apart as in print."""
 OTHERS = "-other-kernels"
 """Ends the anchor of the runs that were made once more with other kernels."""
 
@@ -33,7 +36,7 @@ def places(results: Results) -> list[Tables]:
 
 
 def differences(results: Results) -> list[Any]:
-    """The comparisons of the paper's claims that the grid has runs of, tested together."""
+    """The comparisons of the paper's claims, and `ASIDE`, that the grid has runs of, tested together."""
     pairs = {(at, names): pair for place in places(results) for at, names, pair in _compared(place)}
     if not pairs:
         return [Text(say("results_no_pair"))]
@@ -50,13 +53,22 @@ def _compared(place: Tables) -> Iterator[tuple[str, str, Pair]]:
     results, params = place.results, place.params
     of_accuracy = [claim for claim in claims() if claim.metric == ACCURACY and claim.family == CIFAR]
     for sparsity in params.grid.sparsities:
+        at = f"{place.title}, {short_percent(sparsity)}"
         for sides in (pair for claim in of_accuracy for pair in claim.compare):
             found = [rows(CIFAR)[name] for side in sides for name in side]
             groups = [row.group(row.find(params), place.dataset, place.model, sparsity) for row in found]
             values = [results.by_seed(group, "last") if group.method else {} for group in groups]
             if len(groups) == 2 and all(values):
-                names = " − ".join(run_name(params, group) for group in groups)
-                yield f"{place.title}, {short_percent(sparsity)}", names, (values[0], values[1])
+                yield at, _minus(params, groups), (values[0], values[1])
+        for pair in (pair for pair in ASIDE if {*pair} <= {*params.grid.methods}):
+            groups = [Group("sparse", place.dataset, place.model, name, sparsity) for name in pair]
+            first, second = (results.by_seed(group, "last") for group in groups)
+            if first and second:
+                yield at, _minus(params, groups), (first, second)
+
+
+def _minus(params: Params, groups: Sequence[Group]) -> str:
+    return " − ".join(run_name(params, group) for group in groups)
 
 
 def _tested(place: str, names: str, one: Comparison) -> Line:

@@ -29,7 +29,7 @@ GRANET = Cell("sparse", "cifar10", "resnet20", 0, "granet", 0.95)
 GMP = replace(GRANET, method="gmp")
 DENSE = Cell("dense", "cifar10", "resnet20", 0)
 EPOCHS = 30
-MASKS, STUDY = (compose([f"recipe=evidence_{name}"]) for name in ("masks", "plasticity"))
+FURTHER, STUDY = (compose([f"recipe=evidence_{name}"]) for name in ("granet", "plasticity"))
 
 
 @cache
@@ -220,21 +220,18 @@ def test_runs_of_another_length_or_experiment_are_not_in_it(tmp_path, selection)
     assert len(selection.results.missing) == 66 - 10
 
 
-def test_the_grid_of_masks_stands_in_the_same_tables(tmp_path):
+def test_the_further_grid_stands_in_the_same_tables(tmp_path):
     again, longer = replace(GRANET, stage="reinit"), replace(GRANET, method="granet_2x")
-    for cell, epochs in (
-        (GRANET, 30),
-        (again, 30),
-        (replace(again, stage="retrain", rewind="lth"), 30),
-        (longer, 60),
-    ):
-        write_run(tmp_path, MASKS, cell, [0.8] * epochs)
+    apart = replace(GRANET, method="every_1000_steps")
+    lth = replace(again, stage="retrain", rewind="lth")
+    for cell, epochs in ((GRANET, 30), (again, 30), (lth, 30), (longer, 60), (apart, 30)):
+        write_run(tmp_path, FURTHER, cell, [0.8] * epochs)
     found = [*rows.found(tmp_path)]
-    both = select(params(), found, further=MASKS)
-    assert len(both.results.missing) == 66 + 15 - 4
+    both = select(params(), found, further=FURTHER)
+    assert len(both.results.missing) == 66 + 18 - 5
     assert len(select(params(), found).lines) == 1
     text = page.text_of(both, select(STUDY, []), tmp_path)
-    assert "**4 of 81 runs**" in text
+    assert "**5 of 84 runs**" in text
     _, *table = text.partition("| *Masks trained again*")[2].splitlines()
     assert [row.split("|")[1].strip() for row in table[:4]] == [
         "GMP, reinitialised",
@@ -243,11 +240,11 @@ def test_the_grid_of_masks_stands_in_the_same_tables(tmp_path):
         "GraNet (si = 0) + LRR",
     ]
     assert table[1].count("[80.00]") == 1
-    assert (
-        "Retraining GraNet's networks from their initial weights (LTH) brings nothing"
-        in text.partition("### Not tested")[0]
-    )
+    looked_at = text.partition("### Not tested")[0]
+    assert "Retraining GraNet's networks from their initial weights (LTH) brings nothing" in looked_at
     assert "GraNet 2x − GraNet (si = 0)" in text
+    assert "GraNet (si = 0), every_1000_steps − GraNet (si = 0) |" in text
+    assert "after 6 steps in place of 1000" in text
 
 
 def test_the_comparisons_are_tested_together_and_those_of_few_seeds_have_no_test(selection):

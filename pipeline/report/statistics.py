@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf, lgamma, sqrt
 
-from pipeline.report.noise import LEVEL, Difference, Stat, compared, exceeds, holm
+from pipeline.report.noise import LEVEL, MIN_SEEDS, Difference, Stat, compared, exceeds, holm
 
 BySeed = Mapping[int, float]
 PAIRS, WELCH, NONE = "pairs", "Welch", "none"
@@ -67,14 +67,14 @@ def interval(difference: Difference, level: float = LEVEL) -> tuple[float, float
 def hedges(a: BySeed, b: BySeed) -> float | None:
     """Hedges' g: (mean a - mean b) / pooled deviation, times its correction for small samples (Hedges 1981, Eq. 6e).
 
-    Of pairs it is the same, so that their effects compare with those of independent runs. None where a side has one run
-    or neither has any spread.
+    Of pairs it is the same, so that their effects compare with those of independent runs. None where a side has too few
+    runs or neither has any spread: of two runs each its variance is infinite.
 
     >>> round(hedges({0: 1.0, 1: 2.0, 2: 3.0}, {0: 2.0, 1: 3.0, 2: 4.0}), 4)  # -1 / (sqrt(2) gamma(1.5))
     -0.7979
     """
     first, second = Stat.of([*a.values()]), Stat.of([*b.values()])
-    if first.std is None or second.std is None:
+    if first.std is None or second.std is None or min(first.n, second.n) < MIN_SEEDS:
         return None
     freedom = first.n + second.n - 2
     variance = ((first.n - 1) * first.std**2 + (second.n - 1) * second.std**2) / freedom

@@ -10,7 +10,7 @@ from itertools import product
 from statistics import fmean
 
 from pipeline.report.names import run_name, title
-from pipeline.report.noise import MARGIN, Difference, Stat, compared
+from pipeline.report.noise import MARGIN, Difference, Stat, compared, exceeds
 from pipeline.report.paper.claims import (
     Claim,
     Place,
@@ -61,6 +61,11 @@ class Setting:
     def leans(self) -> bool:
         """Whether the difference points the claim's way, whatever the noise."""
         return (self.difference.mean > 0) == (self.claim.claim == "above")
+
+    @property
+    def is_loss(self) -> bool:
+        """Of a claim that something brings no gain: whether it is worse than without, beyond the noise."""
+        return self.claim.claim == "no_gain" and self.difference.mean < 0 and exceeds(self.difference.p)
 
     def p(self, difference: Difference | None) -> float | None:
         """The p-value that decides: of no difference, or of a gain that a claim denies. FLOPs have none."""

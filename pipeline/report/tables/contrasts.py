@@ -21,6 +21,7 @@ BySeed = dict[int, float]
 NAMES = {
     "regenerated": ("regenerated", "not regenerated"),
     "phase": ("first learning rate", "last"),
+    "late": ("learning rate before the last", "last"),
     "phase_regenerated": ("first learning rate", "last"),
     "rate": ("smallest pruning rate", "largest"),
     "gain": ("gain at the largest pruning rate", "at the smallest"),
@@ -28,6 +29,7 @@ NAMES = {
 """What the sides of a contrast are called."""
 ENDS = {
     "phase": ("phase", WAYS[False], 1),
+    "late": ("phase", WAYS[False], 1),
     "phase_regenerated": ("phase", WAYS[True], 1),
     "rate": ("rate", WAYS[False], 1),
     "gain": ("rate", "difference", -1),
@@ -60,11 +62,12 @@ def _changes(study: Study, contrast: str) -> Iterator[tuple[str, BySeed, BySeed]
             yield f"{sparsity:g} sparse, rate {rate:g}", *(means[way].to_dict() for way in means)
     if contrast in ENDS:
         along, column, order = ENDS[contrast]
-        if column not in frame or frame[along].nunique() < 2:
+        is_late = contrast == "late"  # of two drops or more
+        if column not in frame or frame[along].nunique() < 2 + is_late:
             return
         for sparsity, rows in frame.groupby("pretrained"):
             means = rows.groupby(["seed", along])[column].mean().unstack().sort_index(axis=1)
-            ends = (means.columns[0], means.columns[-1])[::order]
+            ends = (means.columns[-2 if is_late else 0], means.columns[-1])[::order]
             yield f"{sparsity:g} sparse", *(means[end].dropna().to_dict() for end in ends)
 
 

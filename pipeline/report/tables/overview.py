@@ -20,6 +20,8 @@ VERDICTS = {"supported": "in line with it", "contradicted": "against it", "undec
 OUTCOMES = {"for": "in favour", "noise": "within the noise", "against": "against", "few": "no test"}
 GAINS = OUTCOMES | {"for": "no gain", "noise": "no gain shown, none ruled out", "against": "gain"}
 COSTS = OUTCOMES | {"noise": "no difference known"}
+FEW_SETTINGS = 3
+"""The differences of no more than these stand one by one."""
 
 
 class Overview(NamedTuple):
@@ -72,14 +74,14 @@ def _verdict(judged: Judged) -> Judgement:
     """One claim as a reader sees it: a sentence or two for the paper's settings, and for others; then all settings."""
     claim, in_paper, elsewhere = judged.claim, judged.in_paper, judged.elsewhere
     findings, kind, places = [], "elsewhere", [*claim.places()]
-    badge = f"other setting: {VERDICTS.get(judged.verdict_elsewhere)}"
+    badge = f"other setting: {VERDICTS.get(judged.verdict_elsewhere)}{_by_a_loss(elsewhere)}"
     if in_paper:
         missing = len(places) - len(in_paper)
         absent = f" {missing} of the paper's {len(places)} settings without runs." if missing > 0 else ""
         findings.append(_finding(in_paper) + absent)
         tested = sum(place.outcome != "few" for place in in_paper)
         so_far = " so far" if tested < len(places) and judged.verdict != "undecided" else ""
-        badge, kind = judged.verdict + so_far, judged.verdict
+        badge, kind = judged.verdict + so_far + _by_a_loss(in_paper), judged.verdict
     if elsewhere:
         findings.append(("Other settings. " if in_paper else "") + _finding(elsewhere))
     if own := [difference for place in places if (difference := in_print(claim, place))]:
@@ -93,10 +95,15 @@ def _verdict(judged: Judged) -> Judgement:
 
 
 def _finding(settings: Sequence[Setting]) -> str:
-    """In how many settings there is which outcome; those with too few seeds apart, and where they point."""
+    """In how many settings there is which outcome; those with too few seeds apart, and where the noise points."""
     outcomes = [place.outcome for place in settings if place.outcome != "few"]
     few = [place.leans for place in settings if place.outcome == "few"]
+    noise = [place.leans for place in settings if place.outcome == "noise" and place.difference.mean]
     parts = [_counts(settings[0].claim, outcomes)] if outcomes else []
+    if losses := sum(place.is_loss for place in settings):
+        parts.append(f"a loss in {losses} of {len(outcomes)}")
+    if len(settings) > 1 and not all(noise):
+        parts.append(f"noise points the other way in {noise.count(False)} of {len(noise)}")
     if few:
         more = f"{len(few)} more with " if outcomes else ""
         way = "the claim's way" if any(few) else "the other way"
@@ -120,13 +127,28 @@ def _numbers(settings: Sequence[Setting]) -> str:
     printed = [place.printed.mean for place in settings if place.printed is not None]
     claim = settings[0].claim
     text = f"{' − '.join(sides[0]) if len(sides) == 1 else 'difference'}: {_amount(claim, fmean(values))}"
-    if len(settings) > 1:
-        text += f" on average, {_amount(claim, min(values))} to {_amount(claim, max(values))}"
+    if len(settings) == 1 and claim.metric != ACCURACY:
+        text = ", ".join(f"{side.name} {side.text}" for side in settings[0].sides)
+    elif len(settings) > FEW_SETTINGS:
+        text += f" on average; settings from {_amount(claim, min(values))} to {_amount(claim, max(values))}"
+    elif len(settings) > 1:
+        each = [f"{_amount(claim, one.difference.mean)}{_p_of(one)}" for one in settings]
+        text += f" on average ({'; '.join(each)})"
     elif (p := settings[0].p(settings[0].difference)) is not None:
         text += f", {p_value(p)}"
     if len(printed) == len(settings):
         text += f"; in print {_amount(claim, fmean(printed))}"
     return text
+
+
+def _p_of(place: Setting) -> str:
+    return "" if (p := place.p(place.difference)) is None else f", {p_value(p)}"
+
+
+def _by_a_loss(settings: Sequence[Setting]) -> str:
+    """Added to a verdict of no gain that is due to losses: in half of the tested settings or more."""
+    tested = sum(place.outcome != "few" for place in settings)
+    return ", by a loss" if 0 < tested <= 2 * sum(place.is_loss for place in settings) else ""
 
 
 def _amount(claim: Claim, value: float) -> str:

@@ -81,4 +81,5 @@ def test_hedges_g_of_unequal_numbers_pools_by_their_degrees_of_freedom():
 
 def test_no_effect_is_known_without_a_spread():
     assert hedges({0: 0.9}, B) is None
+    assert hedges({0: 0.9, 1: 0.8}, B) is None
     assert hedges({0: 0.9, 1: 0.9}, {0: 0.8, 1: 0.8}) is None

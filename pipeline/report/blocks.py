@@ -178,15 +178,17 @@ def inline(text: str) -> Markup:
 
 
 def markdown(value: object) -> Markup:
-    """What a template fills in, as Markdown: its marks and links within the report work, HTML and other links do not.
+    """What a template fills in, as Markdown: its marks work, and links within the report and to a file beside it.
 
-    >>> str(markdown("**p < 0.05**, [there](#d), <b>, [x](javascript:y)"))
-    '**p < 0.05**, [there](#d), &lt;b>, [x]\\\\(javascript:y)'
+    HTML and other links do not.
+
+    >>> str(markdown("**p < 0.05**, [there](#d), [rows](d.csv), <b>, [x](javascript:y)"))
+    '**p < 0.05**, [there](#d), [rows](d.csv), &lt;b>, [x]\\\\(javascript:y)'
     """
     if isinstance(value, Markup):  # a part of the template
         return value
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", str(value).replace("\n", " "))
-    return Markup(re.sub(r"\]\((?!#)", r"]\\(", text))
+    return Markup(re.sub(r"\]\((?!#|[\w-]+\.(?:csv|md)\))", r"]\\(", text))
 
 
 def _width(path: Path) -> int:

@@ -64,6 +64,18 @@ def interval(difference: Difference, level: float = LEVEL) -> tuple[float, float
     return difference.mean - half, difference.mean + half
 
 
+def half_found(num_tests: int, deviation: float, num_seeds: int = MIN_SEEDS) -> float:
+    """The true difference that a test of pairs finds in every second case, at Holm's first step among ``num_tests``.
+
+    ``deviation`` is that of every run; runs of one seed are taken for independent.
+    """
+    from scipy.special import nctdtrinc, stdtrit
+
+    freedom = num_seeds - 1
+    needed = stdtrit(freedom, 1 - LEVEL / num_tests / 2)
+    return float(nctdtrinc(freedom, 0.5, needed)) * deviation * sqrt(2 / num_seeds)
+
+
 def hedges(a: BySeed, b: BySeed) -> float | None:
     """Hedges' g: (mean a - mean b) / pooled deviation, times its correction for small samples (Hedges 1981, Eq. 6e).
 

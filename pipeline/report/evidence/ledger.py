@@ -23,26 +23,35 @@ def ledger(results: Results, study: Results) -> Iterator[Text | Heading | list[s
         yield [f"**{one.badge}**: {one.text} *{one.where}* {_found(one)}" for one in front.claims]
     if front.untested:
         yield Heading("Not tested")
-        yield [f"{one.text} *{one.where}*: {why_not(one, results)}." for one in front.untested]
+        yield [f"{one.text} *{_where(one)}*: {why_not(one, results, study)}." for one in front.untested]
+
+
+def _where(claim: Claim) -> str:
+    return f"{claim.where}; part of other claims, not counted again" if claim.part_of else claim.where
 
 
 def _found(one: Judgement) -> str:
     return " ".join(block.text for block in one.blocks if isinstance(block, Text))
 
 
-def why_not(claim: Claim, results: Results) -> str:
+def why_not(claim: Claim, results: Results, study: Results) -> str:
     """Why the runs say nothing of a claim: what has not run of what it compares, or that no run decides it."""
     if claim.not_tested:
         return claim.not_tested.removesuffix(".")
-    return _lacks(claim, results) + (
+    return _lacks(claim, results, study) + (
         f"; counted along the paper's schedule: {on_paper(claim)}" if claim.metric == TRAINING else ""
     )
 
 
-def _lacks(claim: Claim, results: Results) -> str:
+def _lacks(claim: Claim, results: Results, study: Results) -> str:
     grid = results.params.grid
     if claim.study:
-        return "no run of the plasticity study"
+        ran = any(one.cell.stage == "plasticity" for one in study.others)
+        return (
+            f"the study has run without the outcome {claim.study[0]}"
+            if ran
+            else "no run of the plasticity study"
+        )
     if not {*claim.datasets} & {*grid.datasets}:
         return f"no run on {listed([DATASET_NAMES.get(name, name) for name in claim.datasets])}"
     if claim.models and not {*claim.models} & {*grid.models}:

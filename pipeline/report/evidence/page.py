@@ -13,19 +13,22 @@ from typing import Any
 from granet.common.files import atomic
 from granet.types import UserError
 from pipeline.params.files import compose
+from pipeline.params.schema import Params
 from pipeline.report.blocks import Heading, Picture, Section, Table, Text, by_heading, render
 from pipeline.report.evidence import branches, rows
 from pipeline.report.evidence.ledger import ledger
 from pipeline.report.evidence.picture import against_sparsity
 from pipeline.report.evidence.selection import Selection, select
-from pipeline.report.evidence.tables import differences, kernels, places, runs
-from pipeline.report.names import by_family, heading, suffix
+from pipeline.report.evidence.short import in_short
+from pipeline.report.evidence.tables import compared, differences, kernels, places, runs
+from pipeline.report.names import by_family, heading, labels, suffix
 from pipeline.report.noise import LEVEL, MIN_SEEDS
 from pipeline.report.paper.protocol import protocol as protocol_of
 from pipeline.report.provenance import facts
 from pipeline.report.results import Results, once
 from pipeline.report.sections.frame import beside_the_paper, emptied, say
 from pipeline.report.sections.models import plasticity
+from pipeline.report.statistics import half_found
 from pipeline.report.tables.model import Tables, three_columns
 from pipeline.report.tables.printed import line, ours
 from pipeline.report.words import counted, listed, setting, short_percent
@@ -42,6 +45,7 @@ def text_of(selection: Selection, study: Selection, docs: Path) -> str:
     """The page; its pictures are written below ``docs``."""
     results, listed = selection.results, [runs(one) for one in (selection, study) if one.lines]
     sections = [
+        Section("short", "In short", "", [in_short(results, study.results)]),
         Section("not", "What may not be concluded", "", [cautions(results, study.results)]),
         Section("accuracy", "Accuracy", "", accuracy(results, docs / PICTURE)),
         Section("differences", "Which differences exceed the noise", "", differences(results)),
@@ -62,7 +66,7 @@ def text_of(selection: Selection, study: Selection, docs: Path) -> str:
         wanted=there + len(results.missing),
         recipe=RECIPE,
         further=FURTHER,
-        file=rows.SHEET.file,
+        file=rows.SHEET.file.name,
     )
     values = {"title": "Results", "figures": PICTURE.parent, "opening": [Text(lead)], "sections": sections}
     return render("report.md", **values)
@@ -75,27 +79,39 @@ def cautions(results: Results, study: Results) -> list[str]:
     few = sum(size < MIN_SEEDS for size in results.runs.groupby("group").size())
     names = ["stand_in", "short", *(["few"] if few else []), "power", "unbalanced", "times", "level"]
     names += ["study"] if study.others else []
+    tests = len(compared(results))
+    alone, corrected = (100 * half_found(num, 0.002) for num in (1, max(tests, 1)))
     values = {"models": models, "epochs": epochs, "few": counted(few, "mean"), "min_seeds": MIN_SEEDS}
-    printed = protocol_of("cifar10")["update_interval"]
-    if intervals := update_intervals(results, printed):
+    values |= {"num_tests": counted(tests, "test"), "alone": alone, "corrected": corrected}
+    if not results.runs.empty:
         names.insert(2, "updates")
-        values |= {"interval": intervals, "printed": printed}
+        values |= update_intervals(results)
     return [say(f"results_{name}", level=LEVEL, **values) for name in names]
 
 
-def update_intervals(results: Results, printed: int) -> str:
-    """Steps between two mask updates of the grid's methods, where not as in print; nothing before the first run."""
-    params = results.params
-    if results.runs.empty:
-        return ""
-    steps_per_epoch = -(-int(results.runs["num_train"].iloc[0]) // params.train.batch_size)
-    methods = [
-        params.method(name, params.grid.sparsities[0], steps_per_epoch) for name in params.grid.methods
+def update_intervals(results: Results) -> dict[str, str]:
+    """Steps between two mask updates of the grid's methods, here and in a run as long as in print, in words."""
+    params, printed = results.params, protocol_of("cifar10")
+    whole = replace(params, train=replace(params.train, epochs=printed["train"]["epochs"]))
+
+    def steps(one: Params, section: str, num_images: int) -> int:
+        steps_per_epoch = -(-num_images // one.train.batch_size)
+        return one.method(section, one.grid.sparsities[0], steps_per_epoch).update_interval or 0
+
+    here, there = int(results.runs["num_train"].iloc[0]), printed["num_train"]
+    pairs = {one: (steps(params, one, here), steps(whole, one, there)) for one in params.grid.methods}
+    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    names = labels(params)
+    others = [
+        f"{names[name]} less often, whose own are {own} apart"
+        for name, (_, own) in changed.items()
+        if own < printed["update_interval"]
     ]
-    found = dict.fromkeys(
-        str(one.update_interval) for one in methods if one.update_interval not in (None, printed)
-    )
-    return listed([*found]) if found else ""
+    return {
+        "interval": listed([*dict.fromkeys(str(ours) for ours, _ in changed.values())]),
+        "printed": f"{printed['update_interval']:,}",
+        "others": f" ({listed(others)})" if others else "",
+    }
 
 
 def accuracy(results: Results, picture: Path) -> list[Any]:
@@ -146,7 +162,7 @@ def beside(results: Results, study: Results) -> list[Any]:
 
 def flops(results: Results) -> list[Table]:
     """Of every model on every data set."""
-    return [place.flops() for place in places(results)]
+    return [place.flops(timed=False) for place in places(results)]
 
 
 def protocols(results: Results, study: Results) -> list[Any]:
@@ -157,7 +173,7 @@ def protocols(results: Results, study: Results) -> list[Any]:
 
 def protocol(results: Results) -> dict[str, str]:
     """The report's facts, and of the kernels what computed."""
-    known = {"Convolutions": "arithmetic", "Python": "python", "granet": "granet"}
+    known = {"Convolutions, each by its masks": "arithmetic", "Python": "python", "granet": "granet"}
     seen = {name: once(results.runs[column].dropna().tolist()) for name, column in known.items()}
     return dict(facts(results)) | seen
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pipeline.params.schema import Params
 from pipeline.report.blocks import Line, Number, Table, Text, by_heading
-from pipeline.report.evidence.selection import Selection
+from pipeline.report.evidence.selection import OTHER_KERNELS, Selection
 from pipeline.report.names import run_name
 from pipeline.report.noise import LEVEL, MIN_SEEDS, Stat
 from pipeline.report.paper.claims import claims
@@ -23,8 +23,10 @@ from pipeline.report.words import counted, duration, p_value, percent, short_per
 from pipeline.training.cell import Cell, Group
 
 Pair = tuple[BySeed, BySeed]
-ASIDE = [("every_1000_steps", "granet"), ("every_1000_steps", "gmp")]
-"""Sections compared beyond the paper's claims: what GraNet gains where its updates are as far apart as in print."""
+ASIDE = [("rigl", "static"), ("set", "static"), ("static", "snip")]
+ASIDE += [("granet_1000_steps", "granet"), ("granet_1000_steps", "gmp_1000_steps")]
+"""Sections compared beyond the paper's claims: what a search gains on a mask that stays, and what mask updates do to
+GraNet that are as far apart as in print."""
 OTHERS = "-other-kernels"
 """Ends the anchor of the runs that were made once more with other kernels."""
 
@@ -37,7 +39,7 @@ def places(results: Results) -> list[Tables]:
 
 def differences(results: Results) -> list[Any]:
     """The comparisons of the paper's claims, and `ASIDE`, that the grid has runs of, tested together."""
-    pairs = {(at, names): pair for place in places(results) for at, names, pair in _compared(place)}
+    pairs = compared(results)
     if not pairs:
         return [Text(say("results_no_pair"))]
     tested = comparisons([*pairs.values()])
@@ -46,6 +48,11 @@ def differences(results: Results) -> list[Any]:
     num_tests = counted(sum(one.p is not None for one in tested), "test")
     text = say("results_tests", num_tests=num_tests, level=LEVEL, min_seeds=MIN_SEEDS)
     return [Text(text), Table([(head, 1) for head in heads], [], by_heading(lines), "comparison")]
+
+
+def compared(results: Results) -> dict[tuple[str, str], Pair]:
+    """The accuracies of both sides by seed, by the place and the names of both."""
+    return {(at, names): pair for place in places(results) for at, names, pair in _compared(place)}
 
 
 def _compared(place: Tables) -> Iterator[tuple[str, str, Pair]]:
@@ -74,12 +81,16 @@ def _minus(params: Params, groups: Sequence[Group]) -> str:
 def _tested(place: str, names: str, one: Comparison) -> Line:
     numbers = [
         Number(signed(one.difference.mean), strong=one.holds),
-        Number("" if one.interval is None else " to ".join(map(signed, one.interval))),
+        Number(_range(one)),
         Number("" if one.effect is None else f"{one.effect:.1f}".replace("-", "−")),
         Number(one.test),
         *(Number("" if p is None else p_value(p)) for p in (one.p, one.p_holm)),
     ]
     return Line(names, "", numbers, place)
+
+
+def _range(one: Comparison) -> str:
+    return "" if one.interval is None else " to ".join(map(signed, one.interval))
 
 
 def kernels(*selections: Selection) -> list[Any]:
@@ -98,10 +109,17 @@ def kernels(*selections: Selection) -> list[Any]:
             Number(spread(side.mean, side.std), f"n = {side.n}", link)
             for side, link in zip(sides, links, strict=True)
         ]
-        numbers += [Number(signed(one.difference.mean), strong=one.holds), Number(percent(largest))]
-        numbers.append(Number("" if one.p is None else p_value(one.p)))
+        numbers += [Number(signed(one.difference.mean), strong=one.holds), Number(_range(one))]
+        numbers += [Number(percent(largest)), Number("" if one.p is None else p_value(one.p))]
         lines.append(Line(_name(results, group), "", numbers))
-    heads = (f"kernels: {own}", "other kernels", "difference", "largest of one seed", "p")
+    heads = (
+        f"kernels: {own}",
+        f"kernels: {OTHER_KERNELS[own]}",
+        "difference",
+        "95 % interval",
+        "largest, one seed",
+        "p",
+    )
     return [text, Table([(head, 1) for head in heads], [], lines, "runs")]
 
 

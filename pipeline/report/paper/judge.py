@@ -173,6 +173,6 @@ def _runs(
     by_seed = {seed: fmean(values[seed] for _, values, _ in found) for seed in seeds}
     stat, labels = Stat.of([*by_seed.values()]), [run_name(params, group) for group, *_ in found]
     text = spread(stat.mean, stat.std) if claim.metric == ACCURACY else f"{stat.mean:.3f}×"
-    several = "" if len(ids) == 1 else "best of them: " if claim.best else "mean of "
+    several = "best of them: " if claim.best and len(ids) > 1 else "mean of " if len(found) > 1 else ""
     group = found[0][0].name if len(found) == 1 else None
     return Side(several + ", ".join(labels), text, f"n = {stat.n}", group), by_seed, names

@@ -59,24 +59,27 @@ class Tables:
             lines.append(line(self.results, method, numbers))
         return self._by_sparsity(["original", "reinitialised", "difference"], lines)
 
-    def flops(self) -> Table:
+    def flops(self, *, timed: bool = True) -> Table:
         """Training and inference FLOPs as a share of the dense model's, which every run of the model knows; and time.
 
-        The time of a whole run is measured, and a share of the mean dense run's.
+        The time of a whole run is measured, and a share of the mean dense run's. Not ``timed``: it is left out.
         """
+        heads = ["training", "inference", *(["measured time"] if timed else [])]
         runs, dense = self.results.of(self.dataset, self.model), Number()
         if not runs.empty:
             run = runs.iloc[0]
             training, inference = flops(run["training_dense"]), flops(run["inference_dense"])
             dense = Number("1", f"training {training}, inference {inference} per image", run["group"])
-        lines = [line(self.results, None, [replace(dense, span=3 * len(self.params.grid.sparsities))])]
+        lines = [
+            line(self.results, None, [replace(dense, span=len(heads) * len(self.params.grid.sparsities))])
+        ]
         for method in by_family(self.params):
             numbers = []
             for group in self._groups(method):
                 numbers += [self._ratio(group, f"{kind}_ratio") for kind in ("training", "inference")]
-                numbers.append(self._time_ratio(group))
+                numbers += [self._time_ratio(group)] if timed else []
             lines.append(replace(line(self.results, method, numbers), heading=heading(self.params, method)))
-        return self._by_sparsity(["training", "inference", "measured time"], by_heading(lines))
+        return self._by_sparsity(heads, by_heading(lines))
 
     def three_accuracies(self) -> Table:
         """Each of the three test accuracies by its name; the paper's stands beside its like, the best test epoch."""

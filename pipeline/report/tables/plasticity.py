@@ -271,10 +271,14 @@ def findings(study: Study) -> list[str]:
         ]
         if parts:
             sentences.append(f"{WAYS[way].capitalize()} regeneration: {'; '.join(parts)}.")
-    if "difference" in frame and (gains := frame["difference"].dropna()).size:
+    if "difference" in frame and (pairs := frame.dropna(subset="difference")).size:
+        gains = pairs["difference"]
+        parts = [f"Regeneration changes that by {signed(gains.mean())}"]
+        for along, name in (("rate", "pruning rate"), ("phase", "learning rate")):
+            means = [signed(mean) for mean in pairs.groupby(along)["difference"].mean()]
+            parts += [f"by {name}, in their order, {listed(means)}"] if len(means) > 1 else []
         better = f"{(gains > 0).sum()} of {counted(len(gains), 'pair')} of branches"
-        change = signed(gains.mean())
-        sentences.append(f"Regeneration changes that by {change}; it is better in {better}.")
+        sentences.append(f"{'; '.join(parts)}. It is better in {better}.")
     if study.branches["change"].isna().any():
         sentences.append("Diverged branches are in no mean, and did not recover.")
     return sentences

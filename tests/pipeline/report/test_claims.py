@@ -168,7 +168,10 @@ def test_no_gain_is_what_rules_a_gain_out(params, tmp_path, lth, expected):
 
 @pytest.mark.parametrize(
     ("lth", "badge", "finding"),
-    [(LOW, "supported so far, by a loss", "No gain; a loss in 1 of 1."), (HIGH, "supported so far", "No gain. ")],
+    [
+        (LOW, "supported so far, by a loss", "No gain; a loss in 1 of 1."),
+        (HIGH, "supported so far", "No gain. "),
+    ],
 )
 def test_a_loss_is_no_gain_and_is_called_a_loss(params, tmp_path, lth, badge, finding):
     granet = Cell("sparse", "cifar10", "vgg19", 0, "granet", 0.98)

@@ -422,7 +422,8 @@ def test_means_by_learning_rate_answer_the_papers_findings(tmp_path):
         "−20.00, recovered in 0 of 8 (epochs 120 to 150, learning rate 0.001)."
     )
     assert findings(found)[2] == (
-        "Regeneration changes that by +5.00; it is better in 24 of 24 pairs of branches."
+        "Regeneration changes that by +5.00; by learning rate, in their order, +5.00, +5.00 and +5.00. "
+        "It is better in 24 of 24 pairs of branches."
     )
 
 

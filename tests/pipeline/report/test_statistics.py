@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from pipeline.report.noise import LEVEL, Difference
-from pipeline.report.statistics import comparisons, hedges, interval
+from pipeline.report.statistics import comparisons, half_found, hedges, interval
 
 A, B = {0: 0.912, 1: 0.917, 2: 0.909}, {0: 0.905, 1: 0.911, 2: 0.906}
 OTHER_SEEDS = {3: 0.905, 4: 0.911, 5: 0.906, 6: 0.908}
@@ -83,3 +83,12 @@ def test_no_effect_is_known_without_a_spread():
     assert hedges({0: 0.9}, B) is None
     assert hedges({0: 0.9, 1: 0.8}, B) is None
     assert hedges({0: 0.9, 1: 0.9}, {0: 0.8, 1: 0.8}) is None
+
+
+@pytest.mark.parametrize("num_tests", [1, 12])
+def test_a_difference_that_every_second_table_finds(num_tests):
+    draw = np.random.default_rng(0).normal
+    difference = half_found(num_tests, 0.002)
+    pairs = draw(0.9 + difference, 0.002, (20_000, 3)) - draw(0.9, 0.002, (20_000, 3))
+    found = stats.ttest_1samp(pairs, 0, axis=1).pvalue < 0.05 / num_tests
+    assert found.mean() == pytest.approx(0.5, abs=0.015)

@@ -1,0 +1,52 @@
+"""What docs/results.md found, in a few lines above all else: the methods in order, and the claims with a verdict."""
+
+from collections.abc import Iterator
+from statistics import fmean
+
+from pipeline.report.blocks import Judgement, Text
+from pipeline.report.evidence.tables import places
+from pipeline.report.names import by_family, labels
+from pipeline.report.results import Results
+from pipeline.report.tables.overview import overview
+from pipeline.report.words import counted, listed, percent, short_percent
+from pipeline.training.cell import Group
+
+Found = list[tuple[str, list[float]]]
+"""Methods and their accuracies, the best mean first."""
+
+
+def in_short(results: Results, study: Results) -> list[str]:
+    """A line per sparsity with two methods or more, and one per claim with a verdict."""
+    claims = overview(results, study).claims
+    decided = [f"**{one.badge}**: {one.text} {_number(one)}" for one in claims if _decided(one)]
+    undecided = len(claims) - len(decided)
+    verb = "is" if undecided == 1 else "are"
+    rest = [f"{counted(undecided, 'further claim')} of which there are runs {verb} undecided."]
+    return [*_orders(results), *decided, *(rest if undecided else [])]
+
+
+def _orders(results: Results) -> Iterator[str]:
+    for place in places(results):
+        for sparsity in results.params.grid.sparsities:
+            found = _ranked(results, place.dataset, place.model, sparsity)
+            if len(found) > 1:
+                parts = [f"{name} {percent(fmean(values))}" for name, values in found]
+                seeds = sorted({len(values) for _, values in found})
+                n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
+                yield f"{place.title}, {short_percent(sparsity)}, mean accuracies in order ({n}): {listed(parts)}."
+
+
+def _ranked(results: Results, dataset: str, model: str, sparsity: float) -> Found:
+    params, names = results.params, labels(results.params)
+    groups = [Group(params.stage_of(one), dataset, model, one, sparsity) for one in by_family(params)]
+    values = [(names[group.method or ""], results.values(group, "last")) for group in groups]
+    return sorted((one for one in values if one[1]), key=lambda one: -fmean(one[1]))
+
+
+def _decided(one: Judgement) -> bool:
+    return "undecided" not in one.badge
+
+
+def _number(one: Judgement) -> str:
+    """The first finding, without the paper's own numbers by the rule."""
+    return next((block.text for block in one.blocks if isinstance(block, Text)), "")

@@ -244,7 +244,7 @@ def test_a_side_of_several_methods_is_their_mean_seed_by_seed(params, tmp_path):
         ("snip", *place): [0.50, 0.52, 0.51],
     }
     (found,) = judged(params, tmp_path, runs, "during_before").in_paper
-    assert [side.name for side in found.sides] == ["mean of STR, GMP", "mean of SNIP"]
+    assert [side.name for side in found.sides] == ["mean of STR, GMP", "SNIP"]
     assert found.sides[0].text == "68.67 ± 3.51"  # 0.65, 0.69, 0.72
     assert found.outcome == "for"
     # Table 2, VGG-19, CIFAR-100, 98 %, of the same rows: STR 69.89, GMP 72.07, SNIP 58.46

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from pipeline.report.blocks import Fold, Judgement, Line, Number, Table, Text, by_heading
-from pipeline.report.noise import MIN_SEEDS, Difference, exceeds
+from pipeline.report.noise import MARGIN, MIN_SEEDS, Difference, exceeds
 from pipeline.report.paper.claims import Claim, conclusion, in_print, outcome
 from pipeline.report.paper.judge import Judged, Setting, judge
 from pipeline.report.paper.numbers import ACCURACY, columns, family_of, models
@@ -134,15 +134,19 @@ def _numbers(settings: Sequence[Setting]) -> str:
     elif len(settings) > 1:
         each = [f"{_amount(claim, one.difference.mean)}{_p_of(one)}" for one in settings]
         text += f" on average ({'; '.join(each)})"
-    elif (p := settings[0].p(settings[0].difference)) is not None:
-        text += f", {p_value(p)}"
+    else:
+        text += _p_of(settings[0])
     if len(printed) == len(settings):
         text += f"; in print {_amount(claim, fmean(printed))}"
     return text
 
 
 def _p_of(place: Setting) -> str:
-    return "" if (p := place.p(place.difference)) is None else f", {p_value(p)}"
+    """The p-value that decides: where a gain is denied, that of one of `MARGIN` or more."""
+    if (p := place.p(place.difference)) is None:
+        return ""
+    of = f" for a gain of {100 * MARGIN:g}" if p != place.difference.p else ""
+    return f", {p_value(p)}{of}"
 
 
 def _by_a_loss(settings: Sequence[Setting]) -> str:

@@ -55,6 +55,7 @@ def synflow(context: InitContext, sparsity: float, rounds: int = 100) -> Masks:
     """SynFlow (Tanaka et al. 2020, Algorithm 1): prune by synaptic flow along an exponential, score anew each round.
 
     Needs no data but the shape of an image. In float64, because the flow of a deep network spans many powers of ten.
+    Raises UserError where so few weights are left that no path leads through the network.
     """
     image, _ = first_images(context, 1)
     if not image.is_floating_point():
@@ -71,7 +72,13 @@ def synflow(context: InitContext, sparsity: float, rounds: int = 100) -> Masks:
             if tensor.is_floating_point():  # not a mask of attention, or an index
                 tensor.abs_()
     for step in range(1, rounds + 1):
-        scores = check_scores(synaptic_flow(model, weights, image_shape), "SynFlow")
+        flows = synaptic_flow(model, weights, image_shape)
+        if step > 1 and not any(flow.any() for flow in flows.values()):
+            raise UserError(
+                f"sparsity={sparsity}: SynFlow has no path left through the network after {step - 1} of its {rounds} "
+                "rounds; take a lower sparsity, or more rounds"
+            )
+        scores = check_scores(flows, "SynFlow")
         masks = prune(masks, scores, global_(scores, masks, target(step)))
         with torch.no_grad():
             for name, weight in weights.items():

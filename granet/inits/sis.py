@@ -60,14 +60,17 @@ class Layer:
         return float(self.gradient(torch.zeros_like(self.weight_OI)).abs().max())
 
     def lipschitz(self) -> float:
-        """Bound on how fast the gradient changes: the largest eigenvalue of x'x / S, by power iteration."""
+        """Bound on how fast the gradient changes: the largest eigenvalue of x'x / S, by power iteration.
+
+        It starts from ones. Where every input sums to zero it finds nothing, and the sum of all eigenvalues is taken.
+        """
         vector = torch.ones(self.inputs_SI.shape[1], dtype=self.inputs_SI.dtype, device=self.inputs_SI.device)
         value = 0.0
         for _ in range(20):
             image = self.inputs_SI.T @ (self.inputs_SI @ vector) / len(self.inputs_SI)
             value = float(image.norm() / vector.norm().clamp(min=1e-30))
             vector = image / image.norm().clamp(min=1e-30)
-        return 1.05 * value
+        return 1.05 * value or float(self.inputs_SI.square().sum()) / len(self.inputs_SI)
 
 
 def entry(layer: Layer, largest: float) -> Tensor:
@@ -78,9 +81,10 @@ def entry(layer: Layer, largest: float) -> Tensor:
     """
     trained = layer.weight_OI.abs()
     scores = trained / trained.max().clamp(min=1e-30) - 1
-    if layer.largest_penalty() == 0:  # the inclusion holds without any weight
+    lipschitz = layer.lipschitz()
+    if layer.largest_penalty() == 0 or lipschitz == 0:  # the inclusion holds without any weight
         return scores
-    solution, lipschitz = torch.zeros_like(layer.weight_OI), layer.lipschitz()
+    solution = torch.zeros_like(layer.weight_OI)
     for point, share in enumerate(PATH):
         solution = fista(layer, solution, share * largest, 1 / lipschitz)
         size = solution.abs()

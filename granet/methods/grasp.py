@@ -15,7 +15,7 @@ def grasp(
     *,
     sf: Sparsity,
     images_per_class: Annotated[int, Key("training images of every class that decide", at_least=1)] = 10,
-    temperature: Annotated[float, Key("divides the logits", above=0)] = 200.0,
+    temperature: Annotated[float, Key("divides the logits", at_least=1)] = 200.0,
 ) -> Method:
     """GraSP (Wang et al. 2020): the weights that keep the gradient flowing at initialisation."""
     scores = partial(saliency.grasp, images_per_class=images_per_class, temperature=temperature)

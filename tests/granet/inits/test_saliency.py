@@ -152,6 +152,13 @@ def test_pruning_by_flow_at_once_does_empty_a_layer():
     assert emptiest[0] == 0 < emptiest[1]
 
 
+def test_synflow_that_leaves_no_path_names_the_sparsity(net):
+    with pytest.raises(
+        UserError, match=r"sparsity=0\.999: SynFlow has no path left .* after \d of its 8 rounds"
+    ):
+        synflow(given_of(net), 0.999, 8)  # of 102 weights
+
+
 @pytest.mark.parametrize("choose", [snip, grasp, lambda given: synflow(given, 0.5, 3)])
 def test_the_model_is_left_as_it_was(net, choose):
     before = copy.deepcopy(net.state_dict())

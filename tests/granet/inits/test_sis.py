@@ -59,6 +59,13 @@ def test_fista_approaches_the_lasso_solution():
     assert solution[0].tolist() == pytest.approx([2.25, 0.0, 0.25], abs=1e-3)
 
 
+def test_inputs_that_sum_to_zero_have_a_step_as_well():
+    """The power iteration starts from ones, which are orthogonal to them."""
+    problem = layer([[3.0, 0.3]], torch.tensor([[1.0, -1.0]]), relu=False)
+    assert problem.lipschitz() == 2.0  # the eigenvalue of (1, -1)
+    assert scores(problem).isfinite().all()
+
+
 def test_the_objective_falls_along_the_iterations():
     torch.manual_seed(0)
     problem = layer(torch.randn(5, 4).tolist(), INPUTS)

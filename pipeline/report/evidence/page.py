@@ -45,7 +45,7 @@ def text_of(selection: Selection, study: Selection, docs: Path) -> str:
     """The page; its pictures are written below ``docs``."""
     results, listed = selection.results, [runs(one) for one in (selection, study) if one.lines]
     sections = [
-        Section("short", "In short", "", [in_short(results, study.results)]),
+        Section("short", "In short", "", in_short(results, study.results)),
         Section("not", "What may not be concluded", "", [cautions(results, study.results)]),
         Section("accuracy", "Accuracy", "", accuracy(results, docs / PICTURE)),
         Section("differences", "Which differences exceed the noise", "", differences(results)),

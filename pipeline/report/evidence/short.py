@@ -7,6 +7,7 @@ from pipeline.report.blocks import Judgement, Text
 from pipeline.report.evidence.tables import places
 from pipeline.report.names import by_family, labels
 from pipeline.report.results import Results
+from pipeline.report.sections.frame import say
 from pipeline.report.tables.overview import overview
 from pipeline.report.words import counted, listed, percent, short_percent
 from pipeline.training.cell import Group
@@ -15,14 +16,16 @@ Found = list[tuple[str, list[float]]]
 """Methods and their accuracies, the best mean first."""
 
 
-def in_short(results: Results, study: Results) -> list[str]:
+def in_short(results: Results, study: Results) -> list[Text | list[str]]:
     """A line per sparsity with two methods or more, and one per claim with a verdict."""
     claims = overview(results, study).claims
-    decided = [f"**{one.badge}**: {one.text} {_number(one)}" for one in claims if _decided(one)]
-    undecided = len(claims) - len(decided)
-    verb = "is" if undecided == 1 else "are"
-    rest = [f"{counted(undecided, 'further claim')} of which there are runs {verb} undecided."]
-    return [*_orders(results), *decided, *(rest if undecided else [])]
+    decided = [
+        f"**{_verdict(one)}**: {one.text} {_number(one)}" for one in claims if "undecided" not in one.badge
+    ]
+    rest = counted(len(claims) - len(decided), "further claim")
+    orders = [*_orders(results)]
+    verdicts = [Text(say("results_short_claims", rest=rest)), decided] if decided else []
+    return [*([orders] if orders else []), *verdicts]
 
 
 def _orders(results: Results) -> Iterator[str]:
@@ -43,8 +46,9 @@ def _ranked(results: Results, dataset: str, model: str, sparsity: float) -> Foun
     return sorted((one for one in values if one[1]), key=lambda one: -fmean(one[1]))
 
 
-def _decided(one: Judgement) -> bool:
-    return "undecided" not in one.badge
+def _verdict(one: Judgement) -> str:
+    """Without where it is: the sentence above the list says it."""
+    return one.badge.removeprefix("other setting: ").capitalize()
 
 
 def _number(one: Judgement) -> str:

@@ -247,6 +247,17 @@ def test_the_further_grid_stands_in_the_same_tables(tmp_path):
     assert "after 6 steps in place of 1,000 (SET less often, whose own are 352 apart)" in text
 
 
+def test_what_was_found_stands_first(selection, study, tmp_path):
+    found = page.text_of(selection, study, tmp_path).partition('<a id="not">')[0]
+    assert "90 %, mean accuracies in order (n = 1 to 2): GraNet (si = 0) 91.10 and GMP 90.90." in found
+    assert "95 %, mean accuracies in order (n = 3): GraNet (si = 0) 90.60 and GMP 90.20." in found
+    assert "- **In line with it**: Pruning plasticity falls as the learning rate drops" in found
+    assert "- **Against it**: On CIFAR-10, GraNet from dense brings no gain on GMP at 95 %" in found
+    assert "Undecided" not in found
+    nothing = page.text_of(select(params(), []), select(STUDY, []), tmp_path).partition('<a id="not">')[0]
+    assert "undecided" not in nothing
+
+
 def test_the_comparisons_are_tested_together_and_those_of_few_seeds_have_no_test(selection):
     note, table = differences(selection.results)
     assert note.text.startswith("The comparisons") and " 1 test, two-sided" in note.text

@@ -23,11 +23,7 @@ def ledger(results: Results, study: Results) -> Iterator[Text | Heading | list[s
         yield [f"**{one.badge}**: {one.text} *{one.where}* {_found(one)}" for one in front.claims]
     if front.untested:
         yield Heading("Not tested")
-        yield [f"{one.text} *{_where(one)}*: {why_not(one, results, study)}." for one in front.untested]
-
-
-def _where(claim: Claim) -> str:
-    return f"{claim.where}; part of other claims, not counted again" if claim.part_of else claim.where
+        yield [f"{one.text} *{one.place}*: {why_not(one, results, study)}." for one in front.untested]
 
 
 def _found(one: Judgement) -> str:
@@ -46,12 +42,9 @@ def why_not(claim: Claim, results: Results, study: Results) -> str:
 def _lacks(claim: Claim, results: Results, study: Results) -> str:
     grid = results.params.grid
     if claim.study:
-        ran = any(one.cell.stage == "plasticity" for one in study.others)
-        return (
-            f"the study has run without the outcome {claim.study[0]}"
-            if ran
-            else "no run of the plasticity study"
-        )
+        if study.finished("plasticity"):
+            return f"the study has run without the outcome {claim.study[0]}"
+        return "no run of the plasticity study"
     if not {*claim.datasets} & {*grid.datasets}:
         return f"no run on {listed([DATASET_NAMES.get(name, name) for name in claim.datasets])}"
     if claim.models and not {*claim.models} & {*grid.models}:

@@ -49,6 +49,11 @@ class Claim:
         """The tables that it is about."""
         return IMAGENET if self.datasets == [IMAGENET] else CIFAR
 
+    @property
+    def place(self) -> str:
+        """Where the paper makes it, as a reader sees it."""
+        return f"{self.where}; part of other claims, not counted again" if self.part_of else self.where
+
     def covers(self, model: str, sparsity: float) -> bool:
         """Whether the claim is made of a model at a sparsity."""
         of_model = self.models is None or model in self.models

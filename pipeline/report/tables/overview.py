@@ -90,8 +90,7 @@ def _verdict(judged: Judged) -> Judgement:
     num_settings = len(in_paper) + len(elsewhere)
     heading = "The setting" if num_settings == 1 else f"The {num_settings} settings"
     blocks = [*(Text(finding, "note") for finding in findings), Fold(heading, [_table(judged)])]
-    where = f"{claim.where}; part of other claims, not counted again" if claim.part_of else claim.where
-    return Judgement(claim.id, claim.text, where, kind, badge, blocks)
+    return Judgement(claim.id, claim.text, claim.place, kind, badge, blocks)
 
 
 def _finding(settings: Sequence[Setting]) -> str:

@@ -14,7 +14,7 @@ from granet.common.optimizers import is_element_wise, same_shaped
 from granet.distributions import budget
 from granet.masks import shapes
 from granet.method import ChannelPrune
-from granet.sparsifier.coupling import channel_groups
+from granet.sparsifier.coupling import groups_within
 from granet.sparsifier.cutting import resize_, scatter, select
 from granet.types import Masks, Shapes, Tensors, UserError
 
@@ -142,14 +142,13 @@ class Channels:
 
 
 def channels_of(phase: ChannelPrune | None, model: nn.Module, weights: Tensors) -> Channels:
-    """All channels of a network, without those of frozen weights, of which a method removes some.
+    """All channels of a network, without those of weights that are not masked, of which a method removes some.
 
-    Raises UserError as `channel_groups` does.
+    Raises UserError as `groups_within` does.
     """
     if phase is None:
         return Channels()
-    groups = tuple(g for g in channel_groups(model) if weights.keys() >= {*g.outputs, *g.inputs})
-    return whole(groups, shapes(weights))
+    return whole(tuple(groups_within(model, weights)), shapes(weights))
 
 
 def whole(groups: tuple[ChannelGroup, ...], shapes: Shapes) -> Channels:

@@ -69,6 +69,12 @@ def channel_groups(model: nn.Module) -> list[ChannelGroup]:
     return walk.groups()
 
 
+def groups_within(model: nn.Module, weights: Iterable[str]) -> list[ChannelGroup]:
+    """Those of `channel_groups` whose filters, and the columns that read them, are all among these weights."""
+    names = set(weights)
+    return [group for group in channel_groups(model) if names.issuperset((*group.outputs, *group.inputs))]
+
+
 @dataclass
 class _Space:
     """Channels of one place in the graph. Spaces that a sum joins have one root, which holds what is known of them."""

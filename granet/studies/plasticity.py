@@ -20,13 +20,14 @@ from granet.common.keys import check_keys, key
 from granet.criteria import gradient, magnitude
 from granet.distributions import nowhere, preserve
 from granet.drops import Count, Drop, by_fraction, globally, one_stays
+from granet.maskable import EVERY_LAYER, Choice
 from granet.masks import random_masks
 from granet.method import Method, Regenerate
 from granet.methods.fixed import fixed
 from granet.methods.static import static as static_method
 from granet.schedules import constant
 from granet.sparsifier import Sparsifier
-from granet.sparsifier.coupling import channel_groups
+from granet.sparsifier.coupling import groups_within
 from granet.training.config import TrainConfig
 from granet.training.history import Row
 from granet.training.loop import fit
@@ -132,13 +133,21 @@ def parse_network(text: str, key: str = "network") -> tuple[str, float]:
     return granularity, sparsity
 
 
-def static(network: str, model: nn.Module) -> Method:
-    """The method of pre-training: random masks that stay, the same share of every layer's weights or filters."""
+def static(network: str, model: nn.Module, choice: Choice = EVERY_LAYER) -> Method:
+    """The method of pre-training: random masks that stay, the same share of every layer's weights or filters.
+
+    Of filters those are pruned that lie, with the columns that read them, in layers of ``choice``; raises UserError
+    where there are none, and as `groups_within` does.
+    """
     granularity, sparsity = parse_network(network)
     method = static_method(sf=sparsity, distribution="uniform")
     if granularity == "element":
         return method
-    groups = channel_groups(model)
+    groups = groups_within(model, choice.weights(model))
+    if not groups:
+        raise UserError(
+            f"network={network!r}: no filter is in a chosen layer and read by chosen ones alone; choose more layers"
+        )
     unit = filters(groups)
 
     def init(context: InitContext) -> Masks:
@@ -171,12 +180,14 @@ def leave(run: Run, branch: Branch, continued_epochs: int) -> Run:
     frozen = branch.outcome == "plasticity"
     epochs = branch.epoch + continued_epochs if frozen else run.epochs
     run.model.zero_grad(set_to_none=True)  # a branch may have been cut short
-    optimizer, old = build_optimizer(run.model, run.config), run.sparsifier
+    optimizer, old, choice = build_optimizer(run.model, run.config), run.sparsifier, run.config.choice
     method = pruning(old.method.granularity, branch, old.masks, step, epochs * epoch_steps)
     return replace(
         run,
         optimizer=optimizer,
-        sparsifier=Sparsifier(run.model, optimizer, method, seed=run.seed, total_steps=epochs * epoch_steps),
+        sparsifier=Sparsifier(
+            run.model, optimizer, method, seed=run.seed, total_steps=epochs * epoch_steps, **vars(choice)
+        ),
         epochs=epochs,
         lr=constant(run.lr(step)) if frozen else run.lr,
         evaluate_from=epochs,

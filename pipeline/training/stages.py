@@ -142,12 +142,11 @@ def retrain(start: Start) -> Setup:
 def pretrain(start: Start) -> Setup:
     """Train a network of the plasticity study under static masks.
 
-    network: element-0.9 has random masks over single weights, filter-0.5 over whole filters; every layer alike,
-    whichever params.yaml chooses.
+    network: element-0.9 has random masks over single weights, filter-0.5 over whole filters, every layer alike.
     """
     assert start.network is not None
     model = start.build(start.seed)
-    return Setup(model, static(start.network, model))
+    return Setup(model, static(start.network, model, start.choice), start.choice)
 
 
 def builder(model: str, num_classes: int, init: str | None = None, image_size: int | None = None) -> Build:

@@ -20,6 +20,7 @@ from granet.training.checkpoint import load
 from granet.training.config import TrainConfig
 from granet.training.loop import fit
 from granet.training.run import prepare_run
+from granet.types import UserError
 
 CPU = torch.device("cpu")
 EPOCHS, STEPS = 4, 4  # 200 images in batches of 50; lr drops after epochs 2 and 3
@@ -33,18 +34,19 @@ WAYS = [
 ]
 
 
-def make_run(digits, network):
+def make_run(digits, network, config=CONFIG):
     data = open_data(digits, loader="resident", batch_size=50, seed=0, num_workers=0, device=CPU)
     torch.manual_seed(0)
     model = build("resnet20", num_classes=data.num_classes, width=8)
-    return prepare_run("test", model, static(network, model), data, CONFIG, seed=0, device=CPU)
+    method = static(network, model, config.choice)
+    return prepare_run("test", model, method, data, config, seed=0, device=CPU, choice=config.choice)
 
 
 class Pretrained:
     """An unpruned run: its checkpoints after epochs 1 to 3, and its end."""
 
-    def __init__(self, digits, network, folder):
-        self.run = make_run(digits, network)
+    def __init__(self, digits, network, folder, config=CONFIG):
+        self.run = make_run(digits, network, config)
         paths = {"history_csv": folder / "history.csv", "checkpoint_path": folder / "last.pt"}
         self.history = fit(self.run, keep=(1, 2, 3), **paths)
         self.end = copy.deepcopy(self.run.model.state_dict())
@@ -218,6 +220,27 @@ def test_the_last_filter_of_a_layer_stays(pretrained):
     run, _, _ = updated(pretrained["filter-0.5"], Branch(2, "final", "uniform", 0.99, False))
     units = run.sparsifier.method.granularity.group(run.sparsifier.masks)
     assert {int(channels.sum()) for channels in units.values()} == {1}
+
+
+@pytest.mark.parametrize(
+    ("network", "regenerated"), [("element-0.5", True), ("filter-0.5", False), ("filter-0.5", True)]
+)
+def test_layers_that_were_not_chosen_stay_dense_and_are_not_pruned(digits, tmp_path, network, regenerated):
+    """The first layer's filters are coupled with those whose outputs are added to its own: these stay as well."""
+    config = TrainConfig(epochs=EPOCHS, batch_size=50, precision="fp32", exclude=["conv1", "layer2.0.conv1"])
+    source = Pretrained(digits, network, tmp_path, config)
+    row = source.measure(Branch(1, "final", "uniform", 0.5, regenerated), tmp_path / "branch")
+    masks, before = source.run.sparsifier.masks, source.history[0]["sparsity"]
+    for name in ("conv1.weight", "layer2.0.conv1.weight"):
+        assert name not in masks and source.run.model.get_parameter(name).all()
+    assert 0 < masks["layer1.0.conv2.weight"].float().mean() < 1
+    assert masks["layer1.0.conv2.weight"].flatten(1).any(1).all()
+    assert row["sparsity"] == before if regenerated else 1 > row["sparsity"] > before
+
+
+def test_filters_need_a_layer_that_was_chosen(digits):
+    with pytest.raises(UserError, match=r"network=.filter-0\.5.: no filter is in a chosen layer"):
+        make_run(digits, "filter-0.5", TrainConfig(epochs=EPOCHS, batch_size=50, include=["conv1"]))
 
 
 class StopError(Exception):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from granet import METHODS
-from granet.maskable import EVERY_LAYER, Choice, maskable_weights
+from granet.maskable import Choice, maskable_weights
 from granet.types import UserError
 from pipeline.training.folder import RunFolder
 from pipeline.training.stages import STAGES, Start, builder
@@ -86,10 +86,10 @@ def test_a_pretrained_network_is_static(start):
     assert start("pretrain", network="element-0.5").method.update_interval is None
 
 
-def test_chosen_layers_are_those_of_every_stage_but_the_study(start, tmp_path):
+def test_chosen_layers_are_those_of_every_stage(start, tmp_path):
     choice = Choice.made(dense="first")
     assert [start(stage, choice=choice).choice for stage in ("sparse", "after", "dense")] == [choice] * 3
-    assert start("pretrain", network="element-0.9", choice=choice).choice == EVERY_LAYER
+    assert start("pretrain", network="filter-0.5", choice=choice).choice == choice
     with pytest.raises(UserError, match=r"there is one for conv1.weight, which is no maskable weight"):
         start("reinit", choice=choice)
     masks = load_file(tmp_path / "masks.safetensors")

@@ -158,7 +158,7 @@ class OnWeight(Projection):
 
 @dataclass(frozen=True)
 class Forward(Projection):
-    """The mask acts in the forward, through a parametrization of every weight (STR, DPF, original GMP)."""
+    """The mask acts in the forward, through a parametrization of every weight, as STR's and Top-KAST's do."""
 
     parametrization: Parametrization = Masked
 

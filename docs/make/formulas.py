@@ -18,7 +18,7 @@ FORMULAS: dict[str, str] = {
     "srigl": "as RigL, with k weights of every active neuron; one with fewer than γ k salient ones is ablated, and k grows",
     "mest": "every ΔT: drop the share r_t with the lowest |w| + λ |g|, grow as many at random; EM&S: drop to s_f, grow to s_t < s_f",
     "topkast": "y = f(m w), m the k highest |w| of a layer; the k (1 + e) highest learn, the others beyond k with weight decay × n/k",
-    "gse": "every ΔT: drop the share r_t with the lowest |w|, grow as many with the highest |g| of a random subset of n_active weights",
+    "gse": "every ΔT: drop the share r_t with the lowest |w|, grow as many with the highest |g| of γ n random inactive ones, of n active",
     "cht": "every ΔT: keep the share 1 − r_t drawn by |w|^T, grow as many drawn by their paths of length 3 in the graph m",
     "gmp": "every ΔT: keep the highest |w|, s_t = s_f + (s_i − s_f) (1 − (t − t₀)/(t_f − t₀))³",
     "gmp_original": "as GMP, with m in the forward: y = f(m w), w ← w − η m g; all |w| are ranked again",

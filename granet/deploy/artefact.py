@@ -39,8 +39,8 @@ def save_sparse(
 
     The folder has model.safetensors (`granet.deploy.packed`), config.json (``config`` and, under "sparse", what is
     known of the sparsity) and README.md, the model card; no pickle. Each file is written whole or not at all, the
-    weights first. Raises UserError for masks of another network, and where masked weights are not zero: after STR, DPF
-    or original GMP, `Sparsifier.finish` comes first.
+    weights first. Raises UserError for masks of another network, and where masked weights are not zero: after STR, DPF,
+    SR-STE, Top-KAST or original GMP, `Sparsifier.finish` comes first.
     """
     folder, card = Path(path), card or Card()
     weights = model.state_dict() if isinstance(model, nn.Module) else model

@@ -52,7 +52,7 @@ class Sparsifier:
     SynFlow, OBD, SIS): an iterable, as a DataLoader, or a function that returns one. ``loss`` is what those
     differentiate, of outputs and labels. ``rewind_to`` is the state_dict that a method with rounds goes back to (IMP):
     a copy, made before training, unless it is a step of the run. After the last step, `finish` makes a model whose
-    method changes the forward (STR, DPF, SR-STE, original GMP) an ordinary one again.
+    method changes the forward (STR, DPF, SR-STE, Top-KAST, original GMP) an ordinary one again.
 
     To resume, load the states of model, optimizer and Sparsifier, before or after the Sparsifier is built (before, not
     where the forward is changed: the model has other names then). `masks` may be edited in place between two steps.

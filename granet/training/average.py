@@ -16,8 +16,8 @@ class Average:
 
     It starts as the run does. What a mask update prunes is zero here too, at once, so that the average is as sparse as
     the run; what it grows rises from zero, as in the run; what it drops and grows at once keeps its average. Where
-    masked weights keep their values (STR, DPF, original GMP), their averages do, and the forward masks them. A round
-    that rewinds begins the average anew. ``decay`` None: there is no average, and nothing here does anything.
+    masked weights keep their values, as under a mask in the forward, their averages do, and the forward masks them. A
+    round that rewinds begins the average anew. ``decay`` None: there is no average, and nothing here does anything.
     """
 
     def __init__(self, model: nn.Module, decay: float | None) -> None:

@@ -29,8 +29,8 @@ class Attached:
     ) -> None:
         if method.projection.keeps_values:
             raise UserError(
-                "method: STR, DPF, SR-STE, Top-KAST and original GMP rename the model's weights, which the checkpoints of "
-                "a framework do not go with; use another method, or a loop of your own"
+                "method: STR, DPF, SR-STE, Top-KAST and original GMP rename the model's weights, which the checkpoints "
+                "of a framework do not go with; use another method, or a loop of your own"
             )
         if not 0 < total_steps < float("inf"):
             raise UserError(

@@ -16,12 +16,12 @@ Criterion = Callable[[Snapshot], Tensors]
 
 def magnitude(snapshot: Snapshot) -> Tensors:
     """|w| (Eq. 2 of GraNet): a small weight contributes little to the loss."""
-    return _magnitudes(snapshot.weights)
+    return magnitudes(snapshot.weights)
 
 
 def gradient(snapshot: Snapshot) -> Tensors:
     """|g|, the dense gradient of this step's minibatch (Eq. 3 of GraNet, after RigL)."""
-    return _magnitudes(snapshot.gradients)
+    return magnitudes(snapshot.gradients)
 
 
 def random(snapshot: Snapshot) -> Tensors:
@@ -41,11 +41,13 @@ def random(snapshot: Snapshot) -> Tensors:
 def momentum(snapshot: Snapshot) -> Tensors:
     """|m|, the optimizer's running mean of the dense gradient (SNFS, Dettmers & Zettlemoyer 2019).
 
-    Raises UserError where the optimizer has none.
+    Zero for a weight that has none, as no gradient has reached it. Raises UserError where none has any.
     """
-    if missing := sorted(set(snapshot.weights) - set(snapshot.momentum)):
-        raise UserError(f"momentum: the optimizer holds none for {missing[0]}; set momentum above 0")
-    return _magnitudes(snapshot.momentum)
+    held = snapshot.momentum
+    if not held:
+        raise UserError("momentum: the optimizer holds none; set momentum above 0")
+    none = {name: torch.zeros_like(w) for name, w in snapshot.weights.items() if name not in held}
+    return none | magnitudes(held)
 
 
 def sign_flip(snapshot: Snapshot) -> Tensors:
@@ -66,12 +68,19 @@ def connection_sensitivity(snapshot: Snapshot) -> Tensors:
 
 def sensitivity(snapshot: Snapshot) -> Tensors:
     """|g| / |w|, how much a step changes the weight (Nowak et al. 2023), with 1e-8 beside |w| as in their code."""
-    return {name: snapshot.gradients[name].abs() / (w.abs() + 1e-8) for name, w in snapshot.weights.items()}
+    return {name: _ratio(snapshot.gradients[name], weight) for name, weight in snapshot.weights.items()}
 
 
 def reciprocal_sensitivity(snapshot: Snapshot) -> Tensors:
     """|w| / |g|, with 1e-8 beside |g|: weights that have settled stay (Nowak et al. 2023)."""
-    return {name: w.abs() / (snapshot.gradients[name].abs() + 1e-8) for name, w in snapshot.weights.items()}
+    return {name: _ratio(weight, snapshot.gradients[name]) for name, weight in snapshot.weights.items()}
+
+
+def _ratio(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+    """|above| / (|below| + 1e-8), in float32 where it is half precision, in which 1e-8 is zero."""
+    if above.dtype == torch.float16:
+        above, below = above.float(), below.float()
+    return above.abs() / (below.abs() + 1e-8)
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,8 @@ def reads(criterion: Criterion) -> float | None:
     return 0.0 if criterion in READS_ACTIVE_GRADIENT else getattr(criterion, "reads", None)
 
 
-def _magnitudes(tensors: Tensors) -> Tensors:
+def magnitudes(tensors: Tensors) -> Tensors:
+    """|x| of every number."""
     return {name: tensor.abs() for name, tensor in tensors.items()}
 
 

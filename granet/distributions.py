@@ -6,6 +6,7 @@ also see scores and masks (`global_`, `by_layer`) and give whole numbers that ad
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 
 from granet.common.selection import num_highest
@@ -113,22 +114,33 @@ def uniform_capped(shapes: Shapes, sparsity: float) -> dict[str, float]:
     return {name: CLASSIFIER_CAP if name in classifier(shapes) else others for name in shapes}
 
 
-def by_layer(layer_sparsity: LayerSparsity) -> Distribution:
+@dataclass(frozen=True)
+class ByLayer:
     """A layer-wise rule as a distribution: of each tensor its share, at most what is active, and (1 - s) N in all."""
 
-    def distribution(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
-        shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-        return allocate(layer_sparsity(shapes, sparsity), num_active(masks), shapes, budget(shapes, sparsity))
+    rule: LayerSparsity
 
-    return distribution
+    def __call__(self, scores: Tensors, masks: Masks, sparsity: float) -> Counts:
+        """How many weights of each tensor stay."""
+        shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
+        return allocate(self.rule(shapes, sparsity), num_active(masks), shapes, budget(shapes, sparsity))
+
+
+by_layer = ByLayer
 
 
 def global_(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
     """One threshold over all tensors: the k = round((1 - s) N) highest-scoring active weights stay.
 
     Ties at the threshold stay in the order of names, then of the index: deterministic, whatever the dict's order.
+    Raises UserError for tensors of several devices.
     """
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
+    if len(devices := {str(score.device) for score in scores.values()}) > 1:
+        raise UserError(
+            f"distribution: global compares the scores of all layers, and these lie on {', '.join(sorted(devices))}; "
+            "choose a layer-wise one (uniform, erk), or keep the masked weights on one device"
+        )
     k = min(budget(shapes, sparsity), sum(num_active(masks).values()))
     if k == 0:
         return dict.fromkeys(masks, 0)

@@ -35,14 +35,22 @@ def globally(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) ->
     return {name: active[name] - kept[name] for name in masks}, memory
 
 
-def down_to(distribution: Distribution, sparsity: float) -> Count:
+@dataclass(frozen=True)
+class DownTo:
     """Down to what ``distribution`` leaves at ``sparsity``, whatever the fraction (MEST's soft memory bound)."""
 
-    def counts(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
-        kept = distribution(scores, masks, sparsity)
+    distribution: Distribution
+    sparsity: float
+
+    def __call__(
+        self, scores: Tensors, masks: Masks, fraction: float, memory: Tensors
+    ) -> tuple[Counts, Tensors]:
+        """How many weights each tensor drops."""
+        kept = self.distribution(scores, masks, self.sparsity)
         return {name: n - kept[name] for name, n in num_active(masks).items()}, memory
 
-    return counts
+
+down_to = DownTo
 
 
 def one_stays(count: "Count") -> "Count":
@@ -50,7 +58,7 @@ def one_stays(count: "Count") -> "Count":
 
     def limited(scores: Tensors, masks: Masks, fraction: float, memory: Tensors) -> tuple[Counts, Tensors]:
         counts, memory = count(scores, masks, fraction, memory)
-        return {name: min(counts[name], n - 1) for name, n in num_active(masks).items()}, memory
+        return {name: min(counts[name], max(n - 1, 0)) for name, n in num_active(masks).items()}, memory
 
     return limited
 

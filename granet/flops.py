@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from math import prod
 from operator import attrgetter
 from typing import Any
@@ -20,7 +21,8 @@ from torch.utils.hooks import RemovableHandle
 
 from granet.types import UserError
 
-Count = Callable[[Any, Tensor, Tensor], int]  # module, input, output of one image
+Count = Callable[[Any, list[Tensor], Tensor], int]
+"""(module, its inputs in order, its output for one image) -> FLOPs."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
                     key = first_names.setdefault(id(weights[-1]), key)
                     products.weights[_memory(weights[-1])] = key
                 layers.setdefault(key, 0)
-                handles.append(module.register_forward_hook(partial(_add, layers, key, count)))
+                handles.append(
+                    module.register_forward_hook(partial(_add, layers, key, count), with_kwargs=True)
+                )
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), products:
             model(image_1CHW)
     finally:
@@ -112,9 +116,16 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
 
 
 def _add(
-    layers: dict[str, int], name: str, count: Count, module: nn.Module, args: tuple, output: Any
+    layers: dict[str, int],
+    name: str,
+    count: Count,
+    module: nn.Module,
+    args: tuple,
+    kwargs: dict[str, Any],
+    output: Any,
 ) -> None:
-    layers[name] += count(module, args[0], output)
+    inputs = signature(module.forward).bind(*args, **kwargs).args if kwargs else args
+    layers[name] += count(module, [each for each in inputs if isinstance(each, Tensor)], output)
 
 
 def _outputs(module: Any, output: Tensor) -> int:
@@ -122,20 +133,33 @@ def _outputs(module: Any, output: Tensor) -> int:
     return output.numel() // module.weight.shape[0]
 
 
-def _windowed(module: Any, _: Tensor, output: Tensor) -> int:
+def _windowed(module: Any, _: list[Tensor], output: Tensor) -> int:
     """2 FLOPs per element of each window."""
     kernel, num_axes = module.kernel_size, output.dim() - 2
     return 2 * output.numel() * (prod(kernel) if isinstance(kernel, tuple) else kernel**num_axes)
 
 
-def _adaptive(_: nn.Module, inputs: Tensor, __: Tensor) -> int:
+def _adaptive(_: nn.Module, inputs: list[Tensor], __: Tensor) -> int:
     """2 FLOPs per pooled input element."""
-    return 2 * inputs.numel()
+    return 2 * inputs[0].numel()
 
 
 def _times(part: str, positions: Callable[[Any, Tensor], int]) -> Count:
     """A weight is used as a whole, once per position of the input (a token, a pixel)."""
-    return lambda module, inputs, _: 2 * _get(module, part).numel() * positions(module, inputs)
+    return lambda module, inputs, _: 2 * _get(module, part).numel() * positions(module, inputs[0])
+
+
+def _projects(part: str) -> Count:
+    """Of attention: each of its projections once per token of query, key or value, that of outputs per query."""
+
+    def count(module: Any, inputs: list[Tensor], _: Tensor) -> int:
+        query, key, value = (_tokens(module, each) for each in inputs[:3])
+        weight = _get(module, part)
+        if part == "in_proj_weight":  # three matrices
+            return 2 * weight.numel() // 3 * (query + key + value)
+        return 2 * weight.numel() * {"k_proj_weight": key, "v_proj_weight": value}.get(part, query)
+
+    return count
 
 
 def _get(module: nn.Module, part: str) -> Tensor:
@@ -165,6 +189,8 @@ def _counts(module: nn.Module) -> list[tuple[str, Count]]:
     """What to count of this module, by the name of its weight ("" for a pooling); subclasses included."""
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase | nn.RNNCellBase):
         names = [name for name, p in module.named_parameters() if p.dim() > 1 and "bias" not in name]
+        if isinstance(module, nn.MultiheadAttention):
+            return [(name, _projects(name)) for name in names]
         return [(name, _times(name, _tokens)) for name in names]
     weight = "weight" if isinstance(module, WEIGHTED + TRANSPOSED) else ""
     return [(weight, count) for kind, count in COUNTS.items() if isinstance(module, kind)][:1]

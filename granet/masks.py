@@ -120,8 +120,8 @@ def apply_(tensors: Tensors, masks: Masks) -> None:
 
 
 def pack(masks: Masks) -> dict[str, Tensor]:
-    """Eight mask positions to a byte, for checkpoints. The inverse is `unpack`."""
-    return {name: torch.from_numpy(np.packbits(mask.cpu().numpy())) for name, mask in masks.items()}
+    """Eight mask positions to a byte, for checkpoints; numbers other than 0 are active. The inverse is `unpack`."""
+    return {name: torch.from_numpy(np.packbits(mask.bool().cpu().numpy())) for name, mask in masks.items()}
 
 
 def unpack(packed: dict[str, Tensor], shapes: Shapes) -> Masks:

@@ -52,6 +52,13 @@ class Prune:
         """First and last step of rising sparsity. Raises UserError where no update falls between them."""
         t0 = round(self.start * total_steps) if self.t0 is None else self.t0
         tf = round(self.auto * total_steps) if self.tf is None else self.tf
+        if (
+            tf > total_steps and self.si == self.sf
+        ):  # nothing rises: masks are chosen anew, tf is the first time
+            raise UserError(
+                f"update_interval={update_interval}: no mask update falls into the {total_steps} steps of the run; "
+                "lower update_interval or train longer"
+            )
         if tf > total_steps:
             raise UserError(f"tf={tf} steps lies beyond the end of training ({total_steps} steps); lower tf")
         end = last_multiple(tf, update_interval)

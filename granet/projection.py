@@ -101,6 +101,11 @@ class Projection:
         return math.inf if self.dense_gradient else 0.0
 
     @property
+    def projects_gradient(self) -> bool:
+        """Whether `backward_` zeroes gradients."""
+        return True
+
+    @property
     def keeps_values(self) -> bool:
         """Whether masked weights keep their values, so that every update ranks all weights anew."""
         return False
@@ -144,6 +149,11 @@ class OnWeight(Projection):
 
     dense_gradient: bool = True
 
+    @property
+    def projects_gradient(self) -> bool:
+        """It does not."""
+        return False
+
     def backward_(self, gradients: Tensors, masks: Masks) -> None:
         """Nothing: the momentum sees all of it."""
 
@@ -165,6 +175,11 @@ class Forward(Projection):
     def __init__(self, parametrization: Parametrization, *, dense_gradient: bool = False) -> None:
         object.__setattr__(self, "parametrization", parametrization)
         object.__setattr__(self, "dense_gradient", dense_gradient)
+
+    @property
+    def projects_gradient(self) -> bool:
+        """The forward has masked it, or nothing has."""
+        return False
 
     @property
     def keeps_values(self) -> bool:

@@ -114,6 +114,12 @@ def running_means(optimizer: Optimizer, weights: Tensors) -> Tensors:
     }
 
 
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
+    """Of all parameters that have one, but for sparse ones (an Embedding's)."""
+    found = [p.grad for group in optimizer.param_groups for p in group["params"]]
+    return [gradient for gradient in found if gradient is not None and gradient.layout == torch.strided]
+
+
 def detached(tensors: Tensors) -> Tensors:
     """The same values, outside of autograd's graph."""
     return {name: tensor.detach() for name, tensor in tensors.items()}

@@ -1,8 +1,9 @@
 """Initial masks that look at no image: everything, at random, a thinner network, or the highest of some scores."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 
@@ -21,7 +22,8 @@ def everything(context: InitContext) -> Masks:
 class Random:
     """Random masks with the layer sparsities of a rule such as `distributions.erk`; ``sparsity`` overall, exactly.
 
-    A value, so that others can see which. What stacks matrices, as attention does, is to the rule as many tensors.
+    A value, so that others can see which. What stacks matrices, as attention does, is to the rule as many tensors;
+    what wraps a rule sees it as one.
     """
 
     rule: LayerSparsity
@@ -32,24 +34,31 @@ class Random:
         shapes = context.shapes
         sizes = {name: prod(shape) for name, shape in shapes.items()}
         total = budget(shapes, self.sparsity)
-        return random_masks(
-            shapes, allocate(self._layers(context.stacks, shapes), sizes, shapes, total), context.seed
-        )
+        layers = _apart(self.rule, context.stacks)(shapes, self.sparsity)
+        return random_masks(shapes, allocate(layers, sizes, shapes, total), context.seed)
 
-    def _layers(self, stacks: dict[str, int], shapes: Shapes) -> dict[str, float]:
-        if not stacks:
-            return self.rule(shapes, self.sparsity)
+
+random = Random
+
+
+def _apart(rule: Any, stacks: dict[str, int]) -> LayerSparsity:
+    """``rule``, for which a stack is as many tensors; of what wraps a rule (a field of that name) the one within."""
+    if not stacks:
+        return rule
+    if hasattr(rule, "rule"):
+        return replace(rule, rule=_apart(rule.rule, stacks))
+
+    def layer_sparsity(shapes: Shapes, sparsity: float) -> dict[str, float]:
         names: dict[str, list[str]] = {}
         parts: Shapes = {}
         for name, (rows, *others) in shapes.items():
             number = stacks.get(name, 1)
             names[name] = [name] if number == 1 else [f"{name}.{part}" for part in range(number)]
             parts |= dict.fromkeys(names[name], (rows // number, *others))
-        layers = self.rule(parts, self.sparsity)
+        layers = rule(parts, sparsity)
         return {name: sum(layers[part] for part in its) / len(its) for name, its in names.items()}
 
-
-random = Random
+    return layer_sparsity
 
 
 @dataclass(frozen=True)

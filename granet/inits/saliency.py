@@ -104,12 +104,20 @@ def synaptic_flow(model: nn.Module, weights: Tensors, image_shape: tuple[int, ..
 
 
 def training_batches(context: InitContext) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of ``context``. Raises UserError where there are none."""
+    """The batches of ``context``. Raises UserError where there is none."""
     if context.batches is None:
         raise UserError(
             "batches=None: this method chooses its masks from training images; pass batches to Sparsifier"
         )
-    return iter(context.batches() if callable(context.batches) else context.batches)
+    is_empty = True
+    for batch in context.batches() if callable(context.batches) else context.batches:
+        is_empty = False
+        yield batch
+    if is_empty:
+        raise UserError(
+            "batches: there is none, or an iterator that was read to its end; pass a DataLoader, or a function that "
+            "returns new ones"
+        )
 
 
 def loss_gradients(context: InitContext, images: Tensor, labels: Tensor) -> Tensors:

@@ -110,12 +110,17 @@ def sis(context: InitContext, num_images: int = 256, num_samples: int = 1024) ->
     """Scores of all maskable weights of a trained model; higher = needed more.
 
     ``num_images`` training images decide, and of their positions in every layer ``num_samples``, drawn from the seed
-    and the layer's name. Raises UserError for a grouped or transposed convolution.
+    and the layer's name. Raises UserError for a grouped or transposed convolution, for a linear layer over more than
+    (N, C), and for a layer that the forward does not call.
     """
     check_plain(context.model, context.weights, "SIS")
     images, _ = first_images(context, num_images)
     with undisturbed(context.model, training=False):
         layers = _observe(context, images, num_samples)
+    if missing := context.weights.keys() - layers.keys():
+        raise UserError(
+            f"sis: the forward does not call the layer of {min(missing)}, so nothing says what it needs; exclude it"
+        )
     largest = max(layer.largest_penalty() for layer in layers.values())
     return {name: entry(layers[name], largest).view_as(weight) for name, weight in context.weights.items()}
 
@@ -180,7 +185,7 @@ def _rows(tensor: Tensor, rows: Tensor) -> Tensor:
 
 def _patches(module: nn.Module, name: str, inputs: Tensor, output: Tensor, rows: Tensor) -> Tensor:
     """What a layer sees at some positions of its output, (S, I), in the order of its flattened weight."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and inputs.dim() == 2:
         return _rows(inputs, rows)
     if not isinstance(module, nn.Conv2d) or module.groups > 1 or isinstance(module.padding, str):
         raise UserError(

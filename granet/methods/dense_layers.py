@@ -7,6 +7,7 @@ would have next to nothing left.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 
 from granet.distributions import Distribution, LayerSparsity, budget, classifier
@@ -67,29 +68,38 @@ def divided(dense: DenseLayers, shapes: Shapes, sparsity: float) -> tuple[set[st
     return names, 1 - (total - size) / others
 
 
-def rule_sparing(rule: LayerSparsity, dense: DenseLayers) -> LayerSparsity:
+@dataclass(frozen=True)
+class RuleSparing:
     """Layer sparsities by ``rule``, but 0 for the layers that stay dense."""
 
-    def layer_sparsity(shapes: Shapes, sparsity: float) -> dict[str, float]:
-        spared, others = divided(dense, shapes, sparsity)
-        layers = rule({name: shape for name, shape in shapes.items() if name not in spared}, others)
+    rule: LayerSparsity
+    dense: DenseLayers
+
+    def __call__(self, shapes: Shapes, sparsity: float) -> dict[str, float]:
+        """The layers' sparsities."""
+        spared, others = divided(self.dense, shapes, sparsity)
+        layers = self.rule({name: shape for name, shape in shapes.items() if name not in spared}, others)
         return {name: layers.get(name, 0.0) for name in shapes}
 
-    return layer_sparsity
 
-
-def distribution_sparing(distribution: Distribution, dense: DenseLayers) -> Distribution:
+@dataclass(frozen=True)
+class DistributionSparing:
     """What a pruning leaves by ``distribution``, but all of the layers that stay dense."""
 
-    def counts(scores: Tensors, masks: Masks, sparsity: float) -> Counts:
+    distribution: Distribution
+    dense: DenseLayers
+
+    def __call__(self, scores: Tensors, masks: Masks, sparsity: float) -> Counts:
+        """How many weights of each tensor stay."""
         shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-        spared, others = divided(dense, shapes, sparsity)
+        spared, others = divided(self.dense, shapes, sparsity)
         rest = {name: mask for name, mask in masks.items() if name not in spared}
         ranks = {name: score for name, score in scores.items() if name in rest}
-        kept = distribution(ranks, rest, others)
+        kept = self.distribution(ranks, rest, others)
         return {name: kept.get(name, mask.numel()) for name, mask in masks.items()}
 
-    return counts
+
+rule_sparing, distribution_sparing = RuleSparing, DistributionSparing
 
 
 def count_sparing(count: Count, dense: DenseLayers) -> Count:

@@ -4,16 +4,19 @@ The whole network has the method's sparsity all the same. While that rises, a gi
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from math import prod
+from typing import Any
 
 from granet.common.keys import Key
-from granet.distributions import Distribution, LayerSparsity, budget, preserve
+from granet.distributions import ByLayer, Distribution, LayerSparsity, budget, preserve
+from granet.drops import DownTo
 from granet.inits.random import Highest, Random, everything
 from granet.masks import num_active
 from granet.method import Method
+from granet.methods.dense_layers import DistributionSparing, RuleSparing
 from granet.types import Counts, Masks, Shapes, Tensors, UserError
 
 Given = dict[str, float]
@@ -38,12 +41,16 @@ def with_layer_sparsity(method: Method, wanted: Mapping[str, float]) -> Method:
         )
     init, prune = method.init, method.prune
     if isinstance(init, Random):
-        init = replace(init, rule=_rule(init.rule, wanted, final))
+        init = replace(init, rule=_Rule(init.rule, wanted, final))
     elif isinstance(init, Highest):
         init = replace(init, distribution=_distribution(init.distribution, wanted, final))
     if prune is not None:
         prune = replace(prune, distribution=_distribution(prune.distribution, wanted, final))
-    return replace(method, init=init, prune=prune)
+    regenerate = method.regenerate
+    if regenerate is not None and isinstance(count := regenerate.drop.count, DownTo):
+        count = replace(count, distribution=_distribution(count.distribution, wanted, final))
+        regenerate = replace(regenerate, drop=replace(regenerate.drop, count=count))
+    return replace(method, init=init, prune=prune, regenerate=regenerate)
 
 
 def check_layer_sparsity(method: Method, wanted: Mapping[str, float], shapes: Shapes) -> None:
@@ -93,14 +100,20 @@ def _rest(given: Given, shapes: Shapes, sparsity: float, final: float) -> tuple[
     return here, 1 - min(max(left / room, 0.0), 1.0) if room else 1.0
 
 
-def _rule(rule: LayerSparsity, wanted: Mapping[str, float], final: float) -> LayerSparsity:
-    def layer_sparsity(shapes: Shapes, sparsity: float) -> dict[str, float]:
-        here, others = _rest(_resolved(wanted, shapes), shapes, sparsity, final)
+@dataclass(frozen=True)
+class _Rule:
+    """Layer sparsities by ``rule``, but those of the layers that are given one."""
+
+    rule: LayerSparsity
+    wanted: Mapping[str, float]
+    final: float
+
+    def __call__(self, shapes: Shapes, sparsity: float) -> dict[str, float]:
+        here, others = _rest(_resolved(self.wanted, shapes), shapes, sparsity, self.final)
         rest = {name: shape for name, shape in shapes.items() if name not in here}
+        rule = _among(shapes, self.rule)
         layers = here | (rule(rest, others) if 0 <= others < 1 else dict.fromkeys(rest, others))
         return {name: layers[name] for name in shapes}
-
-    return layer_sparsity
 
 
 def _distribution(distribution: Distribution, wanted: Mapping[str, float], final: float) -> Distribution:
@@ -113,7 +126,18 @@ def _distribution(distribution: Distribution, wanted: Mapping[str, float], final
         if rest:
             left = budget(shapes, sparsity) - sum(kept.values())
             others = 1 - left / sum(mask.numel() for mask in rest.values())
-            kept |= distribution({n: s for n, s in scores.items() if n in rest}, rest, max(0.0, others))
+            ranks = {name: score for name, score in scores.items() if name in rest}
+            kept |= _among(shapes, distribution)(ranks, rest, max(0.0, others))
         return {name: kept[name] for name in masks}
 
     return counts
+
+
+def _among(shapes: Shapes, part: Any) -> Any:
+    """A rule or distribution whose layers that stay dense are those of all ``shapes``, though it sees some alone."""
+    if isinstance(part, ByLayer):
+        return replace(part, rule=_among(shapes, part.rule))
+    if isinstance(part, RuleSparing | DistributionSparing):
+        names = part.dense(shapes)
+        return replace(part, dense=lambda rest: names & rest.keys())
+    return part

@@ -1,10 +1,12 @@
 """N:M masks that follow the magnitude at every step, in the forward."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from granet.common.keys import Key
 from granet.criteria import magnitude
@@ -13,36 +15,51 @@ from granet.method import Method, Prune
 from granet.methods.dense_layers import DENSE_LAYERS
 from granet.methods.n_of_m import BlockSize, Pattern
 from granet.methods.parameters import DenseLayersName, Sparsity, UpdateInterval, checked
-from granet.projection import Forward, Masked
+from granet.projection import Feedback, Forward, Masked
+from granet.types import Tensors
 
 
-class SparseRefined(Masked):
+class SparseRefined(Feedback):
     """w m forward; backward, the gradient of w m for all weights, and ``decay`` times w for masked ones besides.
 
     w <- w - η (g(m w) + decay (1 - m) w), Zhou et al. 2021. As in its code it is a part of the gradient, so that the
-    momentum sees it; with accumulated gradients every backward pass adds it.
+    momentum sees it; once per optimizer step, however many backward passes there are.
     """
 
     def __init__(self, mask: Tensor, decay: float) -> None:
         super().__init__(mask)
         self.decay = decay
+        self._is_pulled = False
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """The weight of the forward."""
-        return _Refined.apply(weight, self.mask, self.decay)
+    @torch.no_grad()
+    def before_step_(self, weight: Tensor) -> None:
+        """Add the pull on masked weights."""
+        if not self._is_pulled and weight.grad is not None:
+            weight.grad.add_(self.decay * weight.detach() * ~self.mask)
+            self._is_pulled = True
+
+    def after_step_(self) -> None:
+        """The next gradient has none yet."""
+        self._is_pulled = False
 
 
-class _Refined(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, mask: Tensor, decay: float) -> Tensor:
-        ctx.save_for_backward(weight, mask)
-        ctx.decay = decay
-        return weight * mask
+class Refine(Forward):
+    """SR-STE's: the forward is masked, the gradient reaches all weights, and masked ones are pulled to zero."""
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        weight, mask = ctx.saved_tensors
-        return gradients[0] + ctx.decay * weight * ~mask, None, None
+    def __init__(self, decay: float) -> None:
+        super().__init__(partial(SparseRefined, decay=decay), dense_gradient=True)
+
+    def before_step_(self, weights: Tensors, modules: Mapping[str, Masked], optimizer: Optimizer) -> None:
+        """The pull goes into the gradient."""
+        for name, module in modules.items():
+            if isinstance(module, SparseRefined):
+                module.before_step_(weights[name])
+
+    def after_step_(self, weights: Tensors, modules: Mapping[str, Masked]) -> None:
+        """It has."""
+        for module in modules.values():
+            if isinstance(module, SparseRefined):
+                module.after_step_()
 
 
 @checked
@@ -64,6 +81,5 @@ def sr_ste(
     """
     pattern = Pattern.of(sf, m, DENSE_LAYERS[dense_layers])
     prune = Prune(sf, sf, 0, update_interval, 0.0, pattern.counts, pattern.ranked(magnitude), until="end")
-    projection = Forward(partial(SparseRefined, decay=decay), dense_gradient=True)
     init = pattern.initial(trained_magnitude)
-    return Method("dense_to_sparse", init, update_interval, prune, projection=projection)
+    return Method("dense_to_sparse", init, update_interval, prune, projection=Refine(decay))

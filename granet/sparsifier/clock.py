@@ -49,6 +49,11 @@ class Clock:
             self.fraction = phase.curve(phase.initial, phase.final, horizon)
             self._regenerate_stop = self.last_pruning_step if phase.until == "tf" else horizon
             self._doubled = [round(share * total_steps) for share in phase.doubled_at]
+        if phase is not None and method.prune is None and self._regenerate_stop < (self.interval or 1):
+            raise UserError(
+                f"update_interval={self.interval}: no mask update falls into the {self._regenerate_stop} steps that "
+                f"regenerate (of {total_steps}); lower update_interval or train longer"
+            )
         if (phase := method.channels) is not None:
             self.removed = cubic(0.0, phase.share, 0, phase.last_step(total_steps, self.interval or 1))
         if not 1 <= gradient_steps <= (self.interval or 1):

@@ -61,6 +61,8 @@ def channel_groups(model: nn.Module) -> list[ChannelGroup]:
             and all(isinstance(a, fx.Node) for a in node.args)
         ):
             spaces[node] = walk.join(terms, _caller(node))
+        elif node.target is torch.flatten and _start_dim(node) != 1:
+            raise _unknown(_caller(node), f"flattens from axis {_start_dim(node)}")
         elif (node.op == "call_function" and node.target in FUNCTIONS) or _is_method_apart(node):
             spaces[node] = terms[0]
         else:
@@ -121,6 +123,8 @@ class _Walk:
             space.members["norms"].add(name)
             space.members["vectors"] |= self._names(module.weight, module.bias)
             return space
+        if isinstance(module, nn.Flatten) and module.start_dim != 1:
+            raise _unknown(name, f"flattens from axis {module.start_dim}")
         if isinstance(module, PASSED_ON):
             return space
         raise _unknown(name, f"is a {type(module).__name__}")
@@ -199,6 +203,11 @@ def _is_method_apart(node: fx.Node) -> bool:
         return node.op == "call_method" and node.target == "relu"
     axes: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     return bool(axes) and all(axis > 1 for axis in ([axes] if isinstance(axes, int) else axes))
+
+
+def _start_dim(node: fx.Node) -> Any:
+    """The axis from which torch.flatten flattens."""
+    return node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim", 0)
 
 
 def _caller(node: fx.Node) -> str:

@@ -1,5 +1,7 @@
 """The dense gradient that a mask update reads, while .grad itself is projected onto the masks."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -16,16 +18,18 @@ class DenseGradients:
         """Of earlier steps, where growth goes by the mean of several."""
         self._num_steps = 0
 
-    def keep(self, gradients: Tensors, masks: Masks) -> None:
+    def keep(self, gradients: Tensors, masks: Masks, *, projects: bool) -> None:
         """Copy the gradients of masked weights.
 
         Where gradients accumulate over several backward passes, a .grad that was projected after an earlier one lacks,
-        outside of the mask, what is kept of that one.
+        outside of the mask, what is kept of that one. ``projects``: whether it was.
         """
         for name in masks.keys() & gradients.keys():
             gradient = gradients[name]
             before, projected = self._kept.get(name, (gradient, None))
-            dense = gradient + before * ~masks[name] if projected is gradient else gradient.clone()
+            dense = (
+                gradient + before * ~masks[name] if projects and projected is gradient else gradient.clone()
+            )
             self._kept[name] = (dense, gradient)
 
     def end_step(self) -> None:
@@ -44,9 +48,13 @@ class DenseGradients:
         every = zeros | found
         return {name: every[name] for name in weights}
 
-    def forget_broken(self) -> None:
-        """Where a step was left out: forget all if one is not finite. Finite ones go on accumulating."""
-        if not all_finite({name: dense for name, (dense, _) in self._kept.items()}):
+    def forget_broken(self, gradients: Iterable[Tensor]) -> None:
+        """Where a step was left out: forget all if one of its gradients is not finite. Finite ones go on accumulating.
+
+        ``gradients``: those of all parameters, as what is broken may be no masked weight's.
+        """
+        kept = {name: dense for name, (dense, _) in self._kept.items()}
+        if kept and not all_finite(kept, {str(number): g for number, g in enumerate(gradients)}):
             self._kept = {}
 
     def clear(self) -> None:
@@ -55,7 +63,9 @@ class DenseGradients:
 
     def state_dict(self) -> dict:
         """Between two steps: the sum of earlier ones, if there is any."""
-        return {"gradients": {"sum": self._sum, "num_steps": self._num_steps}} if self._num_steps else {}
+        return (
+            {"gradients": {"sum": dict(self._sum), "num_steps": self._num_steps}} if self._num_steps else {}
+        )
 
     def load_state_dict(self, state: dict, weights: Tensors) -> None:
         """What `state_dict` gave."""

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from granet import masks as masks_
-from granet.common.optimizers import detached, learning_rates, running_means, unwrapped
+from granet.common.optimizers import detached, gradients_of, learning_rates, running_means, unwrapped
 from granet.maskable import Choice, Selectors
 from granet.method import Method
 from granet.projection import above_threshold, bake, learns_threshold, thresholds
@@ -17,7 +17,7 @@ from granet.sparsifier.channels import channels_of, cut_, put_back_
 from granet.sparsifier.clock import Clock
 from granet.sparsifier.dense_gradients import DenseGradients
 from granet.sparsifier.held import Held
-from granet.sparsifier.mask_update import mask_update
+from granet.sparsifier.mask_update import last_pruning, mask_update
 from granet.sparsifier.restarts import Restarts
 from granet.sparsifier.start import start
 from granet.sparsifier.tally import Tally
@@ -98,9 +98,7 @@ class Sparsifier:
         vectors = {**method.granularity.vectors, **self._channels.unit.vectors}
         self._held = Held(model, optimizer, self._weights, self.masks, vectors)
         self._follow(method.granularity.group(self.masks))
-        self._memory: Tensors = {}
-        if method.regenerate is not None:
-            self._memory = method.regenerate.drop.remember(detached(self._weights))
+        self._memory = phase.drop.remember(detached(self._weights)) if (phase := method.regenerate) else {}
         self._parametrized = method.projection.attach(model, optimizer, self._weights, self.masks)
         own = self._weights if not self._parametrized else {}
         self._watch = Watch(model, optimizer, choice, own) if self.masks else None
@@ -130,7 +128,8 @@ class Sparsifier:
     def after_backward(self) -> None:
         """Project the gradient onto the masks; where an update will read the dense one, a copy is kept for it.
 
-        Clipping may come before or after. With accumulated gradients, call it after every part or after the last.
+        Clipping may come before or after. With accumulated gradients, call it after every part or after the last. MEST,
+        SR-STE and Top-KAST, which add gradients to weights, need a GradScaler's ``unscale_(optimizer)`` before it.
         """
         gradients = self._held.gradients
         if self._watch is not None:
@@ -140,7 +139,7 @@ class Sparsifier:
             self._undo = None
             self._tally.warn_of_empty(self.step, stacklevel=3)
         if self._clock.keeps_gradient_at(self.step + 1):
-            self._dense.keep(gradients, self.masks)
+            self._dense.keep(gradients, self.masks, projects=self.method.projection.projects_gradient)
         self.method.projection.backward_(gradients, self._held.masks)
         self.method.projection.before_step_(self._weights, self._parametrized, self._optimizer)
 
@@ -149,7 +148,7 @@ class Sparsifier:
         """Count the optimizer step, and update the masks where one is due."""
         self.method.projection.after_step_(self._weights, self._parametrized)
         if self._watch is not None and not self._watch.after_step():
-            self._dense.forget_broken()
+            self._dense.forget_broken(gradients_of(self._optimizer))
             return
         self.step += 1
         if self.method.langevin is not None:
@@ -203,10 +202,11 @@ class Sparsifier:
     def _update(self) -> None:
         snapshot, unit = self._snapshot(), self.method.granularity
         self._dense.clear()
-        update = mask_update(self.method, self._clock, self.masks, snapshot, self._channels)
-        if update is None:
+        given = (self.method, self._clock, self.masks, snapshot, self._channels)
+        if (update := mask_update(*given)) is None:
             self._skip()
-            return
+            if (update := last_pruning(*given)) is None:
+                return
         self._memory, self._channels = update.memory, update.channels
         masks = unit.expand(update.active, update.active, snapshot.weights)
         self.restarts.prune(snapshot.weights, self.masks, masks)
@@ -226,7 +226,7 @@ class Sparsifier:
         if self.num_skipped == 0:
             warnings.warn(
                 f"step {self.step}: a gradient or a weight is not finite, so this mask update is skipped, as all such "
-                "will be; Sparsifier.num_skipped counts them",
+                "will be, but for the last pruning where weights allow it; Sparsifier.num_skipped counts them",
                 stacklevel=3,
             )
         self.num_skipped += 1
@@ -277,11 +277,13 @@ class Sparsifier:
         return state | self.restarts.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue from `state_dict`. Raises UserError where it is of another model."""
-        shapes = masks_.shapes(self.masks)
+        """Continue from `state_dict`. Raises UserError where it is of another model or method."""
+        shapes, memory = masks_.shapes(self.masks), state.get("memory", {})
         if state["shapes"] != shapes:
             odd = sorted({name for name, _ in state["shapes"].items() ^ shapes.items()})
             raise UserError(f"masks: this state is of another model; differing tensors: {', '.join(odd[:3])}")
+        if odd := sorted(memory.keys() ^ self._memory.keys()):
+            raise UserError(f"memory: this state is of another method; only one of them remembers {odd[0]}")
         if self._undo is not None:
             self._undo.restore()
             self._undo = None
@@ -291,9 +293,7 @@ class Sparsifier:
             self.masks[name].copy_(mask)
         self._channels = self._channels.at(state)
         self._follow(self.method.granularity.group(self.masks))
-        self._memory = {
-            name: value.to(self._memory[name].device) for name, value in state.get("memory", {}).items()
-        }
+        self._memory = {name: value.to(self._memory[name].device) for name, value in memory.items()}
         self._dense.load_state_dict(state, self._weights)
         self.restarts.load_state_dict(state)
         self._clear(self._held.masks)

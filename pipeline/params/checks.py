@@ -200,16 +200,9 @@ def _check_method(
     sections.check_training(section, method, params.train)
     try:
         total = Rounds.of(method, params.train_config(section).total_epochs * steps, steps).total_steps
-        clock = Clock(method, total)
+        Clock(method, total)
     except UserError as error:
         raise UserError(f"{section}: {error}") from None
-    interval = method.update_interval  # between rounds an update always falls
-    if interval and not any(map(clock.updates_at, range(interval, total + 1, interval))):
-        text = params.methods[section]["update_interval"]
-        raise UserError(
-            f"{section}.update_interval={text}: no mask update falls into the run of {total} steps; "
-            "lower it, train longer, or write auto"
-        )
 
 
 def _check_layers(params: Params, stage: str, model: str, section: str, sparsity: float, steps: int) -> None:

@@ -227,3 +227,56 @@ def test_erk_sees_stacked_matrices_one_by_one(model):
     }
     as_one = erk({name: tuple(weight.shape) for name, weight in weights.items()}, 0.9)
     assert layers["attention.in_proj_weight 0"] < as_one["attention.in_proj_weight"]
+
+
+def convolutions() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.Conv2d(16, 32, 3), nn.Conv2d(32, 64, 3), nn.Flatten(), nn.LazyLinear(10)
+    )
+
+
+def trained(model: nn.Module, method: Any, **options: Any) -> Sparsifier:
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=20, **options)
+    for _ in range(20):
+        turn(model(torch.randn(2, 3, 8, 8)).square().mean(), optimizer, sparsifier)
+    return sparsifier
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("gmp_original", {}), ("mest", {}), ("topkast", {}), ("set", {"dense_layers": "first"})],
+)
+def test_a_sparsity_for_the_layer_that_stays_dense_makes_no_other_one_dense(name, values):
+    model = convolutions()
+    model(torch.zeros(1, 3, 8, 8))
+    sparsifier = trained(model, METHODS[name](sf=0.7, update_interval=2, **values), layer_sparsity={"0": 0.5})
+    first, *others = sparsifier.layer_sparsity.values()
+    assert first == pytest.approx(0.5, abs=1 / 400)
+    assert min(others) > 0.4 and sparsifier.sparsity == pytest.approx(0.7, abs=1e-4)
+
+
+def test_a_soft_bound_drops_a_layer_to_its_own_sparsity():
+    model = convolutions()
+    model(torch.zeros(1, 3, 8, 8))
+    optimizer = torch.optim.SGD(model.parameters(), 1e-9)
+    method = METHODS["mest"](sf=0.9, soft_bound=0.05, update_interval=2, dense_layers="none")
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=20, layer_sparsity={"4": 0.3})
+    for _ in range(2):
+        turn(model(torch.randn(2, 3, 8, 8)).square().mean(), optimizer, sparsifier)
+    last, mask = model.get_parameter("4.weight"), sparsifier.masks["4.weight"]
+    num_grown = int((last[mask] == 0).sum())  # they start from zero
+    assert 0 < num_grown < 0.05 * last.numel()
+
+
+@pytest.mark.parametrize("name", ["mest", "dsr", "set"])
+def test_a_stacked_matrix_stays_dense_as_a_whole(name):
+    model = nn.Sequential(
+        nn.TransformerEncoderLayer(16, 2, 64, batch_first=True), nn.Linear(16, 64), nn.Linear(64, 4)
+    )
+    method = METHODS[name](sf=0.6, update_interval=2, dense_layers="first")
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=20)
+    assert sparsifier.layer_sparsity["0.self_attn.in_proj_weight"] == 0
+    assert sparsifier.sparsity == pytest.approx(0.6, abs=1e-3)

@@ -85,3 +85,9 @@ def test_methods_that_need_the_dense_gradient_at_every_step_say_so():
 def test_a_share_of_the_run_out_of_range_is_refused():
     with pytest.raises(UserError, match=r"regenerate_until=1\.5"):
         METHODS["rigl"](sf=0.9, regenerate_until=1.5)
+
+
+@pytest.mark.parametrize("name", ["rigl", "set", "mest", "dsr", "snfs", "srigl", "gse", "topkast", "sr_ste"])
+def test_a_run_without_any_mask_update_is_refused(name):
+    with pytest.raises(UserError, match=r"^update_interval=1000: no mask update falls into the \d+ steps"):
+        Clock(METHODS[name](sf=0.75, update_interval=1000), 500)

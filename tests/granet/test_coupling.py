@@ -158,6 +158,9 @@ class Attends(nn.Module):
         (Function(lambda x: x.view(-1)), "call calls view"),
         (Function(lambda x: x.mean((1, 2))), "call calls mean"),  # over the channels
         (Function(lambda x: x.mean()), "call calls mean"),
+        (nn.Flatten(2), "call flattens from axis 2"),
+        (Function(lambda x: torch.flatten(x, start_dim=2)), "call flattens from axis 2"),
+        (Function(torch.flatten), "call flattens from axis 0"),
         (Function(lambda x: x if x.sum() > 0 else -x), "call cannot be traced by torch.fx"),
     ],
 )

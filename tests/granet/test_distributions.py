@@ -197,3 +197,9 @@ def test_erk_of_imagenet_resnet50():
 def test_a_layer_wise_rule_cannot_bring_weights_back():
     half = {"a": torch.tensor([True, False, True, False])}
     assert by_layer(uniform)({}, half, 0.25) == {"a": 2}
+
+
+def test_global_needs_all_scores_on_one_device():
+    scores = {"a": torch.ones(4), "b": torch.ones(4, device="meta")}
+    with pytest.raises(UserError, match="these lie on cpu, meta; choose a layer-wise one"):
+        global_(scores, scores, 0.5)

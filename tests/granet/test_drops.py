@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from granet.criteria import magnitude, sign_flip
-from granet.drops import Drop, below_threshold, below_zero, by_fraction, initial_signs
+from granet.drops import Drop, below_threshold, below_zero, by_fraction, initial_signs, one_stays
 from granet.types import Snapshot
 from granet.update import drop
 
@@ -48,3 +48,8 @@ def test_the_wanted_number_is_that_of_resnet50_in_proportion(size, wanted):
     """DSR's code: 400,000 of ResNet-50 at 80 and at 90 %; 20,000 of WRN-28-2, which has 1.45 million weights."""
     remember, _ = below_threshold(initial=1e-3, tolerance=0.1, num_wanted=400_000)
     assert int(remember({"w": torch.empty(size, device="meta")})["wanted"]) == wanted
+
+
+def test_a_unit_without_any_active_one_drops_none():
+    empty = {"a": torch.zeros(4, dtype=torch.bool)}
+    assert one_stays(by_fraction)({"a": torch.ones(4)}, empty, 0.5, {})[0] == {"a": 0}

@@ -7,6 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from granet.distributions import erk
 from granet.flops import Flops, inference_flops, layer_flops, step_flops, training_flops
@@ -197,3 +199,29 @@ def test_layers_that_share_a_weight_are_one_entry_at_its_sparsity():
     model[1].weight = model[0].weight
     assert inference_flops(model, (8,)).layers == {"0.weight": dense}
     assert inference_flops(model, (8,), {"0.weight": 0.75}).total == dense / 4
+
+
+class Cross(nn.Module):
+    """Two queries look at the tokens."""
+
+    def __init__(self, by_keyword=False, **sizes):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True, **sizes)
+        self.head = nn.Linear(32, 3)
+        self.queries = nn.Parameter(torch.zeros(1, 2, 32))
+        self.by_keyword = by_keyword
+
+    def forward(self, x):
+        if self.by_keyword:
+            attended, _ = self.attention(value=x, key=x, query=self.queries)
+            return self.head(input=attended)
+        return self.head(self.attention(self.queries, x, x)[0])
+
+
+@pytest.mark.parametrize("by_keyword", [False, True])
+@pytest.mark.parametrize(("width", "sizes"), [(32, {}), (16, {"kdim": 16, "vdim": 16})])
+def test_attention_projects_queries_keys_and_values_each_as_often_as_there_are(by_keyword, width, sizes):
+    model = Cross(by_keyword, **sizes).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        model(torch.zeros(1, 50, width))
+    assert inference_flops(model, (50, width)).total == counter.get_total_flops()

@@ -59,3 +59,8 @@ def test_inactive_places_are_all_as_likely_and_differ(room):
     assert float((seen[inactive] - expected).square().sum() / expected) < room + 6 * (2 * room) ** 0.5
     with pytest.raises(ValueError, match=f"{room} are inactive"):
         masks.random_inactive(mask, room + 1, torch.Generator())
+
+
+def test_masks_of_numbers_are_packed_by_what_is_not_zero():
+    numbers = {"a": torch.tensor([0.0, 1.0, 0.5])}
+    assert masks.unpack(masks.pack(numbers), masks.shapes(numbers))["a"].tolist() == [False, True, True]

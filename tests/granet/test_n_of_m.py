@@ -132,6 +132,7 @@ def test_the_gradient_of_sr_ste_has_a_pull_on_masked_weights():
     weight, mask = conv_of(model), sparsifier.masks["conv.weight"]
     inputs, labels = batch(1)
     F.cross_entropy(model(inputs), labels).backward()
+    sparsifier.after_backward()
     plain: Any = Net()
     plain.conv.weight.data *= mask
     plain.body.weight.data *= sparsifier.masks["body.weight"]

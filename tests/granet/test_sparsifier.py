@@ -1,3 +1,6 @@
+from contextlib import nullcontext
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from granet.maskable import maskable_weights
 from granet.method import Method, Regenerate
 from granet.methods import fixed
 from granet.models import build
+from granet.projection import GRADIENT, WEIGHT
 
 
 def test_every_conv_and_linear_weight_is_maskable_and_nothing_else():
@@ -232,3 +236,53 @@ def test_deep_rs_noise_takes_the_learning_rate_of_each_weights_group():
     sparsifier.after_step()
     assert not torch.equal(slow, before[0])
     assert torch.equal(still, before[1])
+
+
+def test_the_last_pruning_is_made_up_for_where_only_growth_is_not_finite():
+    torch.manual_seed(0)
+    model = nn.Linear(16, 8, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    method = METHODS["granet"](sf=0.75, si=0.5, tf=8, update_interval=2)
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=20)
+    for step in range(1, 11):
+        model(torch.randn(4, 16)).square().mean().backward()
+        if step == 8:
+            model.weight.grad[~sparsifier.masks["weight"]] = float("inf")
+        sparsifier.after_backward()
+        optimizer.step()
+        with pytest.warns(UserWarning, match="skipped") if step == 8 else nullcontext():
+            sparsifier.after_step()
+        optimizer.zero_grad()
+    assert (sparsifier.sparsity, sparsifier.num_skipped) == (0.75, 1)
+    assert model.weight.isfinite().all()
+
+
+def test_state_of_another_method_is_refused_before_anything_changes():
+    model = nn.Linear(8, 8)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    dsr, own = (
+        Sparsifier(model, optimizer, METHODS[name](sf=0.5, update_interval=2), seed=seed, total_steps=10)
+        for seed, name in enumerate(("dsr", "set"))
+    )
+    before = own.masks["weight"].clone()
+    with pytest.raises(UserError, match=r"memory: this state is of another method; .* threshold"):
+        own.load_state_dict(dsr.state_dict())
+    assert torch.equal(own.masks["weight"], before)
+
+
+@pytest.mark.parametrize("projection", [GRADIENT, WEIGHT])
+def test_accumulated_gradients_count_once_wherever_the_mask_acts(projection):
+    masks = []
+    for num_parts in (1, 4):
+        torch.manual_seed(0)
+        model = nn.Linear(16, 8)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        method = replace(METHODS["rigl"](sf=0.5, update_interval=1), projection=projection)
+        sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=4)
+        for part in torch.randn(8, 16).chunk(num_parts):
+            (model(part).square().sum() / 8).backward()
+            sparsifier.after_backward()
+        optimizer.step()
+        sparsifier.after_step()
+        masks.append(sparsifier.masks["weight"])
+    assert torch.equal(*masks)

@@ -107,6 +107,64 @@ def test_a_step_that_the_scaler_skips_does_not_count_and_updates_nothing(name, f
     assert all(torch.allclose(p, runs[1][0][name], atol=1e-5) for name, p in runs[0][0].items())
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("mest", {"update_interval": 2}),
+        ("rigl", {"update_interval": 2, "drop_criterion": "mest"}),
+        ("sr_ste", {"decay": 0.5, "dense_layers": "none"}),
+        ("topkast", {"update_interval": 2, "dense_layers": "none"}),
+    ],
+)
+def test_gradients_that_meet_weights_are_unscaled_first(name, values):
+    """By powers of two, so that scaling rounds nothing."""
+    runs = []
+    for scale in (None, 65536.0):
+        model = network()
+        optimizer = sgd(model, weight_decay=0.01)
+        method = METHODS[name](sf=0.5, **values)
+        sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=STEPS)
+        scaler = torch.amp.GradScaler(
+            "cpu", init_scale=scale or 1.0, growth_interval=1000, enabled=bool(scale)
+        )
+        for step in range(STEPS):
+            inputs, labels = batch(step)
+            scaler.scale(cross_entropy(model(inputs), labels)).backward()
+            scaler.unscale_(optimizer)
+            sparsifier.after_backward()
+            scaler.step(optimizer)
+            scaler.update()
+            sparsifier.after_step()
+            optimizer.zero_grad()
+        runs.append((dict(model.named_parameters()), sparsifier.masks))
+    assert same(runs[0][1], runs[1][1]) and same(runs[0][0], runs[1][0])
+
+
+@pytest.mark.parametrize("set_to_none", [False, True])
+def test_what_overflows_may_be_no_masked_weight(set_to_none):
+    """A skipped turn leaves its gradients where they are zeroed in place: none of them reaches the next update."""
+    runs = []
+    for broken in (False, True):
+        model = network()
+        optimizer = sgd(model)
+        sparsifier = built(model, optimizer, "rigl")
+        scaler = torch.amp.GradScaler(
+            "cpu", init_scale=256.0, backoff_factor=1.0 - 1e-9, growth_interval=1000
+        )
+        for step in [0, 1, 2, *([None] if broken else []), *range(3, STEPS)]:
+            inputs, labels = batch(99 if step is None else step)
+            scaler.scale(cross_entropy(model(inputs), labels)).backward()
+            if step is None:
+                model.get_parameter("0.bias").grad[0] = float("inf")
+            sparsifier.after_backward()
+            scaler.step(optimizer)
+            scaler.update()
+            sparsifier.after_step()
+            optimizer.zero_grad(set_to_none=set_to_none)
+        runs.append(sparsifier.masks)
+    assert same(*runs)
+
+
 def test_gradients_may_be_zeroed_at_the_head_of_the_loop():
     expected, reference = plain()
     model = network()

@@ -122,3 +122,11 @@ def test_batches_are_a_list_a_loader_a_generator_or_a_function():
     ]
     for other in masks[1:]:
         assert all(torch.equal(mask, other[name]) for name, mask in masks[0].items())
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp", "synflow", "force", "obd", "sis"])
+def test_batches_that_are_none_are_told(name):
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(UserError, match=r"^batches: there is none, or an iterator that was read to its end"):
+        Sparsifier(model, optimizer, METHODS[name](sf=0.5), seed=0, total_steps=10, batches=iter([]))

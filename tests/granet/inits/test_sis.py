@@ -115,3 +115,26 @@ def test_layers_it_cannot_read_are_refused_by_name():
     model(torch.zeros(1, 3, 16, 16))
     with pytest.raises(UserError, match=r"sis: 0\.weight"):
         sis(InitContext(model, maskable_weights(model), 0, images))
+
+
+class Parts(nn.Module):
+    def __init__(self, call_all):
+        super().__init__()
+        self.first, self.last, self.call_all = nn.Linear(12, 12), nn.Linear(12, 3), call_all
+
+    def forward(self, x):
+        return self.last(self.first(x) if self.call_all else x)
+
+
+@pytest.mark.parametrize(
+    ("call_all", "shape", "message"),
+    [
+        (False, (12,), "does not call the layer of first.weight"),
+        (True, (12, 12), "first.weight belongs to a Linear"),
+    ],
+)
+def test_what_it_does_not_see_or_sees_as_tokens_is_refused(call_all, shape, message):
+    model = Parts(call_all)
+    batches = [(torch.randn(4, *shape), torch.zeros(4))]
+    with pytest.raises(UserError, match=message):
+        sis(InitContext(model, maskable_weights(model), 0, batches))

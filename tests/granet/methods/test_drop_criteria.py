@@ -56,3 +56,18 @@ def test_the_gradient_of_active_weights_costs_nothing_more(name):
 
 def test_what_a_criterion_reads():
     assert (reads(gradient), reads(magnitude), reads(MagnitudeAndGradient(0.5))) == (math.inf, None, 0.0)
+
+
+@pytest.mark.parametrize("name", list(DROP_CRITERIA))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_finite_scores(name, dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 40), nn.ReLU(), nn.Linear(40, 5)).to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    method = METHODS["rigl"](sf=0.5, update_interval=2, drop_criterion=name)
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=20)
+    before = {key: mask.clone() for key, mask in sparsifier.masks.items()}
+    for _ in range(4):
+        turn(model(torch.randn(8, 20, dtype=dtype)).float().square().mean(), optimizer, sparsifier)
+    assert sparsifier.num_skipped == 0
+    assert any(not torch.equal(mask, before[key]) for key, mask in sparsifier.masks.items())

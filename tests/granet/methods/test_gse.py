@@ -11,6 +11,7 @@ from granet.flops import step_flops
 from granet.methods.gse import SubsetGradient
 from granet.types import Snapshot
 from tests.granet.test_methods import Net, batch
+from tests.helpers.loops import turn
 
 MASK = torch.arange(200) < 40
 
@@ -67,3 +68,28 @@ def test_an_update_pays_for_the_subset_alone():
     assert sparsifier.reads_gradient_at(2)  # kernels have to make it
     assert step_flops(100, 1000, inactive=1.5) == 450
     assert step_flops(100, 210, inactive=1.5) == 410  # a dense gradient is the most
+
+
+class Unused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.unused, self.head = nn.Linear(20, 20), nn.Linear(20, 20), nn.Linear(20, 5)
+
+    def forward(self, x):
+        return self.head(self.body(x).relu())
+
+
+@pytest.mark.parametrize("name", ["gse", "rigl", "granet", "snfs"])
+def test_a_layer_without_a_gradient_grows_nothing(name):
+    model = Unused()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    values = {"si": 0.5} if name == "granet" else {}
+    method = METHODS[name](sf=0.5, update_interval=2, **values)
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=20)
+    before = sparsifier.masks["unused.weight"].clone()
+    for _ in range(4):
+        turn(model(torch.randn(8, 20)).square().mean(), optimizer, sparsifier)
+    after = sparsifier.masks["unused.weight"]
+    assert not (after & ~before).any()
+    assert name == "snfs" or torch.equal(after, before)  # SNFS moves weights to where the momentum is

@@ -31,8 +31,11 @@ def test_lists_that_may_be_empty(name):
             {"rigl__update_interval": "0.04ep"},
             r"rigl\.update_interval='0\.04ep' is less than one optimizer step",
         ),
-        ({"rigl__update_interval": 500}, r"rigl\.update_interval=500it: no mask update falls into the run"),
-        ({"rigl__regenerate_until": 0.01}, r"rigl\.update_interval=10it: no mask update falls"),
+        (
+            {"rigl__update_interval": 500},
+            r"rigl: update_interval=500: no mask update falls into the 36 steps",
+        ),
+        ({"rigl__regenerate_until": 0.01}, "rigl: update_interval=10: no mask update falls"),
         ({"grid__methods": ["magic"]}, r"grid\.methods='magic' is unknown"),
         ({"grid__methods": ["sis"]}, r"grid\.methods='sis': sis starts from the trained dense network; move"),
         ({"grid__methods": ["gmp"]}, r"grid\.reinit='granet' is not in grid\.methods=\['gmp'\], whose runs"),

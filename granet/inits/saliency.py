@@ -104,20 +104,22 @@ def synaptic_flow(model: nn.Module, weights: Tensors, image_shape: tuple[int, ..
 
 
 def training_batches(context: InitContext) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of ``context``. Raises UserError where there is none."""
+    """The batches of ``context``. Raises UserError where none were given."""
     if context.batches is None:
         raise UserError(
             "batches=None: this method chooses its masks from training images; pass batches to Sparsifier"
         )
-    is_empty = True
-    for batch in context.batches() if callable(context.batches) else context.batches:
-        is_empty = False
-        yield batch
-    if is_empty:
+    return iter(context.batches() if callable(context.batches) else context.batches)
+
+
+def _together(images: list[Tensor], labels: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """All in one tensor each. Raises UserError where there is nothing."""
+    if not images:
         raise UserError(
             "batches: there is none, or an iterator that was read to its end; pass a DataLoader, or a function that "
             "returns new ones"
         )
+    return torch.cat(images), torch.cat(labels)
 
 
 def loss_gradients(context: InitContext, images: Tensor, labels: Tensor) -> Tensors:
@@ -153,7 +155,7 @@ def first_images(context: InitContext, num_images: int) -> tuple[Tensor, Tensor]
         labels.append(labels_N[:missing].clone())
         if missing <= len(labels_N):
             break
-    return torch.cat(images), torch.cat(labels)
+    return _together(images, labels)
 
 
 def _images_of_every_class(context: InitContext, images_per_class: int) -> tuple[Tensor, Tensor]:
@@ -179,7 +181,7 @@ def _images_of_every_class(context: InitContext, images_per_class: int) -> tuple
         labels.append(labels_N[rows])
         if not any(missing.values()):
             break
-    return torch.cat(images), torch.cat(labels)
+    return _together(images, labels)
 
 
 def _gradients(value: Tensor, weights: Tensors, *, create_graph: bool = False) -> Tensors:

@@ -33,7 +33,7 @@ def test_lists_that_may_be_empty(name):
         ),
         (
             {"rigl__update_interval": 500},
-            r"rigl: update_interval=500: no mask update falls into the 36 steps",
+            r"rigl: update_interval=500: no mask update falls into the 240 steps",
         ),
         ({"rigl__regenerate_until": 0.01}, "rigl: update_interval=10: no mask update falls"),
         ({"grid__methods": ["magic"]}, r"grid\.methods='magic' is unknown"),

@@ -20,11 +20,12 @@ def accelerate(
 ) -> dict[str, str]:
     """Let ``model`` compute with its active weights alone, in place; returns which masked weights stay dense, and why.
 
-    Parameters, names, state_dict and optimizer stay as they are, so it may come at any time, and training goes on as
-    before: forward and both gradients are those of dense fp32 arithmetic up to rounding, under autocast to bf16 those
-    of dense bf16 with sums in fp32. ``masks`` are followed when they change in place. Inactive weights must be zero,
-    and get the gradient zero, but in backward passes where ``reads_gradient()`` holds, as for a Sparsifier ``lambda:
-    sparsifier.reads_gradient_at(sparsifier.step + 1)``. While ``pays()`` does not hold, all layers compute as before.
+    Parameters, names, state_dict and optimizer stay as they are, so it may come at any time, and again for other
+    masks. Training goes on as before: forward and both gradients are those of dense fp32 arithmetic up to rounding,
+    under autocast to bf16 those of dense bf16 with sums in fp32. ``masks`` are followed when they change in place.
+    Inactive weights must be zero, and get the gradient zero, but in backward passes where ``reads_gradient()`` holds,
+    as for a Sparsifier ``lambda: sparsifier.reads_gradient_at(sparsifier.step + 1)``. While ``pays()`` does not hold,
+    all layers compute as before.
 
     Raises UserError where the kernels cannot be had.
     """
@@ -35,6 +36,8 @@ def accelerate(
     before_relu, dense = norms_before_relu(model), {}
     for name, mask in masks.items():
         owner = model.get_submodule(name.rpartition(".")[0])
+        if type(owner) is SparseConv2d:  # by other masks, of a call before
+            owner.__class__ = nn.Conv2d
         if reason := stays_dense(owner):
             dense[name] = reason
             continue

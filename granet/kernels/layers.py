@@ -5,6 +5,7 @@ torch's own pooling (on a channels_last tensor of C images with N channels) go a
 convolution, and a dense one between sparse ones, converts.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,10 @@ class Active:
         self.pays = pays
         self._pattern: Pattern | None = None
         self._made_of: tuple[int, tuple[int, ...]] | None = None
+
+    def __deepcopy__(self, memo: dict) -> "Active":
+        """Of a copy of the mask, whose version begins anew: so the lists are not taken along."""
+        return Active(copy.deepcopy(self.mask, memo), self.reads_gradient, self.pays)
 
     def pattern(self, conv: nn.Conv2d) -> Pattern:
         """The lists for the mask as it is now, and the weight as it lies in memory."""

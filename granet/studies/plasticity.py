@@ -28,6 +28,7 @@ from granet.methods.static import static as static_method
 from granet.schedules import constant
 from granet.sparsifier import Sparsifier
 from granet.sparsifier.coupling import groups_within
+from granet.training.arithmetic import choose_arithmetic
 from granet.training.config import TrainConfig
 from granet.training.history import Row
 from granet.training.loop import fit
@@ -182,12 +183,14 @@ def leave(run: Run, branch: Branch, continued_epochs: int) -> Run:
     run.model.zero_grad(set_to_none=True)  # a branch may have been cut short
     optimizer, old, choice = build_optimizer(run.model, run.config), run.sparsifier, run.config.choice
     method = pruning(old.method.granularity, branch, old.masks, step, epochs * epoch_steps)
+    sparsifier = Sparsifier(
+        run.model, optimizer, method, seed=run.seed, total_steps=epochs * epoch_steps, **vars(choice)
+    )
+    choose_arithmetic(run.model, sparsifier, run.dense, run.config.kernels, run.precision)  # by these masks
     return replace(
         run,
         optimizer=optimizer,
-        sparsifier=Sparsifier(
-            run.model, optimizer, method, seed=run.seed, total_steps=epochs * epoch_steps, **vars(choice)
-        ),
+        sparsifier=sparsifier,
         epochs=epochs,
         lr=constant(run.lr(step)) if frozen else run.lr,
         evaluate_from=epochs,

@@ -10,6 +10,9 @@ from statistics import fmean, stdev
 
 MIN_SEEDS, LEVEL = 3, 0.05
 """Fewer seeds on either side say too little about the spread; a p-value below the level is more than noise."""
+NO_SPREAD = 1e-9
+"""A standard deviation below it is rounding. On a few hundred images three seeds easily differ by as many images each,
+and with no spread at all any difference would pass every test: so there is none."""
 MARGIN = 0.005
 """A gain of less is none. The paper's accuracies have deviations of about 0.2 points: where there is no gain, three
 seeds then rule one of 0.5 points out in 7 of 10 settings (Welch), and one of 0.3 points in 4 of 10."""
@@ -31,14 +34,18 @@ class Stat:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means; ``error`` is its standard error, with ``freedom`` degrees, None: too few seeds."""
+    """A difference of two means; ``error`` is its standard error, with ``freedom`` degrees.
+
+    None: there is no test, and ``untested`` says why. 0: numbers without noise.
+    """
 
     mean: float
     error: float | None = None
     freedom: float = inf
+    untested: str = "too few seeds"
 
     def p_below(self, bound: float) -> float | None:
-        """How likely so low a mean is where the true difference is ``bound``; without any spread 0, 0.5 or 1.
+        """How likely so low a mean is where the true difference is ``bound``; without noise 0, 0.5 or 1.
 
         One-sided t-test. None where there is nothing to test.
         """
@@ -62,8 +69,8 @@ def welch(a: Stat, b: Stat) -> Difference:
     if a.std is None or b.std is None or min(a.n, b.n) < MIN_SEEDS:
         return Difference(a.mean - b.mean)
     first, second = a.std**2 / a.n, b.std**2 / b.n
-    if not first + second:
-        return Difference(a.mean - b.mean, 0.0)
+    if max(a.std, b.std) < NO_SPREAD:
+        return Difference(a.mean - b.mean, untested="no spread")
     freedom = (first + second) ** 2 / (first**2 / (a.n - 1) + second**2 / (b.n - 1))
     return Difference(a.mean - b.mean, sqrt(first + second), freedom)
 
@@ -78,6 +85,8 @@ def compared(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     pairs = Stat.of([a[seed] - b[seed] for seed in a])
     if pairs.std is None or pairs.n < MIN_SEEDS:
         return Difference(pairs.mean)
+    if pairs.std < NO_SPREAD:
+        return Difference(pairs.mean, untested="no spread")
     return Difference(pairs.mean, pairs.std / sqrt(pairs.n), pairs.n - 1)
 
 

@@ -8,6 +8,7 @@ A group is a cell of the grid without its seed: the runs behind one mean. In fra
 # (pandas' types are wider than the values of a frame whose columns are known)
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,10 +209,15 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
     change over the epochs at which it was pruned.
     """
     values: dict[tuple[str, str], list[float]] = {}
-    for run in results.runs.itertuples():
+    for run in results.runs[results.runs["stage"] != "member"].itertuples():
         group, place = run.cell.group, f"{run.dataset}-{run.model}"
         key = group.name.removeprefix(f"{group.stage}-{place}-")
-        names = {"dense": "dense", "reinit": f"{key}-reinit", "pretrain": f"pretrain-{key}"}
+        names = {
+            "dense": "dense",
+            "reinit": f"{key}-reinit",
+            "pretrain": f"pretrain-{key}",
+            "soup": f"{key}-soup",
+        }
         values.setdefault((place, names.get(group.stage, key)), []).append(run.last)
     for run in results.finished("plasticity"):
         for name, change in run.folder.json(METRICS).items():
@@ -229,12 +235,14 @@ def in_short(metrics: dict[str, dict[str, float]], sparsities: Sequence[float]) 
 
     >>> in_short({"digits-resnet20": {"dense": 0.99, "granet-0.98-lth": 0.92}}, [0.98])
     {'dense': 0.99, 'granet-lth': 0.92}
+    >>> in_short({"a-b": {"pretrain-element-0.98": 0.9}}, [0.9])
+    {'pretrain-element-0.98': 0.9}
     >>> in_short({"a-b": {"granet-0.9": 0.92}, "a-c": {}}, [0.9, 0.98])
     {'a-b': {'granet-0.9': 0.92}, 'a-c': {}}
     """
-    part = f"-{sparsities[0]}" if len(sparsities) == 1 else ""
+    part = re.compile(rf"-{re.escape(str(sparsities[0]))}(?=-|$)" if len(sparsities) == 1 else "$^")
     short = {
-        place: {key.replace(part, "", 1): value for key, value in row.items()}
+        place: {part.sub("", key, count=1): value for key, value in row.items()}
         for place, row in metrics.items()
     }
     return next(iter(short.values())) if len(short) == 1 else short

@@ -4,18 +4,22 @@ A folder beside the run's state. So nothing is lost that a tracking server does 
 that may have arrived already can be sent again, since it says when it was written and in which run.
 """
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pipeline.workspace import root
 
 FOLDER, STAGE = "mlflow", "stage"
 """In the folder of a run's state: the journal, and the file that has the name of the stage."""
+WRITING = Lock()
+"""Training and the sampler of system metrics write side by side."""
 REFUSES, HANGS = "refuses", "hangs"
 LATER = "what it has not got is sent later: by the next run, or python -m pipeline.tracking sync"
 
@@ -55,10 +59,13 @@ class Journal:
             os.truncate(self.calls, whole)
 
     def append(self, call: str, run: str, **arguments: Any) -> None:
-        """Write a call down, in one piece."""
-        line = json.dumps({"call": call, "run": run, **arguments}, default=str) + "\n"
-        with self.calls.open("ab", buffering=0) as file:
-            file.write(line.encode())
+        """Write a call down, in one piece or not at all. Raises OSError where the disk is full."""
+        line = (json.dumps({"call": call, "run": run, **arguments}, default=str) + "\n").encode()
+        with WRITING, self.calls.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if (file.write(line) or 0) < len(line):
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.calls))
 
     def after(self, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
         """The calls that begin at or after a place in the file, and the place behind each."""

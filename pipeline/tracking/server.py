@@ -245,12 +245,14 @@ class Sender:
 
     def abandon(self) -> None:
         """Mark as killed the runs that nobody has closed: who wrote the journal is gone without a word."""
-        left: list[str] = []
+        left: dict[
+            str, None
+        ] = {}  # in order; a run that was killed and resumed is opened twice, and closed once
         for call, _ in self._journal.after(0):
             if call["call"] == "open":
-                left.append(call["run"])
+                left[call["run"]] = None
             elif call["call"] == "close":
-                left.remove(call["run"])
+                left.pop(call["run"], None)
         for run in left:
             self._client.set_terminated(self._id(run), "KILLED")
 

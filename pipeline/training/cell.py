@@ -1,7 +1,7 @@
 """One run of the grid, and the group of runs behind one mean: what DVC or a command line asks for."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -177,6 +177,15 @@ def cell_of(stage: str, values: dict[str, str], params: Params) -> Cell:
     return Cell(stage, **cell, begun=found[0][0], sparsity=found[0][1])
 
 
+def _check_data(asked: Mapping[str, Any], prepared: Mapping[str, Any]) -> None:
+    """Raise UserError where an override would have other data than those that lie there."""
+    for name, key in keys_of(DataConfig).items():
+        if key.decides_result and asked[name] != prepared[name]:
+            raise UserError(
+                f"data.{name}={asked[name]}: the data are prepared already; change params.yaml, then: dvc repro prepare"
+            )
+
+
 def run_of(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
     """The cell that a command line asks for, the parameters with its overrides, and where the results go.
 
@@ -184,13 +193,9 @@ def run_of(stage: str, arguments: Sequence[str]) -> tuple[Cell, Params, Path]:
     """
     takes = (*names_of(stage), "out")
     values, overrides = cli.parse(arguments, takes, f"the {stage} stage", overrides=True)
-    fixed = [f"data.{name}" for name, key in keys_of(DataConfig).items() if key.decides_result]
-    for text in overrides:
-        if text.partition("=")[0] in fixed:
-            raise UserError(
-                f"{text}: the data are prepared already; change params.yaml, then: dvc repro prepare"
-            )
     params = load(overrides)
+    if any(text.startswith("data") for text in overrides):
+        _check_data(vars(params.data), vars(load().data))
     cell = cell_of(stage, values, params)
     check_run(params, **vars(cell))
     folder = SCRATCH / cell.folder.relative_to(RUNS) if overrides else cell.folder

@@ -103,9 +103,10 @@ def row_of(folder: RunFolder) -> Row:
 
 
 def found(root: Path) -> Iterator[Row]:
-    """The finished runs below a folder that trained a network."""
-    for path in sorted(root.glob("*/*/summary.json")):
-        if path.parts[-3] in STAGES and path.parts[-3] not in OTHERS:
+    """The finished runs below a folder that trained a network; those of a chain or of a soup lie a folder deeper."""
+    for path in sorted(root.glob("*/**/summary.json")):
+        stage = path.relative_to(root).parts[0]
+        if stage in STAGES and stage not in OTHERS:
             yield row_of(RunFolder(path.parent))
 
 

@@ -6,6 +6,7 @@ from statistics import fmean
 from pipeline.report.blocks import Judgement, Text
 from pipeline.report.evidence.tables import places
 from pipeline.report.names import by_family, labels
+from pipeline.report.paper.claims import claims as all_claims
 from pipeline.report.results import Results
 from pipeline.report.sections.frame import say
 from pipeline.report.tables.overview import overview
@@ -22,7 +23,9 @@ def in_short(results: Results, study: Results) -> list[Text | list[str]]:
     decided = [
         f"**{_verdict(one)}**: {one.text} {_number(one)}" for one in claims if "undecided" not in one.badge
     ]
-    rest = counted(len(claims) - len(decided), "further claim")
+    counted_once = {one.id for one in all_claims() if not one.part_of}
+    undecided = [one for one in claims if "undecided" in one.badge and one.id in counted_once]
+    rest = counted(len(undecided), "further claim")
     orders = [*_orders(results)]
     verdicts = [Text(say("results_short_claims", rest=rest)), decided] if decided else []
     return [*([orders] if orders else []), *verdicts]

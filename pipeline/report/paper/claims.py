@@ -101,15 +101,16 @@ def firm(claim: Claim, differences: Sequence[Difference]) -> set[str]:
 
 
 def verdict(outcomes: Sequence[str], firm: set[str], *, as_a_rule: bool = False) -> str:
-    """Supported: at least half of the places speak for the claim, none firmly against it; contradicted: the reverse.
+    """Supported: at least half of the places speak for the claim, and fewer, none of them firmly, against it.
 
-    Places speak where there is a test. Of a claim made "as a rule", some may speak against the others.
+    Contradicted: the reverse. Places speak where there is a test. Of a claim made "as a rule", some may speak firmly
+    against the others.
     """
     counts = Counter(outcomes)
     tested = counts.total() - counts["few"]
     for name, side, other in (("supported", "for", "against"), ("contradicted", "against", "for")):
         mine, others = counts[side], counts[other]
-        if tested and 2 * mine >= tested and (other not in firm or (as_a_rule and mine > others)):
+        if tested and 2 * mine >= tested and mine > others and (as_a_rule or other not in firm):
             return name
     return "undecided" if outcomes else "not tested"
 

@@ -111,7 +111,7 @@ def _difference(group: Group, one: Comparison | None) -> Number:
     """A difference with its p-value and effect size, in bold where it exceeds the noise of the whole table."""
     if one is None:
         return Number()
-    notes = ["too few seeds" if one.p is None else p_value(one.p)]
+    notes = [one.difference.untested if one.p is None else p_value(one.p)]
     if one.p is not None and one.effect is not None:
         notes.append(f"g = {one.effect:.1f}".replace("-", "−"))
     return Number(signed(one.difference.mean), ", ".join(notes), group.name, strong=one.holds)

@@ -108,7 +108,9 @@ def _finding(settings: Sequence[Setting]) -> str:
         way = "the claim's way" if any(few) else "the other way"
         if any(few) and not all(few):
             way += f" in {sum(few)} of {len(few)} settings"
-        parts.append(f"{more}fewer than {MIN_SEEDS} seeds, so without a test, pointing {way}")
+        reasons = {place.difference.untested for place in settings if place.outcome == "few"}
+        why = f"fewer than {MIN_SEEDS} seeds" if "too few seeds" in reasons else "no spread among seeds"
+        parts.append(f"{more}{why}, so without a test, pointing {way}")
     sentences = ("; ".join(parts), _numbers(settings))
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
 

@@ -154,18 +154,26 @@ class Contest:
         return fmean(stat.mean for stat in stats if stat) if all(stats) else None
 
     def _time(self, section: str, sparsities: Sequence[float]) -> float | None:
-        """Seconds of a run as a share of the dense network's, which a method that starts from it takes, too."""
-        seconds, dense = self._cost(section, sparsities, "time_s"), self.dense("time_s")
-        if not seconds or not dense:
-            return None
-        return seconds / dense + (self.results.params.stage_of(section) == "after")
+        """Seconds of a run as a share of the dense network's, which a method that starts from it takes, too.
+
+        So does one that starts from the network of the next lower sparsity, and all runs before it.
+        """
+        params, dense = self.results.params, self.dense("time_s")
+        stage, seconds = params.stage_of(section), []
+        for sparsity in sparsities:
+            lower = [one for one in params.grid.sparsities if one < sparsity] if stage == "chain" else []
+            costs = [self._cost(section, [one], "time_s") for one in (*lower, sparsity)]
+            if not dense or not all(costs):
+                return None
+            seconds.append(sum(cost or 0.0 for cost in costs) / dense)
+        return fmean(seconds) + (stage in ("after", "chain"))
 
 
 def _behind(comparison: Comparison | None) -> Number:
     """A difference in percentage points with its interval, bold where it exceeds the noise; below it the p-value."""
     if comparison is None:
         return Number()
-    text, note = signed(comparison.difference.mean), "too few seeds"
+    text, note = signed(comparison.difference.mean), comparison.difference.untested
     if (ends := comparison.interval) is not None and comparison.p_holm is not None:
         text += f" [{signed(ends[0])}, {signed(ends[1])}]"
         note = p_value(comparison.p_holm)

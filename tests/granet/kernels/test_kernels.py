@@ -301,6 +301,31 @@ def test_a_deep_copy_has_masks_of_its_own_until_it_is_given_others():
     assert distance(other(x), nn.functional.conv2d(x.double(), weight.double(), bias.double())) < TOLERANCE
 
 
+def test_it_can_be_called_again_for_other_masks():
+    model, conv, mask, x = one_convolution()
+    other = ~mask
+    with torch.no_grad():
+        conv.weight.copy_(torch.randn_like(conv.weight) * other)
+    assert accelerate(model, {"0.weight": other}) == {}
+    assert (
+        distance(model(x), nn.functional.conv2d(x.double(), conv.weight.double(), conv.bias.double()))
+        < TOLERANCE
+    )
+
+
+def test_lists_of_a_copy_are_made_of_its_own_mask():
+    """Versions of a copied mask begin anew, and may come to that of the lists that the original had."""
+    model, _, mask, x = one_convolution()
+    mask.logical_and_(mask), model(x)
+    other, its = copy.deepcopy((model, mask))
+    weight = other.get_parameter("0.weight")
+    for _ in range(4):
+        with torch.no_grad():
+            weight.copy_(torch.randn_like(weight) * its.copy_(torch.rand(its.shape) < 0.3))
+        expected = nn.functional.conv2d(x.double(), weight.double(), other.get_parameter("0.bias").double())
+        assert distance(other(x), expected) < TOLERANCE
+
+
 def test_a_weight_that_moves_in_memory_or_changes_its_type_is_followed():
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 6, 3)

@@ -238,6 +238,23 @@ def test_layers_that_were_not_chosen_stay_dense_and_are_not_pruned(digits, tmp_p
     assert row["sparsity"] == before if regenerated else 1 > row["sparsity"] > before
 
 
+@pytest.mark.parametrize("kernels", ["dense", "sparse", "auto"])
+def test_a_branch_computes_and_grows_by_its_own_masks_on_any_kernels(digits, tmp_path, kernels):
+    """On the sparse ones inactive weights had no gradient once, by the masks before: what was dropped grew again."""
+    config = TrainConfig(epochs=EPOCHS, batch_size=50, precision="fp32", kernels=kernels)
+    source = Pretrained(digits, "element-0.9", tmp_path / "run", config)
+    before = {name: mask.clone() for name, mask in source.run.sparsifier.masks.items()}
+    branch = Branch(1, "plasticity", "global", 0.5, True)
+    end = leave(source.run, branch, 1)
+    state, folder = copy.deepcopy(source.states[1]), tmp_path / "branch"
+    fit(end, history_csv=folder / "history.csv", checkpoint_path=folder / "last.pt", start=state)
+    masks = end.sparsifier.masks
+    num_new = sum(int((mask & ~before[name]).sum()) for name, mask in masks.items())
+    assert num_new > 0.3 * sum(int(mask.sum()) for mask in before.values())
+    moved = [end.model.get_parameter(name)[mask & ~before[name]] for name, mask in masks.items()]
+    assert float(torch.cat(moved).ne(0).float().mean()) > 0.9  # and they learn
+
+
 def test_filters_need_a_layer_that_was_chosen(digits):
     with pytest.raises(UserError, match=r"network=.filter-0\.5.: no filter is in a chosen layer"):
         make_run(digits, "filter-0.5", TrainConfig(epochs=EPOCHS, batch_size=50, include=["conv1"]))

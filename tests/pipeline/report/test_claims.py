@@ -16,7 +16,8 @@ from tests.helpers.runs import params_of, write_run
 
 IMAGES = {"cifar10": {"train": 45000, "test": 10000}, "cifar100": {"train": 50000, "test": 10000}}
 EQUAL = "No gain. GraNet (si = 0) + LTH − GraNet (si = 0): 0.00, p < 0.001 for a gain of 0.5;"
-HIGH, LOW, NOISY = [0.940, 0.941, 0.942], [0.920, 0.921, 0.922], [0.930, 0.950, 0.940]
+HIGH, LOW, NOISY = [0.940, 0.941, 0.942], [0.920, 0.9211, 0.9219], [0.930, 0.950, 0.940]
+SAME = [0.9401, 0.941, 0.9419]  # as HIGH on average
 
 
 @pytest.fixture
@@ -106,6 +107,8 @@ def test_settings_that_disagree_leave_a_claim_undecided(params, tmp_path):
         (["for", "for", "against"], {"for"}, False, "supported"),  # one in three is not firmly against it
         (["for", "for", "against"], {"for", "against"}, True, "supported"),
         (["against", "against", "for"], {"for", "against"}, True, "contradicted"),
+        (["for", "against"], set(), False, "undecided"),  # as many speak for it as against it
+        (["for", "against"], {"for"}, True, "undecided"),
         (["against", "noise"], {"against"}, False, "contradicted"),
         (["for", "few", "few"], {"for"}, False, "supported"),  # those with too few seeds do not speak
         (["few"], set(), False, "undecided"),
@@ -159,7 +162,7 @@ def test_one_of_twelve_by_chance_stands_in_no_ones_way():
 
 @pytest.mark.parametrize(
     ("lth", "expected"),
-    [(LOW, "supported"), (NOISY, "undecided"), (HIGH, "supported"), ([0.96, 0.961, 0.962], "contradicted")],
+    [(LOW, "supported"), (NOISY, "undecided"), (SAME, "supported"), ([0.96, 0.9611, 0.9619], "contradicted")],
 )
 def test_no_gain_is_what_rules_a_gain_out(params, tmp_path, lth, expected):
     granet = Cell("sparse", "cifar10", "vgg19", 0, "granet", 0.98)
@@ -171,7 +174,7 @@ def test_no_gain_is_what_rules_a_gain_out(params, tmp_path, lth, expected):
     ("lth", "badge", "finding"),
     [
         (LOW, "supported so far, by a loss", "No gain; a loss in 1 of 1."),
-        (HIGH, "supported so far", EQUAL),
+        (SAME, "supported so far", EQUAL),
     ],
 )
 def test_a_loss_is_no_gain_and_is_called_a_loss(params, tmp_path, lth, badge, finding):

@@ -35,7 +35,7 @@ def accelerate(
 
     before_relu, dense = norms_before_relu(model), {}
     for name, mask in masks.items():
-        owner = model.get_submodule(name.rpartition(".")[0])
+        owner: Any = model.get_submodule(name.rpartition(".")[0])
         if type(owner) is SparseConv2d:  # by other masks, of a call before
             owner.__class__ = nn.Conv2d
         if reason := stays_dense(owner):

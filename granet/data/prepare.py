@@ -118,7 +118,8 @@ def _check_sizes(
 def channel_stats(split: Split, indices: np.ndarray) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel over the images at ``indices``, pixels in [0, 1], 6 digits.
 
-    From a histogram of the 256 values, so the sums are exact and the result is the same on every machine.
+    From a histogram of the 256 values, so the sums are exact and the result is the same on every machine. A constant
+    channel has the deviation 1, by which nothing is scaled.
     """
     histogram_CV = np.zeros((3, 256), np.int64)
     for start in range(0, len(indices), CHUNK):
@@ -129,7 +130,7 @@ def channel_stats(split: Split, indices: np.ndarray) -> tuple[list[float], list[
     total = histogram_CV.sum(axis=1)
     mean = (histogram_CV * value).sum(axis=1) / total
     std = np.sqrt((histogram_CV * (value - mean[:, None]) ** 2).sum(axis=1) / total)
-    return [round(float(m), 6) for m in mean], [round(float(s), 6) for s in std]
+    return [round(float(m), 6) for m in mean], [round(float(s), 6) or 1.0 for s in std]
 
 
 def file_md5(path: Path) -> str:

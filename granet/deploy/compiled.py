@@ -72,8 +72,16 @@ def compile_sparse(model: nn.Module, masks: Masks) -> GraphModule:
     check_masks(dict(model.named_parameters()), masks)
     if reason := kernels.why_not():
         raise UserError(f"compile_sparse: no sparse kernels on this machine: {reason}")
+    if odd := [name for name in masks if model.get_parameter(name).dtype != torch.float32]:
+        kind = model.get_parameter(odd[0]).dtype
+        raise UserError(
+            f"compile_sparse: {odd[0]} is {kind}, and the kernels want float32; leave the network so, and use "
+            "torch.autocast for bf16"
+        )
+    copied = copy.deepcopy(model).eval()
+    kernels.plain_(copied)
     try:
-        compiled = torch.fx.symbolic_trace(copy.deepcopy(model).eval())
+        compiled = torch.fx.symbolic_trace(copied)
     except Exception as error:  # a forward may do anything
         raise UserError(f"compile_sparse: torch.fx cannot trace this model's forward: {error}") from error
     fold_norms_(compiled, compiled.graph)

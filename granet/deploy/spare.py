@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from granet.common.granularity import ChannelGroup
 from granet.deploy.constants import VARIES, active_columns, constants_read
+from granet.kernels import plain_
 from granet.maskable import PLAIN
 from granet.sparsifier.coupling import channel_groups
 from granet.types import Masks
@@ -29,8 +30,9 @@ def silence(model: nn.Module, masks: Masks) -> tuple[nn.Module, Masks, dict[str,
     for every channel of every group, by the group's name, and "" for one that is needed. Raises UserError as
     `channel_groups` does.
     """
-    needs = _Needs(model, masks)
     model, masks = copy.deepcopy(model), {name: mask.clone() for name, mask in masks.items()}
+    plain_(model)
+    needs = _Needs(model, masks)
     needs.move_constants(model)
     for group in channel_groups(model):  # some biases are new
         spare = (~needs.channels[group.name]).nonzero().flatten()

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from granet.common.optimizers import unwrapped
 from granet.method import Method
 from granet.sparsifier import Sparsifier
 from granet.types import UserError
@@ -36,7 +37,7 @@ class Attached:
             raise UserError(
                 f"total_steps={total_steps}: a schedule needs an end; give the trainer max_steps or max_epochs"
             )
-        optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate and Lightning wrap it
+        optimizer = unwrapped(optimizer)
         self.sparsifier = Sparsifier(model, optimizer, method, total_steps=int(total_steps), **keys)
         self._hook = optimizer.register_step_post_hook(lambda *_: self.sparsifier.after_step())
 

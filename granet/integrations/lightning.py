@@ -50,6 +50,7 @@ class SparsifierCallback(Callback):
         self._attached = Attached(pl_module, trainer.optimizers[0], self._method, steps, self._keys)
         if self._state:
             self.sparsifier.load_state_dict(self._state)
+            self._state = {}  # another fit may follow, of another module
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer

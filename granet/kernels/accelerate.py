@@ -35,9 +35,9 @@ def accelerate(
 
     before_relu, dense = norms_before_relu(model), {}
     for name, mask in masks.items():
-        owner: Any = model.get_submodule(name.rpartition(".")[0])
+        owner = model.get_submodule(name.rpartition(".")[0])
         if type(owner) is SparseConv2d:  # by other masks, of a call before
-            owner.__class__ = nn.Conv2d
+            owner.__class__ = nn.Conv2d  # pyright: ignore[reportAttributeAccessIssue]
         if reason := stays_dense(owner):
             dense[name] = reason
             continue
@@ -56,6 +56,18 @@ def follow_memory_order(model: nn.Module) -> None:
 
     for module in model.modules():
         module.__class__ = OTHERS.get(type(module), type(module))
+
+
+def plain_(model: nn.Module) -> None:
+    """Undo `accelerate`, in place: layers are torch's own again, which can be traced, pickled and compiled."""
+    from granet.kernels.layers import OTHERS, SparseConv2d
+
+    own = {SparseConv2d: nn.Conv2d} | {stand_in: kind for kind, stand_in in OTHERS.items()}
+    for module in model.modules():
+        if (kind := own.get(type(module))) is not None:
+            module.__class__ = kind
+            for name in ("active", "rectifies"):
+                module.__dict__.pop(name, None)
 
 
 def stays_dense(module: nn.Module) -> str | None:

@@ -38,15 +38,16 @@ def recalibrate(
         for inputs, _ in islice(batches() if callable(batches) else batches, num_batches):
             forward(model, inputs)
             seen += 1
-    if not seen:
-        raise UserError(
-            "batches: BatchNorm's statistics need one batch at least; give an iterable that has some"
-        )
+        if not seen:
+            raise UserError(
+                "batches: BatchNorm's statistics need one batch at least; give an iterable that has some"
+            )
 
 
 @contextmanager
 def _measuring(model: nn.Module, norms: list[_BatchNorm]) -> Iterator[None]:
-    """Only ``norms`` train, from no statistics, each batch with the same weight."""
+    """Only ``norms`` train, from no statistics, each batch with the same weight; a failure leaves the old ones."""
+    before = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
     model.eval()
@@ -56,6 +57,11 @@ def _measuring(model: nn.Module, norms: list[_BatchNorm]) -> Iterator[None]:
         norm.momentum = None
     try:
         yield
+    except BaseException:
+        for norm, values in zip(norms, before, strict=True):
+            for name, value in norm.named_buffers():
+                value.copy_(values[name])
+        raise
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

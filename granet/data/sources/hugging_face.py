@@ -68,7 +68,11 @@ class _Table:
             json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
         )
         self.image = self._only("image", [n for n in schema.names if _is_image(schema.field(n).type)], None)
-        named = {name: kind["names"] for name, kind in features.items() if kind.get("_type") == "ClassLabel"}
+        named = {
+            name: kind["names"]
+            for name, kind in features.items()
+            if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
+        }
         known = list(named) or [name for name in ("label", "labels") if name in schema.names]
         if label is not None and label not in schema.names:
             raise UserError(

@@ -127,4 +127,14 @@ def test_channel_stats_by_hand() -> None:
     images_NHWC[0, 0, :, 1] = 51
     images_NHWC[2] = 77
     split = Split(images_NHWC, np.zeros(3, np.int64))
-    assert channel_stats(split, np.array([0])) == ([0.5, 0.2, 0.0], [0.5, 0.0, 0.0])
+    assert channel_stats(split, np.array([0])) == (
+        [0.5, 0.2, 0.0],
+        [0.5, 1.0, 1.0],
+    )  # constant ones: by nothing
+
+
+def test_a_constant_channel_is_scaled_by_nothing() -> None:
+    images = np.zeros((4, 2, 2, 3), np.uint8)
+    images[:2, ..., 0] = 255
+    mean, std = channel_stats(Split(images, np.zeros(4, np.int64)), np.arange(4))
+    assert (mean, std) == ([0.5, 0.0, 0.0], [0.5, 1.0, 1.0])

@@ -12,7 +12,8 @@ from torch import nn
 from granet import UserError
 from granet.deploy.compiled import SparseInference, compile_sparse
 from granet.deploy.packed import load_packed, save_packed
-from granet.kernels import why_not
+from granet.deploy.shrink import shrunk
+from granet.kernels import accelerate, plain_, why_not
 from granet.maskable import maskable_weights
 from granet.models import build
 
@@ -91,6 +92,34 @@ def test_it_follows_shapes_types_copies_and_weights_that_change():
         same(compiled)
     with torch.inference_mode():
         same(compiled)
+
+
+def test_a_network_on_the_sparse_kernels_compiles_shrinks_and_can_be_plain_again():
+    torch.manual_seed(0)
+    model = build("resnet20", num_classes=4).eval()
+    masks, images = masked(model, 0.05), torch.randn(4, 3, 16, 16)
+    with torch.no_grad():
+        expected = model(images)
+        accelerate(model, masks)
+        assert distance(compile_sparse(model, masks)(images), expected.double()) < 1e-5
+        smaller = shrunk(model, masks)
+        assert smaller.cuts and distance(smaller.model(images), expected.double()) < 1e-5
+        with pytest.raises((pickle.PicklingError, AttributeError)):
+            pickle.dumps(model)
+        plain_(model)
+        again = pickle.loads(pickle.dumps(model))
+        assert torch.equal(again(images), expected)
+        assert {type(m) for m in model.modules()} == {
+            type(m) for m in build("resnet20", num_classes=4).modules()
+        }
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_another_type_are_refused_before_anything_is_computed(dtype):
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3))
+    masks = masked(model, 0.3)
+    with pytest.raises(UserError, match=f"0.weight is {dtype}, and the kernels want float32"):
+        compile_sparse(model.to(dtype), masks)
 
 
 def test_several_threads_may_share_it():

@@ -165,6 +165,47 @@ def test_the_optimizer_is_free_after_the_training(tmp_path):
     assert callback.sparsifier.step == NUM_BATCHES and step == NUM_BATCHES
 
 
+def test_a_callback_that_was_resumed_once_starts_the_next_training_anew(tmp_path):
+    saved = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=4, save_top_k=-1)
+    first = SparsifierCallback(method(), seed=3)
+    trainer(tmp_path, first, saved, enable_checkpointing=True).fit(Module(), loader())
+    callback = SparsifierCallback(method(), seed=3)
+    trainer(tmp_path, callback).fit(Module(), loader(), ckpt_path=tmp_path / "step=4.ckpt", weights_only=True)
+    again = Module()
+    trainer(tmp_path, callback, epochs=2).fit(again, loader())
+    assert callback.sparsifier.step == 2 * NUM_BATCHES
+
+
+class Lookahead(torch.optim.Optimizer):
+    """k steps of another optimizer, then a step of slow weights to where they led (Zhang et al. 2019)."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, k: int = 2) -> None:
+        self.optimizer, self.k, self.count = optimizer, k, 0
+        super().__init__(optimizer.param_groups, {})
+        self.slow = {p: p.detach().clone() for group in self.param_groups for p in group["params"]}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = self.optimizer.step(closure)
+        self.count += 1
+        if self.count % self.k == 0:
+            for p, slow in self.slow.items():
+                p.copy_(slow.lerp_(p, 0.5))
+        return loss
+
+
+class Slow(Module):
+    def configure_optimizers(self) -> Any:
+        return Lookahead(torch.optim.SGD(self.net.parameters(), 0.1))
+
+
+def test_an_optimizer_with_another_within_is_the_whole_one(tmp_path):
+    callback, module = SparsifierCallback(method(), seed=3), Slow()
+    trainer(tmp_path, callback).fit(module, loader())
+    masks = callback.sparsifier.masks
+    assert not any(module.get_parameter(name)[~mask].any() for name, mask in masks.items())
+
+
 class TwoOptimizers(Module):
     def __init__(self) -> None:
         super().__init__(manual=True)

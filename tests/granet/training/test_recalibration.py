@@ -74,3 +74,18 @@ def test_a_pruned_network_is_evaluated_by_statistics_of_its_own(digits, tmp_path
     assert not same_weights(runs[0], runs[2])
     granet.recalibrate(runs[0].model, runs[0].unaugmented(2), forward=runs[0].forward)
     assert same_weights(runs[0], runs[2])
+
+
+def test_what_fails_leaves_the_statistics_as_they_were():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model(torch.randn(8, 2))
+    before = copy.deepcopy(model.state_dict())
+
+    def broken():
+        yield torch.randn(4, 2), None
+        raise OSError("the disk is gone")
+
+    for batches, error in ((iter([]), UserError), (broken, OSError)):
+        with pytest.raises(error):
+            granet.recalibrate(model, batches)
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

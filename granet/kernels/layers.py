@@ -55,7 +55,8 @@ class SparseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, O, OH, OW), batch innermost where it computes sparsely."""
         weight = self.weight  # of another type or elsewhere by now, perhaps
-        if weight.dtype != torch.float32 or weight.device.type != "cpu" or not self.active.pays():
+        is_known = weight.dtype == torch.float32 and weight.device.type == "cpu" and input.dim() == 4
+        if not is_known or not self.active.pays():
             return super().forward(input)
         return _Convolution.apply(input.to(precision()), self.weight, self.bias, self)
 
@@ -115,8 +116,8 @@ class BatchInnermostNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, in the same memory order."""
-        if not is_batch_innermost(input) or not self._is_known(input):
-            return super().forward(input)
+        if not is_batch_innermost(input) or not self._is_known(input) or input.numel() == input.shape[1]:
+            return super().forward(input)  # which refuses to train on one value per channel
         if self.training or self.running_mean is None:
             y, mean, scale = _Norm.apply(input, self.weight, self.bias, self.eps, self.rectifies)
             self._follow(mean, scale, input.numel() // len(mean))
@@ -197,7 +198,7 @@ class _Rectify(torch.autograd.Function):
 
 class _Pool:
     def forward(self, input: Tensor) -> Tensor:
-        if input.dim() != 4 or not is_batch_innermost(input):
+        if input.dim() != 4 or not is_batch_innermost(input) or getattr(self, "return_indices", False):
             return super().forward(input)  # pyright: ignore[reportAttributeAccessIssue]
         # for torch: C images with N channels, channels_last
         return super().forward(input.transpose(0, 1)).transpose(0, 1)  # pyright: ignore[reportAttributeAccessIssue]

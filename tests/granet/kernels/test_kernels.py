@@ -448,3 +448,18 @@ def test_torch_compile_sees_operators_and_shapes():
         parameter.grad = None
     compiled = passes(torch.compile(model, backend="aot_eager"), x, 1)  # type: ignore[arg-type]
     assert all(distance(a, b) < TOLERANCE for a, b in zip(compiled, expected, strict=True))
+
+
+def test_what_torch_does_with_odd_inputs_is_done_here_too():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 8, 3, padding=1)
+    net = nn.Sequential(conv, nn.BatchNorm2d(8), nn.MaxPool2d(2, return_indices=True))
+    mask, images = masked(conv, 0.3), torch.randn(5, 4, 6, 6)
+    expected, places = copy.deepcopy(net)(images)
+    single = conv(images[0])
+    accelerate(net, {"0.weight": mask})
+    found, indices = net(images)
+    assert distance(found, expected.double()) < TOLERANCE and torch.equal(indices, places)
+    assert distance(conv(images[0]), single.double()) < TOLERANCE
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        net(torch.randn(1, 4, 1, 1))

@@ -16,12 +16,12 @@ Criterion = Callable[[Snapshot], Tensors]
 
 def magnitude(snapshot: Snapshot) -> Tensors:
     """|w| (Eq. 2 of GraNet): a small weight contributes little to the loss."""
-    return magnitudes(snapshot.weights)
+    return _magnitudes(snapshot.weights)
 
 
 def gradient(snapshot: Snapshot) -> Tensors:
     """|g|, the dense gradient of this step's minibatch (Eq. 3 of GraNet, after RigL)."""
-    return magnitudes(snapshot.gradients)
+    return _magnitudes(snapshot.gradients)
 
 
 def random(snapshot: Snapshot) -> Tensors:
@@ -47,7 +47,7 @@ def momentum(snapshot: Snapshot) -> Tensors:
     if not held:
         raise UserError("momentum: the optimizer holds none; set momentum above 0")
     none = {name: torch.zeros_like(w) for name, w in snapshot.weights.items() if name not in held}
-    return none | magnitudes(held)
+    return none | _magnitudes(held)
 
 
 def sign_flip(snapshot: Snapshot) -> Tensors:
@@ -118,8 +118,7 @@ def reads(criterion: Criterion) -> float | None:
     return 0.0 if criterion in READS_ACTIVE_GRADIENT else getattr(criterion, "reads", None)
 
 
-def magnitudes(tensors: Tensors) -> Tensors:
-    """|x| of every number."""
+def _magnitudes(tensors: Tensors) -> Tensors:
     return {name: tensor.abs() for name, tensor in tensors.items()}
 
 

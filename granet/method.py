@@ -52,9 +52,7 @@ class Prune:
         """First and last step of rising sparsity. Raises UserError where no update falls between them."""
         t0 = round(self.start * total_steps) if self.t0 is None else self.t0
         tf = round(self.auto * total_steps) if self.tf is None else self.tf
-        if (
-            tf > total_steps and self.si == self.sf
-        ):  # nothing rises: masks are chosen anew, tf is the first time
+        if tf > total_steps and self.si == self.sf:  # nothing rises: tf is when masks are first chosen anew
             raise UserError(
                 f"update_interval={update_interval}: no mask update falls into the {total_steps} steps of the run; "
                 "lower update_interval or train longer"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from granet.criteria import all_finite, all_zero, magnitudes, reads
+from granet.criteria import READS_GRADIENT, all_finite, all_zero, reads
 from granet.distributions import budget, global_
 from granet.masks import num_active
 from granet.method import Method
@@ -71,7 +71,8 @@ def mask_update(
         ranks = scores[phase.drop.criterion]
         counts, memory = phase.drop.count(ranks, kept, clock.fraction(step), memory)
         if phase.grow is not None and reads(phase.grow):
-            counts |= dict.fromkeys(all_zero(unit.pool(magnitudes(snapshot.gradients))), 0)
+            known = scores[phase.grow] if phase.grow in READS_GRADIENT else snapshot.gradients
+            counts |= dict.fromkeys(all_zero(known), 0)
         left = drop(kept, ranks, counts)
         num_grown = phase.reallocate(snapshot, left, counts)
         if phase.grow is None:

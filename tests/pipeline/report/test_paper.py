@@ -124,6 +124,22 @@ def test_a_short_run_departs_and_says_in_what(cifar, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("train", "phrase"),
+    [
+        ({"label_smoothing": 0.1}, "label smoothing 0.1 instead of 0.0"),
+        ({"warmup_epochs": 5.0}, "warm-up epochs 5.0 instead of 0"),
+        ({"nesterov": False}, "without Nesterov momentum"),
+        ({"decay_bias": False}, "without weight decay on biases"),
+        ({"exclude": ["features.0"]}, "layers ['features.0'] stay dense"),
+        ({"recalibrate": 512}, "BatchNorm recalibrated on 512 images"),
+        ({"micro_batch": 8}, "BatchNorm over 8 images instead of 128"),
+    ],
+)
+def test_every_key_that_trains_otherwise_departs(cifar, tmp_path, train, phrase):
+    assert departures(replace(cifar, train=replace(cifar.train, **train)), tmp_path) == [phrase]
+
+
 def test_an_extended_run_departs(cifar, tmp_path):
     longer = replace(cifar, train=replace(cifar.train, extend=1.5))
     assert departures(longer, tmp_path) == ["epochs 240 instead of 160"]

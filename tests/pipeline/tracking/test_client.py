@@ -17,6 +17,7 @@ from pipeline.tracking import channel
 from pipeline.tracking.channel import at_hand
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.journal import Journal
+from pipeline.tracking.server import Sender
 from pipeline.workspace import tracking_uri
 from tests.helpers.project import ROOT
 
@@ -114,6 +115,18 @@ def test_a_queued_experiment_writes_to_the_parents_database(workspace, monkeypat
     assert (parent / "mlflow.db").is_file()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert tracking_uri() == "http://127.0.0.1:9"
+
+
+def test_a_run_that_was_killed_and_has_ended_since_is_no_killed_one(workspace):
+    """Its journal has two openings and one close."""
+    with track() as tracker:
+        run = tracker.wait()["run_id"]
+    journal = Journal(FOLDER)
+    content = journal.calls.read_text()
+    (opening,) = [line for line in content.splitlines(keepends=True) if json.loads(line)["call"] == "open"]
+    journal.calls.write_text(opening + content)
+    Sender(journal).abandon()
+    assert database(workspace).get_run(run).info.status == "FINISHED"
 
 
 def test_an_interrupted_run_goes_on_in_the_same_mlflow_run(workspace):

@@ -34,3 +34,9 @@ def test_a_section_of_another_stage_is_sent_there(stage, right):
     section = {"sparse": "sis", "after": "gmp"}[stage]
     with pytest.raises(UserError, match=f"method='{section}' belongs to the {right} stage"):
         run_of(stage, [f"method={section}"])
+
+
+@pytest.mark.parametrize("text", ["data.train_size=100", "data={train_size: 100}"])
+def test_other_data_than_those_prepared_are_refused_in_any_form(text):
+    with pytest.raises(UserError, match=r"^data\.train_size=100: the data are prepared already"):
+        run_of("sparse", ["method=gmp", text])

@@ -135,6 +135,11 @@ class Section(NamedTuple):
     blocks: Sequence[Any]
 
 
+def headed(heading: str, lines: Sequence[Line]) -> list[Line]:
+    """The lines, each with the heading: for those of which a table may leave some out."""
+    return [replace(line, heading=heading) for line in lines]
+
+
 def under(heading: str, lines: Sequence[Line]) -> list[Line]:
     """The lines, with the heading above the first one."""
     return [replace(line, heading="" if index else heading) for index, line in enumerate(lines)]

@@ -36,13 +36,14 @@ class Stat:
 class Difference:
     """A difference of two means; ``error`` is its standard error, with ``freedom`` degrees.
 
-    None: there is no test, and ``untested`` says why. 0: numbers without noise.
+    None: there is no test, and ``untested`` says why. 0: numbers without noise, known up to ``width`` to either side.
     """
 
     mean: float
     error: float | None = None
     freedom: float = inf
     untested: str = "too few seeds"
+    width: float = 0.0
 
     def p_below(self, bound: float) -> float | None:
         """How likely so low a mean is where the true difference is ``bound``; without noise 0, 0.5 or 1.
@@ -52,7 +53,8 @@ class Difference:
         if self.error is None:
             return None
         if self.error == 0:
-            return 0.5 + 0.5 * ((self.mean > bound) - (self.mean < bound))
+            above, below = self.mean - self.width > bound, self.mean + self.width < bound
+            return 0.5 + 0.5 * (above - below)
         from scipy.special import stdtr
 
         return float(stdtr(self.freedom, (self.mean - bound) / self.error))

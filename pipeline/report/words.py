@@ -50,8 +50,17 @@ def spread(mean: float, std: float | None) -> str:
 
 def signed(value: float) -> str:
     """A difference of two fractions, in percentage points: +0.15, −1.85, 0.00."""
-    text = f"{100 * value:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
+    return _with_sign(100 * value, 2)
+
+
+def signed_ratio(value: float) -> str:
+    """A difference of FLOPs, as a ratio to the dense network's: +0.015×, −0.003×, 0.000×."""
+    return f"{_with_sign(value, 3)}×"
+
+
+def _with_sign(value: float, digits: int) -> str:
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def signed_spread(mean: float, std: float | None) -> str:

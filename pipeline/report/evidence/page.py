@@ -148,16 +148,18 @@ def beside(results: Results, study: Results) -> list[Any]:
     """The three accuracies, with the paper's where it has the same network, and what we know of the difference."""
     tables = []
     for place in places(results):
-        table = place.three_accuracies()
-        ran = [line for line in table.lines if line.numbers[0].text]
-        tables += [Heading(place.title), replace(table, lines=ran)]
+        ran = [line for line in place.accuracy_lines() if line.numbers[0].text]
+        tables += [Heading(place.title), three_columns(ran)]
     how = beside_the_paper(results, "best test epoch as well, like beside like")
     lines = [line for place in places(study) for line in place.network_lines()]
     networks = [line for line in lines if line.numbers[0].text]
     pruned = (
         [Heading("Networks of the plasticity study"), three_columns(networks, "network")] if networks else []
     )
-    return [Text(say("three")), *tables, how, Text(say("results_why")), *pruned]
+    runs = results.runs
+    unknown = runs["best_val"].isna() & (runs["num_val"] > 0)
+    lost = [Text(say("results_lost", runs=counted(int(unknown.sum()), "run")))] if unknown.any() else []
+    return [Text(say("three")), *lost, *tables, how, Text(say("results_why")), *pruned]
 
 
 def flops(results: Results) -> list[Table]:

@@ -9,6 +9,7 @@ from typing import Any
 from granet.common.keys import keys_of
 from granet.data.config import DataConfig
 from granet.training.config import TrainConfig
+from granet.training.history import accuracies
 from pipeline.report.evidence.sheet import Row, Sheet
 from pipeline.report.results import OTHERS
 from pipeline.training.folder import RunFolder
@@ -61,8 +62,9 @@ def digest(config: Mapping[str, Any]) -> str:
 
 def row_of(folder: RunFolder) -> Row:
     """One finished run."""
-    summary, last = folder.summary, folder.history().iloc[-1]
-    config, accuracy, flops, images = summary.config, summary.accuracy, summary.flops, summary.num_images
+    summary, history = folder.summary, folder.history()
+    last, accuracy = history.iloc[-1], accuracies(history.to_dict("records"), summary.final_sparsity_epoch)
+    config, flops, images = summary.config, summary.flops, summary.num_images
     environment, section = summary.environment, config.get("method")
     return {
         "experiment": summary.tracking["experiment"],

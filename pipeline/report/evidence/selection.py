@@ -35,12 +35,12 @@ OTHER_KERNELS = {"auto": "dense", "sparse": "dense", "dense": "auto"}
 class Selection:
     """A grid's results, from rows of the CSVs; ``lines``: DVC stage -> line of the file, whose first is its head.
 
-    ``others``: of the runs that differ in their kernels alone, by cell: accuracy at the last epoch, and line.
+    ``others``: the rows of those runs that have other kernels, by cell, and their lines.
     """
 
     results: Results
     lines: dict[str, str]
-    others: dict[Cell, tuple[float, str]]
+    others: dict[Cell, tuple[Row, str]]
 
 
 def select(
@@ -56,19 +56,20 @@ def select(
     params = united(params, further) if further else params
     runs: dict[str, dict[str, Any]] = {}
     lines: dict[str, str] = {}
-    others: dict[Cell, tuple[float, str]] = {}
+    others: dict[Cell, tuple[Row, str]] = {}
     for line, row in enumerate(rows, start=2):
         cell = wanted.get(row["run"])
         if cell is None or row["experiment"] != params.tracking.experiment:
             continue
         if row["epochs"] != params.train_config(cell.schedule).total_epochs:
             continue
-        if row["kernels"] == OTHER_KERNELS[params.train.kernels]:
-            others[cell] = row["test_accuracy_last"], str(line)
-        elif row["run"] in runs:
+        is_other = row["kernels"] == OTHER_KERNELS[params.train.kernels]
+        if cell in others if is_other else row["run"] in runs:
             raise UserError(
                 f"{SHEET.file}, line {line}: {row['run']} comes twice; delete the row that is not wanted"
             )
+        if is_other:
+            others[cell] = row, str(line)
         else:
             runs[row["run"]], lines[row["run"]] = _run(cell, row), str(line)
     frame = DataFrame([runs[name] for name in wanted if name in runs], columns=COLUMNS)

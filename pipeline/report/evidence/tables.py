@@ -15,7 +15,7 @@ from pipeline.report.names import run_name
 from pipeline.report.noise import LEVEL, MIN_SEEDS, Stat
 from pipeline.report.paper.claims import claims
 from pipeline.report.paper.numbers import ACCURACY, CIFAR, rows
-from pipeline.report.results import Results
+from pipeline.report.results import Results, once
 from pipeline.report.sections.frame import say
 from pipeline.report.statistics import BySeed, Comparison, comparisons
 from pipeline.report.tables.model import Tables
@@ -120,7 +120,24 @@ def kernels(*selections: Selection) -> list[Any]:
         "largest, one seed",
         "p",
     )
-    return [text, Table([(head, 1) for head in heads], [], lines, "runs")]
+    return [text, Table([(head, 1) for head in heads], [], lines, "runs"), [*_made(selections)]]
+
+
+def _made(selections: Sequence[Selection]) -> Iterator[str]:
+    """The revisions and the hardware of the runs on either side."""
+    pairs = [
+        (run._asdict(), one.others[run.cell][0])
+        for one in selections
+        for run in one.results.runs.itertuples()
+        if run.cell in one.others
+    ]
+    own = selections[0].results.params.train.kernels
+    for side, name in enumerate((own, OTHER_KERNELS[own])):
+        revision, hardware = (
+            once([pair[side][key] for pair in pairs], text)
+            for key, text in (("git_revision", lambda one: one[:10]), ("hardware", str))
+        )
+        yield say("results_kernels_of", kernels=name, revision=revision, hardware=hardware)
 
 
 def _of_kernels(selection: Selection) -> dict[Group, Pair]:
@@ -130,7 +147,8 @@ def _of_kernels(selection: Selection) -> dict[Group, Pair]:
         cell: Cell = run.cell
         if cell in selection.others:
             first, second = found.setdefault(cell.group, ({}, {}))
-            first[cell.seed], (second[cell.seed], _) = run.last, selection.others[cell]
+            other, _ = selection.others[cell]
+            first[cell.seed], second[cell.seed] = run.last, other["test_accuracy_last"]
     return dict(found)
 
 
@@ -161,5 +179,6 @@ def _listed(selection: Selection) -> Iterator[tuple[str, Cell, tuple[str, ...]]]
         yield "", run.cell, (lines[run.dvc_stage], *texts)
     for other in results.others:
         yield "", other.cell, (lines[other.cell.dvc_stage], "", "", duration(other.summary["time_s"]))
-    for cell, (accuracy, line) in selection.others.items():
-        yield OTHERS, cell, (line, percent(accuracy), "", "")
+    for cell, (row, line) in selection.others.items():
+        texts = percent(row["test_accuracy_last"]), percent(row["sparsity_reached"]), duration(row["time_s"])
+        yield OTHERS, cell, (line, *texts)

@@ -122,9 +122,9 @@ def conclusion(claim: Claim, differences: Sequence[Difference]) -> str:
 
 
 def apart(first: Range, second: Range, times: float) -> Difference:
-    """A difference of FLOPs, first - times x second: the least that the ranges allow, 0 where they overlap."""
+    """A difference of FLOPs, first - times x second, of the middles of two ranges; unknown where these overlap."""
     low, high = first[0] - times * second[1], first[1] - times * second[0]
-    return Difference(max(low, 0.0) + min(high, 0.0), 0.0)
+    return Difference((low + high) / 2, 0.0, width=(high - low) / 2)
 
 
 def in_print(claim: Claim, place: Place) -> Difference | None:

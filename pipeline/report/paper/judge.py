@@ -22,7 +22,7 @@ from pipeline.report.paper.claims import (
     outcome,
 )
 from pipeline.report.paper.costs import HALF
-from pipeline.report.paper.numbers import ACCURACY, IMAGENET, TRAINING, columns, models, rows
+from pipeline.report.paper.numbers import ACCURACY, IMAGENET, TRAINING, columns, models, records, rows
 from pipeline.report.paper.protocol import differences
 from pipeline.report.results import Results
 from pipeline.report.words import setting, short_percent, spread
@@ -42,7 +42,8 @@ class Side:
 class Setting:
     """A claim looked at in one place; ``printed`` is the paper's difference, None where a side is in no table.
 
-    ``in_paper``: its rows, model, data set, sparsity and protocol are the paper's.
+    ``in_paper``: its rows, model, data set, sparsity and protocol are the paper's. ``ran``: the rows that have runs,
+    and where; None for the plasticity study.
     """
 
     claim: Claim
@@ -51,6 +52,7 @@ class Setting:
     difference: Difference
     printed: Difference | None
     in_paper: bool
+    ran: Place | None = None
 
     @property
     def outcome(self) -> str:
@@ -82,6 +84,16 @@ class Judged:
     claim: Claim
     in_paper: list[Setting]
     elsewhere: list[Setting]
+
+    @property
+    def absent(self) -> list[str]:
+        """What the claim names that no setting has: rows, and sparsities."""
+        ran = [one.ran for one in (*self.in_paper, *self.elsewhere) if one.ran]
+        there = {name for ids, *_ in ran for side in ids for name in side} | {place[3] for place in ran}
+        named = dict.fromkeys(name for pair in self.claim.compare for side in pair for name in side)
+        texts = [title(rows(self.claim.family)[name].section) for name in named if name not in there]
+        sparsities = [short_percent(one) for one in self.claim.sparsities or () if one not in there]
+        return [*texts, *sparsities] if ran else []
 
     @property
     def verdict(self) -> str:
@@ -125,20 +137,30 @@ def _settings(claim: Claim, results: Results, same_protocol: list[str]) -> Itera
         difference = compared(a, b) if claim.metric == ACCURACY else apart(_range(a), _range(b), claim.times)
         shown = model in models() and sparsity in known.get(dataset, ())  # in a figure
         in_paper = dataset in same_protocol and (place in printed if printed else shown)
-        own = in_print(claim, ([names, others], model, dataset, sparsity))
-        yield Setting(claim, _name(place), (first, second), difference, own, in_paper)
+        there: Place = ([names, others], model, dataset, sparsity)
+        in_paper = in_paper and (not claim.best or _printed_rows(place) <= {*names, *others})
+        yield Setting(
+            claim, _name(place), (first, second), difference, in_print(claim, there), in_paper, there
+        )
     if claim.metric == TRAINING and datasets:
         for place in [place for place in printed if place not in ran]:
             (name,), (other,) = place[0]
             a, b = on_schedule(name, place), on_schedule(other, place)
             difference = apart(a, b, claim.times)
             sides = _counted(name, a), _counted(other, b)
-            yield Setting(claim, _name(place), sides, difference, in_print(claim, place), in_paper=True)
+            own = in_print(claim, place)
+            yield Setting(claim, _name(place), sides, difference, own, in_paper=True, ran=place)
 
 
 def _name(place: Place) -> str:
     _, model, dataset, sparsity = place
     return f"{setting(dataset, model)}, {short_percent(sparsity)}"
+
+
+def _printed_rows(place: Place) -> set[str]:
+    """The rows of a place that have an accuracy in print: the best of a few of them is not the best of all."""
+    ids, model, dataset, sparsity = place
+    return {name for side in ids for name in side if (name, dataset, model, sparsity, ACCURACY) in records()}
 
 
 def _counted(name: str, ratios: tuple[float, float]) -> Side:
@@ -173,6 +195,6 @@ def _runs(
     by_seed = {seed: fmean(values[seed] for _, values, _ in found) for seed in seeds}
     stat, labels = Stat.of([*by_seed.values()]), [run_name(params, group) for group, *_ in found]
     text = spread(stat.mean, stat.std) if claim.metric == ACCURACY else f"{stat.mean:.3f}×"
-    several = "best of them: " if claim.best and len(ids) > 1 else "mean of " if len(found) > 1 else ""
+    several = "best of them: " if claim.best and len(names) > 1 else "mean of " if len(found) > 1 else ""
     group = found[0][0].name if len(found) == 1 else None
     return Side(several + ", ".join(labels), text, f"n = {stat.n}", group), by_seed, names

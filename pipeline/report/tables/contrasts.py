@@ -1,7 +1,8 @@
 """What the plasticity study says of the paper's claims: changes in accuracy by learning rate and by regeneration.
 
 A place is a network of one figure, and a pruning rate where regeneration is compared. Changes are means over the epochs
-of pruning, seed by seed; a pair of branches of which one diverged is left out.
+of pruning, seed by seed. A pair of branches of which one diverged is left out; so is a pruning rate (where two rates
+are compared, an epoch) of a seed with a diverged branch at either end.
 """
 
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
@@ -66,9 +67,15 @@ def _changes(study: Study, contrast: str) -> Iterator[tuple[str, BySeed, BySeed]
         if column not in frame or frame[along].nunique() < 2 + is_late:
             return
         for sparsity, rows in frame.groupby("pretrained"):
-            means = rows.groupby(["seed", along])[column].mean().unstack().sort_index(axis=1)
-            ends = (means.columns[-2 if is_late else 0], means.columns[-1])[::order]
-            yield f"{sparsity:g} sparse", *(means[end].dropna().to_dict() for end in ends)
+            across = "epoch" if along == "rate" else "rate"
+            means = (
+                rows.groupby(["seed", across, along])[column]
+                .agg(lambda one: one.mean(skipna=False))
+                .unstack()
+            )
+            ends = [means.columns[-2 if is_late else 0], means.columns[-1]][::order]
+            both = means[ends].dropna().groupby("seed").mean()
+            yield f"{sparsity:g} sparse", *(both[end].to_dict() for end in ends)
 
 
 def _side(name: str, changes: BySeed) -> Side:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.drawing import Series
 from pipeline.params.schema import Params
-from pipeline.report.blocks import Line, Number, Table, by_heading, under
+from pipeline.report.blocks import Line, Number, Table, by_heading, headed
 from pipeline.report.names import by_family, colors, heading, labels, network_name, suffix
 from pipeline.report.results import Results, layers, mask_curves
 from pipeline.report.tables.printed import beside, line, ours, record_of
@@ -83,6 +83,10 @@ class Tables:
 
     def three_accuracies(self) -> Table:
         """Each of the three test accuracies by its name; the paper's stands beside its like, the best test epoch."""
+        return three_columns(self.accuracy_lines())
+
+    def accuracy_lines(self) -> list[Line]:
+        """Those of the dense model, and of every method and pre-trained network under its heading."""
         grid = self.params.grid
         lines = [self._three(self._group("dense"))]
         for sparsity in grid.sparsities:
@@ -91,13 +95,13 @@ class Tables:
             keys += [("reinit", method, None) for method in grid.reinit]
             keys += [("retrain", method, rewind) for method in grid.retrain for rewind in grid.rewinds]
             groups = [self._group(stage, method, sparsity, rewind) for stage, method, rewind in keys]
-            lines += under(f"Sparsity {short_percent(sparsity)}", [self._three(group) for group in groups])
-        return three_columns([*lines, *under("Pruning plasticity", self._pretrained())])
+            lines += headed(f"Sparsity {short_percent(sparsity)}", [self._three(group) for group in groups])
+        return [*lines, *headed("Pruning plasticity", self._pretrained())]
 
     def network_lines(self) -> list[Line]:
         """The three accuracies of the dense model and of the pre-trained networks, under the model and data set."""
         networks, dense = self._pretrained(), self._three(self._group("dense"))
-        return under(self.title, [dense, *networks]) if networks else [replace(dense, label=self.title)]
+        return headed(self.title, [dense, *networks]) if networks else [replace(dense, label=self.title)]
 
     def _pretrained(self) -> list[Line]:
         return [
@@ -192,9 +196,9 @@ class Tables:
 
 
 def three_columns(lines: Sequence[Line], corner: str = "method") -> Table:
-    """A table of the three accuracies; the paper's columns where any row has its number."""
+    """A table of the three accuracies, from lines that all name their heading; the paper's where any has its number."""
     columns = ["last epoch", "best validation epoch", "best test epoch", "paper", "best test − paper"]
     if not any(line.numbers[3].text for line in lines):
         columns = columns[:3]
     shown = [replace(line, numbers=line.numbers[: len(columns)]) for line in lines]
-    return Table([(column, 1) for column in columns], [], shown, corner)
+    return Table([(column, 1) for column in columns], [], by_heading(shown), corner)

@@ -13,7 +13,7 @@ from pipeline.report.paper.numbers import ACCURACY, columns, family_of, models
 from pipeline.report.paper.protocol import differences
 from pipeline.report.results import Results
 from pipeline.report.tables.contrasts import of_study
-from pipeline.report.words import counted, p_value, setting, short_percent, signed
+from pipeline.report.words import counted, listed, p_value, setting, short_percent, signed, signed_ratio
 
 VERDICTS = {"supported": "in line with it", "contradicted": "against it", "undecided": "undecided"}
 """How a verdict reads that is not about the paper's settings."""
@@ -84,6 +84,8 @@ def _verdict(judged: Judged) -> Judgement:
         badge, kind = judged.verdict + so_far + _by_a_loss(in_paper), judged.verdict
     if elsewhere:
         findings.append(("Other settings. " if in_paper else "") + _finding(elsewhere))
+    if absent := judged.absent:
+        findings[-1] += f" Without runs: {listed(absent)}."
     if own := [difference for place in places if (difference := in_print(claim, place))]:
         counts = _counts(claim, [outcome(claim, one) for one in own])
         findings.append(f"The paper's own numbers, by the same rule: {conclusion(claim, own)} ({counts}).")
@@ -96,21 +98,23 @@ def _verdict(judged: Judged) -> Judgement:
 def _finding(settings: Sequence[Setting]) -> str:
     """In how many settings there is which outcome; those with too few seeds apart, and where the noise points."""
     outcomes = [place.outcome for place in settings if place.outcome != "few"]
-    few = [place.leans for place in settings if place.outcome == "few"]
+    few = [place for place in settings if place.outcome == "few"]
+    ways = [place.leans for place in few if place.difference.mean]
     noise = [place.leans for place in settings if place.outcome == "noise" and place.difference.mean]
     parts = [_counts(settings[0].claim, outcomes)] if outcomes else []
     if losses := sum(place.is_loss for place in settings):
         parts.append(f"a loss in {losses} of {len(outcomes)}")
     if len(settings) > 1 and not all(noise):
-        parts.append(f"noise points the other way in {noise.count(False)} of {len(noise)}")
+        points = "noise points" if settings[0].claim.metric == ACCURACY else "the numbers point"
+        parts.append(f"{points} the other way in {noise.count(False)} of {len(noise)}")
     if few:
         more = f"{len(few)} more with " if outcomes else ""
-        way = "the claim's way" if any(few) else "the other way"
-        if any(few) and not all(few):
-            way += f" in {sum(few)} of {len(few)} settings"
-        reasons = {place.difference.untested for place in settings if place.outcome == "few"}
+        way = ", pointing the claim's way" if any(ways) else ", pointing the other way" if ways else ""
+        if any(ways) and sum(ways) < len(few):
+            way += f" in {sum(ways)} of {len(few)} settings"
+        reasons = {place.difference.untested for place in few}
         why = f"fewer than {MIN_SEEDS} seeds" if "too few seeds" in reasons else "no spread among seeds"
-        parts.append(f"{more}{why}, so without a test, pointing {way}")
+        parts.append(f"{more}{why}, so without a test{way}")
     sentences = ("; ".join(parts), _numbers(settings))
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
 
@@ -158,7 +162,7 @@ def _by_a_loss(settings: Sequence[Setting]) -> str:
 
 def _amount(claim: Claim, value: float) -> str:
     """A difference in percentage points, or of FLOPs as a ratio to the dense network's."""
-    return signed(value) if claim.metric == ACCURACY else f"{signed(value / 100)}×"
+    return signed(value) if claim.metric == ACCURACY else signed_ratio(value)
 
 
 def _words(claim: Claim) -> dict[str, str]:

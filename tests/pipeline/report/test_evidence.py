@@ -78,7 +78,7 @@ def change(seed: int) -> Callable[[Branch], float | None]:
         if seed == 0 and branch.name == "plasticity-21-global-0.98-pruned":
             return None
         drops = (branch.epoch >= 12) + (branch.epoch >= 18)
-        return 0.01 * seed - 0.1 * branch.rate - 0.05 * drops + 0.02 * branch.regenerated
+        return 0.01 * seed - 0.1 * branch.rate - (0.05 + 0.001 * seed) * drops + 0.02 * branch.regenerated
 
     return of
 
@@ -97,6 +97,19 @@ def test_a_row_has_what_the_run_has(tmp_path):
     assert row["training_flops"] / row["training_flops_dense"] == 0.2
     assert (row["git_dirty"], row["experiment"]) == ("false", "evidence")
     assert list(row.keys() ^ rows.COLUMNS.keys()) == []
+
+
+def test_accuracies_are_read_off_the_history_at_the_final_sparsity(tmp_path):
+    """Runs of before November 30, 2026 chose among all epochs."""
+    (row,) = written(tmp_path, seeds(GRANET, 0.9))
+    (summary,) = tmp_path.rglob("summary.json")
+    summary.write_text(summary.read_text().replace('"test_accuracy_last": 0.9', '"test_accuracy_last": 0.5'))
+    assert [*rows.found(tmp_path)] == [row]
+
+
+def test_a_table_keeps_its_headings_where_the_first_methods_have_not_run(selection, study):
+    _, _, table, *_ = page.beside(selection.results, study.results)
+    assert [line.heading for line in table.lines] == ["", "Sparsity 90 %", "", "Sparsity 95 %", ""]
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
@@ -211,6 +224,9 @@ def test_a_cell_that_comes_twice_is_refused(tmp_path):
     once = written(tmp_path, seeds(GRANET, 0.9))
     with pytest.raises(UserError, match=r"line 3: sparse@.* comes twice"):
         select(params(), [*once, once[0] | {"config": "other"}])
+    others = [one | {"kernels": "dense"} for one in once]
+    with pytest.raises(UserError, match=r"line 4: sparse@.* comes twice"):
+        select(params(), [*once, *others, *others])
 
 
 def test_runs_of_another_length_or_experiment_are_not_in_it(tmp_path, selection):
@@ -271,7 +287,8 @@ def test_the_comparisons_are_tested_together_and_those_of_few_seeds_have_no_test
 
 def test_kernels_are_compared_seed_by_seed(selection):
     # differences of -0.1, 0.2 and 0: mean 0.033, error 0.153 / sqrt(3), t = 0.378, p = 1 - t / sqrt(2 + t^2)
-    _, table = kernels(selection)
+    _, table, made = kernels(selection)
+    assert [text.partition(":")[0] for text in made] == ["`auto`", "`dense`"]
     (line,) = table.lines
     assert line.label == "GraNet (si = 0), 95 %"
     assert [number.text for number in line.numbers] == [
@@ -337,8 +354,8 @@ def test_every_number_links_to_its_runs_and_these_to_their_lines(selection, stud
     for name, line in (selection.lines | study.lines).items():
         assert f"`{name}` | {line} |" in text
     assert study.lines["plasticity@cifar10-resnet20-element-0.0-1"] == "26 to 49"
-    for cell, (accuracy, line) in selection.others.items():
-        assert f"`{cell.dvc_stage}` | {line} | {100 * accuracy:.2f} |" in text
+    for cell, (row, line) in selection.others.items():
+        assert f"`{cell.dvc_stage}` | {line} | {100 * row['test_accuracy_last']:.2f} |" in text
     assert "[90.57 ± 0.06](#sparse-cifar10-resnet20-granet-0.95-other-kernels)" in text
     drawn = {*re.findall(r"\]\((pictures/[\w.-]+)\)", text)}
     assert len(drawn) == 2

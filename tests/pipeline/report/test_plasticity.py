@@ -650,10 +650,16 @@ def test_one_seed_points_the_claims_way_and_decides_nothing(tmp_path):
     assert found["final_gap_grows"].verdict == "not tested"  # Figure 3
 
 
-def test_what_lies_at_two_ends_is_compared_network_by_network(tmp_path):
-    """Each rate a tenth lower per unit, each drop a tenth, and regeneration adds the rate's twentieth."""
+@pytest.mark.parametrize("diverges", [False, True])
+def test_what_lies_at_two_ends_is_compared_network_by_network(tmp_path, diverges):
+    """Each rate a tenth lower per unit, each drop a tenth, and regeneration adds the rate's twentieth.
+
+    Where the lowest of the late branches diverge, those that they would be compared with are left out as well.
+    """
 
     def changed(branch):
+        if diverges and not branch.regenerated and branch.rate == 0.98 and branch.epoch >= 120:
+            return None
         drops = (branch.epoch >= 80) + (branch.epoch >= 120)
         return -0.1 * drops - 0.1 * branch.rate + 0.05 * branch.rate * branch.regenerated
 

@@ -5,7 +5,7 @@ also see scores and masks (`global_`, `by_layer`) and give whole numbers that ad
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from math import prod
 
@@ -95,23 +95,24 @@ def classifier(shapes: Shapes) -> set[str]:
     return set([name for name, shape in shapes.items() if len(shape) == 2][-1:])
 
 
-def uniform_capped(shapes: Shapes, sparsity: float) -> dict[str, float]:
+def uniform_capped(shapes: Shapes, sparsity: float, last: Set[str] | None = None) -> dict[str, float]:
     """The same sparsity everywhere, but the classifier never above 0.8 (Gale et al. 2019).
 
     The other layers make up for it, so that the whole network is at ``sparsity``, as in GraNet's released code. Where
     the classifier's 0.2 would be more than half of the weights that stay, all layers are alike: else the others would
-    have next to nothing left.
+    have next to nothing left. ``last``: the classifier's names, where these shapes are not the whole network's.
 
     >>> uniform_capped({"conv": (8, 3, 5, 5), "fc": (10, 8)}, 0.9)
     {'conv': 0.9133333333333333, 'fc': 0.8}
     """
     size = {name: prod(shape) for name, shape in shapes.items()}
-    last = sum(size[name] for name in classifier(shapes))
-    total, most = (1 - sparsity) * sum(size.values()), (1 - CLASSIFIER_CAP) * last
+    capped = (classifier(shapes) if last is None else last) & shapes.keys()
+    size_capped = sum(size[name] for name in capped)
+    total, most = (1 - sparsity) * sum(size.values()), (1 - CLASSIFIER_CAP) * size_capped
     if sparsity <= CLASSIFIER_CAP or 2 * most > total:
         return uniform(shapes, sparsity)
-    others = 1 - (total - most) / (sum(size.values()) - last)
-    return {name: CLASSIFIER_CAP if name in classifier(shapes) else others for name in shapes}
+    others = 1 - (total - most) / (sum(size.values()) - size_capped)
+    return {name: CLASSIFIER_CAP if name in capped else others for name in shapes}
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,9 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
 
     Traced by one forward of a zero image, on the model's device, in eval mode and without gradients; modes
     are restored and nothing else of the model changes. Products and convolutions are seen wherever they are made, but a
-    functional pooling such as ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0. Layers
-    that share a weight are one entry, under the weight's first name: they are as sparse as it is.
+    functional pooling such as ``F.avg_pool2d`` is not. A module called twice counts twice, one never called 0, and so
+    does a parameter that multiplies nothing, as an embedding. Layers that share a weight are one entry, under the
+    weight's first name: they are as sparse as it is.
     """
     layers: dict[str, int] = {}
     handles: list[RemovableHandle] = []
@@ -104,6 +105,10 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
                 handles.append(
                     module.register_forward_hook(partial(_add, layers, key, count), with_kwargs=True)
                 )
+        for name, parameter in model.named_parameters():  # a mask may be on any of them
+            if parameter.dim() > 1 and PARAMETRIZED not in name.split("."):
+                layers.setdefault(name, 0)
+                products.weights.setdefault(_memory(parameter), name)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), products:
             model(image_1CHW)
     finally:
@@ -175,6 +180,8 @@ def _pixels(module: Any, inputs: Tensor) -> int:
     return inputs.numel() // module.in_channels
 
 
+PARAMETRIZED = "parametrizations"
+"""What torch calls the module of what weights are computed from."""
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Bilinear)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 COUNTS: dict[type[nn.Module], Count] = {

@@ -256,7 +256,8 @@ def attach(
 def bake(model: nn.Module, names: list[str]) -> None:
     """Replace the parametrized weights by what the forward made of them: an ordinary model again.
 
-    torch's own way takes ``weight`` from a class that deep copies of the module share, and so breaks those.
+    torch's own way takes ``weight`` from a class that deep copies of the module share, and so breaks those. That class
+    stays until the last weight of the module is done, and computes the others: so none is registered by its name.
     """
     for name in names:
         owner, _, attribute = name.rpartition(".")
@@ -268,4 +269,4 @@ def bake(model: nn.Module, names: list[str]) -> None:
         if not module.parametrizations:
             del module.parametrizations
             module.__class__ = type(module).__bases__[0]
-        module.register_parameter(attribute, original)
+        module._parameters[attribute] = original

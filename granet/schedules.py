@@ -169,8 +169,9 @@ def jump(si: float, sf: float, t0: int, tf: int) -> Schedule:
 def alternating(phase: int, num_last_dense: int) -> Callable[[float, float, int, int], Schedule]:
     """Sparsities ``si`` and ``sf`` by turns, each for ``phase`` steps (AC/DC, Peste et al. 2021, Algorithm 1).
 
-    The curve is ``si`` until ``t0``, rounded up to a multiple of ``phase``; then ``sf`` comes first. During the last
-    ``num_last_dense`` phases before ``tf`` it is ``si``, and from ``tf`` on ``sf``.
+    The curve is ``si`` until ``t0``, rounded up to a multiple of ``phase``, and for one phase at least, as no update
+    comes before; then ``sf`` comes first. During the last ``num_last_dense`` phases before ``tf`` it is ``si``, and
+    from ``tf`` on ``sf``.
 
     >>> s = alternating(5, 2)(0.0, 0.9, 10, 35)
     >>> [s(t) for t in (0, 5, 10, 15, 20, 25, 30, 35, 40)]
@@ -178,7 +179,7 @@ def alternating(phase: int, num_last_dense: int) -> Callable[[float, float, int,
     """
 
     def curve(si: float, sf: float, t0: int, tf: int) -> Schedule:
-        first = math.ceil(t0 / phase)
+        first = max(1, math.ceil(t0 / phase))
 
         def sparsity(step: int) -> float:
             number = step // phase

@@ -1,7 +1,7 @@
 """Signals that ask a run to end: Ctrl-C, SIGTERM (Slurm, a shutdown, `timeout`), SIGUSR1 (Slurm's warning).
 
 The first one is a request, which the training loop follows after its next step: it writes its state, then ends. Where
-no step comes within GRACE_S seconds, and at a second signal, the program ends as by Ctrl-C.
+no step comes within GRACE_S seconds, and at a second signal, the program ends as by Ctrl-C. Writing may take longer.
 """
 
 import signal
@@ -20,6 +20,11 @@ _asked = threading.Event()
 def asked() -> bool:
     """Whether a signal has asked this process to end."""
     return _asked.is_set()
+
+
+def followed() -> None:
+    """A request is being followed: what that takes is not counted."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager

@@ -184,8 +184,15 @@ class FfcvLoader:
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A copy on ``device`` of a host's tensor. A GPU gets it from page-locked memory, and is not waited for."""
     if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return page_locked(tensor).to(device, non_blocking=True)
     return tensor.to(device, copy=True)
+
+
+def page_locked(tensor: Tensor) -> Tensor:
+    """A copy in page-locked memory, even of what lies there: FFCV's buffers do, and are filled again meanwhile."""
+    if tensor.is_pinned():
+        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+    return tensor.pin_memory()
 
 
 def _auto(path: Path, *, device: torch.device, crop: Crop | None, **options: Any) -> Loader:

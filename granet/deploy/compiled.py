@@ -43,7 +43,9 @@ class SparseInference(nn.Module):
             self.register_buffer(name, tensor)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, O, OH, OW), fp32, bf16 under its autocast; batch innermost in memory."""
+        """(N, C, H, W) -> (N, O, OH, OW), or of one image; fp32, bf16 under its autocast; batch innermost in memory."""
+        if x_NCHW.dim() == 3:
+            return self(x_NCHW[None])[0]
         if self.values.dtype != torch.float32 or self.values.device.type != "cpu":
             raise UserError(
                 f"compile_sparse: the network is {self.values.dtype} on {self.values.device}, and the kernels want "

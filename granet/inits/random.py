@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from granet.common.optimizers import detached
+from granet.criteria import all_finite
 from granet.distributions import Distribution, LayerSparsity, allocate, budget, global_
-from granet.masks import random_masks
+from granet.masks import on_host, random_masks
 from granet.types import InitContext, Masks, Shapes, Tensors, UserError
 from granet.update import prune
 
@@ -81,14 +83,16 @@ class Highest:
 
 def check_scores(scores: Tensors, what: str) -> Tensors:
     """The scores, which have to be finite and not all equal: else they would be taken for a mask. Raises UserError."""
-    values = torch.cat([score.detach().flatten() for score in scores.values()])
-    if not values.isfinite().all():
+    values = detached(scores)
+    if not all_finite(values):
         raise UserError(
             f"{what}: a score is NaN or infinite; look at the model's outputs and loss before training"
         )
-    if values.min() == values.max():
+    lowest, highest = (on_host([end(value) for value in values.values()]) for end in (torch.amin, torch.amax))
+    if min(lowest) == max(highest):
+        number = sum(value.numel() for value in values.values())
         raise UserError(
-            f"{what}: all {values.numel():,} weights score {values[0]:g}, so they choose no mask; does the loss depend "
+            f"{what}: all {number:,} weights score {lowest[0]:g}, so they choose no mask; does the loss depend "
             "on the weights? pass the loss of your training: Sparsifier(..., loss=)"
         )
     return scores

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from granet.common.optimizers import unwrapped
 from granet.method import Method
 from granet.sparsifier import Sparsifier
+from granet.sparsifier.loop_order import released
 from granet.types import UserError
 
 
@@ -39,8 +40,10 @@ class Attached:
             )
         optimizer = unwrapped(optimizer)
         self.sparsifier = Sparsifier(model, optimizer, method, total_steps=int(total_steps), **keys)
+        self._release = released(optimizer)
         self._hook = optimizer.register_step_post_hook(lambda *_: self.sparsifier.after_step())
 
     def detach(self) -> None:
         """The training has ended: later steps of the optimizer are none of ours."""
         self._hook.remove()
+        self._release()

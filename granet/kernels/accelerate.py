@@ -21,8 +21,9 @@ def accelerate(
     """Let ``model`` compute with its active weights alone, in place; returns which masked weights stay dense, and why.
 
     Parameters, names, state_dict and optimizer stay as they are, so it may come at any time, and again for other
-    masks. Training goes on as before: forward and both gradients are those of dense fp32 arithmetic up to rounding,
-    under autocast to bf16 those of dense bf16 with sums in fp32. ``masks`` are followed when they change in place.
+    masks, which take the place of all before. Training goes on as before: forward and both gradients are those of dense
+    fp32 arithmetic up to rounding, under autocast to bf16 those of dense bf16 with sums in fp32; second derivatives are
+    refused. ``masks`` are followed when they change in place.
     Inactive weights must be zero, and get the gradient zero, but in backward passes where ``reads_gradient()`` holds,
     as for a Sparsifier ``lambda: sparsifier.reads_gradient_at(sparsifier.step + 1)``. While ``pays()`` does not hold,
     all layers compute as before.
@@ -33,11 +34,10 @@ def accelerate(
         raise UserError(f"accelerate: no sparse kernels on this machine: {reason}")
     from granet.kernels.layers import Active, SparseConv2d
 
+    plain_(model)
     before_relu, dense = norms_before_relu(model), {}
     for name, mask in masks.items():
         owner = model.get_submodule(name.rpartition(".")[0])
-        if type(owner) is SparseConv2d:  # by other masks, of a call before
-            owner.__class__ = nn.Conv2d  # pyright: ignore[reportAttributeAccessIssue]
         if reason := stays_dense(owner):
             dense[name] = reason
             continue

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from granet.kernels import ops  # noqa: F401  (makes the operators known to torch)
 from granet.kernels.activations import batch_innermost, is_batch_innermost, precision
@@ -55,8 +56,9 @@ class SparseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, O, OH, OW), batch innermost where it computes sparsely."""
         weight = self.weight  # of another type or elsewhere by now, perhaps
-        is_known = weight.dtype == torch.float32 and weight.device.type == "cpu" and input.dim() == 4
-        if not is_known or not self.active.pays():
+        is_known = weight.dtype == torch.float32 and weight.device.type == "cpu"
+        is_batch = input.dim() == 4 and input.numel() > 0
+        if not is_known or not is_batch or not self.active.pays():
             return super().forward(input)
         return _Convolution.apply(input.to(precision()), self.weight, self.bias, self)
 
@@ -73,6 +75,7 @@ class _Convolution(torch.autograd.Function):
         )
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
         conv, phases = ctx.conv, ctx.pattern.phases
@@ -116,8 +119,11 @@ class BatchInnermostNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, in the same memory order."""
-        if not is_batch_innermost(input) or not self._is_known(input) or input.numel() == input.shape[1]:
-            return super().forward(input)  # which refuses to train on one value per channel
+        few = input.numel() <= input.shape[1]
+        if few or not is_batch_innermost(input) or not self._is_known(input):
+            return super().forward(
+                input
+            )  # which refuses to train on one value per channel, and learns nothing of none
         if self.training or self.running_mean is None:
             y, mean, scale = _Norm.apply(input, self.weight, self.bias, self.eps, self.rectifies)
             self._follow(mean, scale, input.numel() // len(mean))
@@ -159,6 +165,7 @@ class _Norm(torch.autograd.Function):
         return y, mean, scale
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight, bias, mean, scale = ctx.saved_tensors
         of_x, of_weight, of_bias = torch.ops.granet.norm_gradients(
@@ -198,7 +205,8 @@ class _Rectify(torch.autograd.Function):
 
 class _Pool:
     def forward(self, input: Tensor) -> Tensor:
-        if input.dim() != 4 or not is_batch_innermost(input) or getattr(self, "return_indices", False):
+        is_batch = is_batch_innermost(input) and input.numel() > 0
+        if not is_batch or getattr(self, "return_indices", False):
             return super().forward(input)  # pyright: ignore[reportAttributeAccessIssue]
         # for torch: C images with N channels, channels_last
         return super().forward(input.transpose(0, 1)).transpose(0, 1)  # pyright: ignore[reportAttributeAccessIssue]

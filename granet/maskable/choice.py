@@ -124,11 +124,21 @@ def _places(model: nn.Module) -> Iterator[_Place]:
     usual = dict(matrices(model))
     modules = dict(model.named_modules(remove_duplicate=False))
     order = {name: number for number, name in enumerate(modules)}
-    others = {n: p for n, p in model.named_parameters(remove_duplicate=False) if _has_axes(p)}
+    named = model.named_parameters(remove_duplicate=False)
+    others = dict(_as_computed(modules, name, p) for name, p in named if _has_axes(p))
     for name, weight in sorted((others | usual).items(), key=lambda item: order[item[0].rpartition(".")[0]]):
         path = name.split(".")[:-1]
         around = tuple(modules[".".join(path[:depth])] for depth in range(len(path) + 1))
         yield _Place(name, weight, around, name in usual)
+
+
+def _as_computed(modules: dict[str, nn.Module], name: str, parameter: Tensor) -> tuple[str, Tensor]:
+    """A parameter by its name; what a parametrization computes from one, by the name that it had before."""
+    owner, _, attribute = name.removesuffix(".original").rpartition(".")
+    module, _, last = owner.rpartition(".")
+    if last != "parametrizations" or not name.endswith(".original"):
+        return name, parameter
+    return (f"{module}.{attribute}" if module else attribute), getattr(modules[module], attribute)
 
 
 def _kind(module: nn.Module) -> str:

@@ -6,12 +6,21 @@ The whole network has the method's sparsity all the same. While that rises, a gi
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import accumulate
 from math import prod
 from typing import Any
 
 from granet.common.keys import Key
-from granet.distributions import ByLayer, Distribution, LayerSparsity, budget, preserve
+from granet.distributions import (
+    ByLayer,
+    Distribution,
+    LayerSparsity,
+    budget,
+    classifier,
+    preserve,
+    uniform_capped,
+)
 from granet.drops import DownTo
 from granet.inits.random import Highest, Random, everything
 from granet.masks import num_active
@@ -26,10 +35,10 @@ Given = dict[str, float]
 def with_layer_sparsity(method: Method, wanted: Mapping[str, float]) -> Method:
     """The method, but the layers that ``wanted`` names (weights, modules or patterns of both) get its sparsities.
 
-    Where patterns overlap, the last one counts. Raises UserError for a method that has no final sparsity or moves
-    weights among layers.
+    Where patterns overlap, the last one counts; dense training has no use for them. Raises UserError for a method that
+    has no final sparsity or moves weights among layers.
     """
-    if not wanted:
+    if not wanted or method.init is None:
         return method
     final = _final(method)
     moves = method.channels is not None or (
@@ -134,9 +143,11 @@ def _distribution(distribution: Distribution, wanted: Mapping[str, float], final
 
 
 def _among(shapes: Shapes, part: Any) -> Any:
-    """A rule or distribution whose layers that stay dense are those of all ``shapes``, though it sees some alone."""
+    """A rule or distribution that sees some of ``shapes`` alone: its dense layers, or classifier, are those of all."""
     if isinstance(part, ByLayer):
         return replace(part, rule=_among(shapes, part.rule))
+    if part is uniform_capped:
+        return partial(uniform_capped, last=classifier(shapes))
     if isinstance(part, RuleSparing | DistributionSparing):
         names = part.dense(shapes)
         return replace(part, dense=lambda rest: names & rest.keys())

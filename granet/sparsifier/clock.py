@@ -38,6 +38,7 @@ class Clock:
         self.fraction: Schedule = constant(0.0)
         self.removed: Schedule = constant(0.0)
         self.last_pruning_step = self._first_prune = self._prune_stop = self._regenerate_stop = 0
+        self._removal_stop = 0
         self._doubled: list[int] = []
         if (phase := method.prune) is not None:
             span = phase.span(total_steps - late, self.interval or 1)
@@ -55,7 +56,8 @@ class Clock:
                 f"regenerate (of {total_steps}); lower update_interval or train longer"
             )
         if (phase := method.channels) is not None:
-            self.removed = cubic(0.0, phase.share, 0, phase.last_step(total_steps, self.interval or 1))
+            self._removal_stop = phase.last_step(total_steps, self.interval or 1)
+            self.removed = cubic(0.0, phase.share, 0, self._removal_stop)
         if not 1 <= gradient_steps <= (self.interval or 1):
             raise UserError(
                 f"gradient_steps={gradient_steps} must be at least 1, and at most update_interval={self.interval}"
@@ -76,7 +78,7 @@ class Clock:
 
     def removes_at(self, step: int) -> bool:
         """Whether the update after ``step`` may remove channels, if there is one."""
-        return self._method.channels is not None and self.regenerates_at(step)
+        return self.regenerates_at(step) and step <= self._removal_stop
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks change after optimizer step ``step`` (counted from 1)."""

@@ -42,6 +42,9 @@ def resize_(
 
     ``beside`` names other tensors of a parameter's shape, as masks and an optimizer's state. Layers' sizes follow.
     """
+    groups = [*groups]
+    if not groups:
+        return
     modules: dict[str, Any] = dict(model.named_modules())
     for group in groups:
         sides = [(name, 0) for name in (*group.outputs, *group.vectors)]
@@ -62,8 +65,9 @@ def resize_(
     for module in modules.values():
         if isinstance(module, PLAIN):
             kind = "features" if isinstance(module, nn.Linear) else "channels"
-            for side, size in zip(("out", "in"), module.weight.shape[:2], strict=True):
-                setattr(module, f"{side}_{kind}", size)
+            outputs, inputs = module.weight.shape[:2]
+            setattr(module, f"out_{kind}", outputs)
+            setattr(module, f"in_{kind}", inputs * getattr(module, "groups", 1))
 
 
 def _put(tensor: Tensor, values: Tensor) -> None:

@@ -1,5 +1,6 @@
 """Notices a training loop that forgets a call or swaps two: without them a sparse network trains densely, silently."""
 
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,18 @@ from granet.types import UserError
 ORDER = "the order is: backward(), sparsifier.after_backward(), optimizer.step(), sparsifier.after_step(), zero_grad()"
 _watched: "WeakKeyDictionary[Optimizer, RemovableHandle]" = WeakKeyDictionary()
 """The newest Sparsifier of an optimizer is the one that counts."""
+
+
+def released(optimizer: Optimizer) -> Callable[[], None]:
+    """What ends the watch that is on an optimizer now, but not one that another Sparsifier has put on it by then."""
+    now = {part: _watched[part] for part in parts(optimizer) if part in _watched}
+
+    def release() -> None:
+        for part, handle in now.items():
+            if _watched.get(part) is handle:
+                _watched.pop(part).remove()
+
+    return release
 
 
 class LoopOrder:

@@ -84,8 +84,13 @@ def damage(model: nn.Module, weights: Tensors, before: Masks, after: Masks) -> f
         return 0.0
     gone = [detached(weights)[name][~mask].float().square().sum() for name, mask in after.items()]
     everything = [p.detach().float().square().sum() for p in model.parameters()]
-    taken, whole = on_host([torch.stack(gone).sum(), torch.stack(everything).sum()])
+    taken, whole = on_host([_total(gone), _total(everything)])
     return (taken / whole / (1 - counts[1] / counts[0])) ** 0.5 if whole else 0.0
+
+
+def _total(numbers: list[Tensor]) -> Tensor:
+    """Of 0-dim tensors, which may lie on several devices."""
+    return torch.stack([number.to(numbers[0].device) for number in numbers]).sum()
 
 
 def rewind(model: nn.Module, state: Mapping[str, Tensor] | None) -> None:

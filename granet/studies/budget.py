@@ -97,6 +97,8 @@ class Outline:
         for name, dense_flops in self.dense.layers.items():
             shape = self.shapes.get(name, ())
             size = prod(shape) if shape else 0
+            if not size and not dense_flops:  # a parameter that multiplies nothing
+                continue
             active = round(size * (1 - layer_sparsity.get(name, 0.0)))
             layers.append(LayerBudget(name, shape, size, active, dense_flops, masked.layers[name]))
         return Budget(layers)

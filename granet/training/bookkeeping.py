@@ -58,6 +58,7 @@ class Bookkeeping:
             self._meter.load_state_dict(within["meter"])
             self._generator.set_state(within["generator"])
             self._batches, self._train_flops = within["batches"], within["train_flops"]
+            self._forward_flops = within.get("forward_flops", self._forward_flops)
             self._row = within["row"]
             self._started -= within["time_s"]
 
@@ -68,6 +69,7 @@ class Bookkeeping:
             "generator": self._generator.get_state(),
             "batches": self._batches,
             "train_flops": self._train_flops,
+            "forward_flops": self._forward_flops,
             "row": self._row,
             "time_s": time.perf_counter() - self._started,
         }
@@ -129,6 +131,8 @@ class Bookkeeping:
             self._progress.show(self._step, *self._meter.read(), sparsifier.sparsity, rate)
         is_late = time.monotonic() - self._kept >= self._run.config.checkpoint_s
         if self._world.size == 1 and (is_late or signals.asked()):
+            if signals.asked():
+                signals.followed()
             self._check_state()
             self._keep(self._state())
             self._kept = time.monotonic()

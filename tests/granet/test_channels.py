@@ -258,3 +258,32 @@ def test_a_state_of_another_network_or_method_is_refused():
     for state in (larger, make(METHODS["rigl"](sf=0.9, update_interval=2))[2].state_dict()):
         with pytest.raises(UserError, match=r"channels: this state .* differing ones: stem\.weight"):
             make(chase())[2].shrink(state)
+
+
+def test_no_channel_goes_after_the_last_step_for_them():
+    """At step 4 many weights are active yet, so that fewer channels go than wanted; the others stay."""
+    model, optimizer, sparsifier = make(
+        chase(si=0.0, channel_sparsity=0.8, channel_floor=0.0, channels_until=0.25)
+    )
+    numbers = []
+
+    def count(step):
+        numbers.append(sum(int((~mask).sum()) for mask in alive(sparsifier).values()))
+
+    train(model, optimizer, sparsifier, range(1, STEPS + 1), count)
+    total = sum(group.size for group in channel_groups(model))
+    assert 0 < numbers[3] < round(0.8 * total)
+    assert set(numbers[3:]) == {numbers[3]}
+    assert sparsifier.sparsity == pytest.approx(0.9, abs=1e-4)
+
+
+def test_a_layer_of_groups_keeps_its_number_of_inputs():
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.LazyLinear(2))
+    model(torch.zeros(1, 4, 8, 8))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    sparsifier = Sparsifier(
+        model, optimizer, METHODS["rigl"](sf=0.5, update_interval=1), seed=0, total_steps=4
+    )
+    sparsifier.shrink()
+    sparsifier.finish()
+    assert repr(model[1]) == "Conv2d(8, 8, kernel_size=(3, 3), stride=(1, 1), groups=8)"

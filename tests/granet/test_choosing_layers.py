@@ -280,3 +280,52 @@ def test_a_stacked_matrix_stays_dense_as_a_whole(name):
     sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=20)
     assert sparsifier.layer_sparsity["0.self_attn.in_proj_weight"] == 0
     assert sparsifier.sparsity == pytest.approx(0.6, abs=1e-3)
+
+
+def test_dense_training_has_no_use_for_a_layers_sparsity():
+    model = convolutions()
+    model(torch.zeros(1, 3, 8, 8))
+    assert trained(model, METHODS["dense"](), layer_sparsity={"0": 0.5}).masks == {}
+
+
+class Positions(nn.Module):
+    """Tokens with positions that are learnt, a matrix of the model's own, and one shared by name alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(20, 8), nn.Parameter(torch.randn(1, 4, 8))
+        self.own, self.head = nn.Parameter(torch.randn(8, 8)), nn.Linear(8, 3)
+
+    def forward(self, tokens_NT: torch.Tensor) -> torch.Tensor:
+        hidden = nn.functional.linear(self.embedding(tokens_NT) + self.positions, self.own)
+        return self.head(hidden.mean(1))
+
+
+@pytest.mark.parametrize("include", ["positions", "own", nn.Embedding])
+@pytest.mark.parametrize("name", ["granet", "gmp_original", "dpf", "str", "topkast"])
+def test_a_parameter_of_another_kind_goes_with_every_method(name, include):
+    torch.manual_seed(0)
+    model = Positions()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    method = METHODS[name](
+        sf=0.5, update_interval=2, **({"dense_layers": "none"} if name == "topkast" else {})
+    )
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=STEPS, include=[nn.Linear, include])
+    for _ in range(STEPS):
+        turn(model(torch.randint(20, (2, 4))).square().mean(), optimizer, sparsifier)
+    assert len(sparsifier.masks) == 2
+    sparsifier.finish()
+    assert model.state_dict().keys() == Positions().state_dict().keys()
+    assert sparsifier.sparsity == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_sparsity_for_the_classifier_puts_its_cap_on_no_other_layer():
+    sizes = [(64, 64)] * 6 + [(64, 10)]
+    model = nn.Sequential(*(nn.Linear(*size) for size in sizes))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    method = METHODS["gmp"](sf=0.9, distribution="uniform", tf=2, update_interval=1)
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=4, layer_sparsity={"6": 0.5})
+    for _ in range(4):
+        turn(model(torch.randn(2, 64)).square().mean(), optimizer, sparsifier)
+    *hidden, last = sparsifier.layer_sparsity.values()
+    assert last == 0.5 and max(hidden) - min(hidden) < 1 / 1000

@@ -225,3 +225,16 @@ def test_attention_projects_queries_keys_and_values_each_as_often_as_there_are(b
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         model(torch.zeros(1, 50, width))
     assert inference_flops(model, (50, width)).total == counter.get_total_flops()
+
+
+def test_a_parameter_of_the_models_own_has_the_products_that_it_is_in():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.matrix, self.added = nn.Parameter(torch.ones(6, 4)), nn.Parameter(torch.ones(1, 4))
+
+        def forward(self, inputs):
+            return nn.functional.linear(inputs + self.added, self.matrix)
+
+    assert layer_flops(Net(), (4,)) == {"matrix": 2 * 24, "added": 0}
+    assert inference_flops(Net(), (4,), {"matrix": 0.5, "added": 0.9}).total == 24

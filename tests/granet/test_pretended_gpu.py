@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from granet import METHODS, Sparsifier
+from granet import METHODS, Sparsifier, UserError
 from granet.common.progress import TrainingProgress
-from granet.data.loaders import sent
+from granet.data.loaders import page_locked, sent
 from granet.deploy.packed import load_packed, save_packed
 from granet.deploy.shrink import shrink
+from granet.inits.random import check_scores
 from granet.masks import num_active
 from granet.models import build
 from granet.studies.plasticity import static
@@ -180,3 +181,27 @@ def test_a_batch_that_the_host_decodes_is_not_waited_for():
         copied = sent(batch, CUDA)
         assert copied.device == CUDA and not gpu.syncs.total() and torch.equal(copied.cpu(), batch)
     assert sent(batch, CPU).data_ptr() != batch.data_ptr()
+
+
+def test_scores_of_two_devices_are_looked_at():
+    with pretended_gpu():
+        scores = {"a": torch.ones(2, device="cuda"), "b": torch.ones(2)}
+        with pytest.raises(UserError, match="all 4 weights score 1"):
+            check_scores(scores, "init")
+        scores["b"][0] = 2.0
+        assert check_scores(scores, "init") is scores
+        scores["b"][0] = torch.nan
+        with pytest.raises(UserError, match="NaN or infinite"):
+            check_scores(scores, "init")
+
+
+def test_what_lies_in_page_locked_memory_is_copied_before_it_is_sent(monkeypatch):
+    """FFCV's buffers do, and its thread fills them again while the GPU may still be reading."""
+    empty, buffer = torch.empty, torch.arange(6, dtype=torch.uint8).view(2, 3)
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda tensor: tensor is buffer)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(torch, "empty", lambda *args, pin_memory, **keys: empty(*args, **keys))
+    private = page_locked(buffer)
+    assert torch.equal(private, buffer) and private.dtype == torch.uint8
+    buffer.zero_()
+    assert private.tolist() == [[0, 1, 2], [3, 4, 5]]

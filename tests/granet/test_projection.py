@@ -15,6 +15,7 @@ from granet.projection import (
     attach,
     bake,
 )
+from tests.helpers.loops import turn
 
 VALUES = torch.tensor([[3.0, -2.0, 1.0, -0.5]])
 MASK = torch.tensor([[True, True, False, False]])
@@ -134,3 +135,26 @@ def test_where_each_projection_acts(projection, gradient, stepped, cleared, stat
     assert weight.tolist() == stepped
     projection.clear_({"w": weight}, {"w": [moment]}, masks)
     assert (weight.tolist(), moment.tolist()) == (cleared, state)
+
+
+@pytest.mark.parametrize("name", ["gmp_original", "dpf", "str"])
+def test_a_layer_of_several_masked_matrices_is_an_ordinary_one_in_the_end(name):
+    torch.manual_seed(0)
+    model = nn.ModuleDict(
+        {"cell": nn.GRUCell(8, 8), "attention": nn.MultiheadAttention(8, 2, kdim=4, vdim=6)}
+    )
+    fresh = {key: value.shape for key, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(model, optimizer, METHODS[name](sf=0.5, update_interval=2), seed=0, total_steps=8)
+
+    def outputs():
+        queries, keys, values = (torch.ones(3, 2, size) for size in (8, 4, 6))
+        return model["cell"](model["attention"](queries, keys, values)[0].flatten(0, 1))
+
+    for _ in range(8):
+        turn(outputs().square().mean(), optimizer, sparsifier)
+    before = outputs().detach()
+    sparsifier.finish()
+    assert {key: value.shape for key, value in model.state_dict().items()} == fresh
+    assert [type(module) for module in model.values()] == [nn.GRUCell, nn.MultiheadAttention]
+    torch.testing.assert_close(outputs().detach(), before)

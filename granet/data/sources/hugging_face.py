@@ -45,6 +45,17 @@ def hugging_face(request: Request) -> Source[Split]:
     labelled = (table for table in candidates if table.is_labelled)
     if (test := next(labelled, None)) is None:
         raise UserError(f"data.root={root}: {', '.join(tests)} has no labels; give it a split that has")
+    if train.classes and test.classes and train.classes != test.classes:
+        raise UserError(
+            f"data.root={root}: the classes of its splits are other ones ({', '.join(train.classes[:3])}, ... and "
+            f"{', '.join(test.classes[:3])}, ...), so one number means two; cast both to the same ClassLabel"
+        )
+    for table in (train, test):
+        if None in table.labels:
+            raise UserError(
+                f"data.root={root}: {table.files[0].name} has rows without a label ({table.label} is null); filter "
+                "them out"
+            )
     classes = train.classes or sorted(
         {*train.labels, *test.labels}, key=lambda label: (type(label).__name__, label)
     )
@@ -64,15 +75,13 @@ class _Table:
     def __init__(self, root: Path, files: list[Path], label: str | None) -> None:
         self.root, self.files = root, files
         schema = _schema(root, files[0])
-        features = (
-            json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        )
         self.image = self._only("image", [n for n in schema.names if _is_image(schema.field(n).type)], None)
-        named = {
-            name: kind["names"]
-            for name, kind in features.items()
-            if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
-        }
+        named = _class_names(schema)
+        for file in files[1:]:
+            if _class_names(_schema(root, file)) != named:
+                raise UserError(
+                    f"data.root={root}: {file.name} has other classes than {files[0].name}; save both again"
+                )
         known = list(named) or [name for name in ("label", "labels") if name in schema.names]
         if label is not None and label not in schema.names:
             raise UserError(
@@ -177,6 +186,18 @@ def _arrow_files(folder: Path) -> list[Path]:
             f"{folder / 'state.json'} cannot be read ({error}); save the data set again"
         ) from error
     return files
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Column -> the names of its classes, of columns that have some."""
+    features = (
+        json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    )
+    return {
+        name: kind["names"]
+        for name, kind in features.items()
+        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
+    }
 
 
 def _schema(root: Path, file: Path) -> Any:

@@ -218,6 +218,25 @@ def test_what_a_hugging_face_table_may_lack(tmp_path):
     assert len(load("huggingface", tmp_path, label="coarse").classes) == 10
     parquet(tmp_path, train=both.drop_columns("image"))
     assert "train.parquet has no image column" in fault("huggingface", tmp_path)
+    empty = both.set_column(
+        both.schema.get_field_index("label"), "label", [[None, *both["label"].to_pylist()[1:]]]
+    )
+    parquet(tmp_path, train=empty.replace_schema_metadata(None), test=both.replace_schema_metadata(None))
+    assert "train.parquet has rows without a label (label is null)" in fault("huggingface", tmp_path)
+
+
+def test_hugging_face_classes_are_the_same_ones_everywhere(tmp_path):
+    """A split, or a file of one, whose numbers mean other classes."""
+    train, test = map(layouts.hf_table, layouts.some(32))
+    info = json.loads(test.schema.metadata[b"huggingface"])
+    info["info"]["features"]["label"]["names"].reverse()
+    other = test.replace_schema_metadata({"huggingface": json.dumps(info)})
+    parquet(tmp_path, train=train, test=other)
+    assert "so one number means two; cast both to the same ClassLabel" in fault("huggingface", tmp_path)
+    (tmp_path / "test.parquet").unlink()
+    parquet(tmp_path, **{"train": train, "test-00000-of-00002": test, "test-00001-of-00002": other})
+    wrong = "test-00001-of-00002.parquet has other classes than test-00000-of-00002.parquet"
+    assert wrong in fault("huggingface", tmp_path)
 
 
 @pytest.mark.parametrize(

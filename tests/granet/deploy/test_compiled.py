@@ -209,3 +209,11 @@ def test_what_cannot_be_compiled_is_said():
         compile_sparse(model, {"conv.weight": torch.ones_like(model.conv.weight, dtype=torch.bool)})
     with pytest.raises(UserError, match="'other' is no weight of this model"):
         compile_sparse(model, {"other": torch.ones(3, dtype=torch.bool)})
+
+
+def test_one_image_without_a_batch_is_taken():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    masks = masked(model.train(), 0.5)
+    compiled, image = compile_sparse(model, masks), torch.randn(3, 9, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(image), model(image))

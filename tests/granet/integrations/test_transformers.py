@@ -1,5 +1,6 @@
 """SparsifierCallback in the real Trainer: the same training as a loop of one's own, and one that can be resumed."""
 
+import copy
 import re
 import shutil
 from pathlib import Path
@@ -132,6 +133,16 @@ def test_a_second_training_has_masks_of_its_own(tmp_path):
     first = callback.sparsifier
     run.train()
     assert callback.sparsifier is not first and callback.sparsifier.step == first.step
+
+
+def test_the_optimizer_is_free_after_the_training(tmp_path):
+    callback = SparsifierCallback(method())
+    run = trainer(tmp_path, callback)
+    run.train()
+    run.pop_callback(callback)
+    before = copy.deepcopy(run.model.state_dict())
+    run.train()
+    assert any(not torch.equal(before[name], value) for name, value in run.model.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,42 @@ def test_it_can_be_called_again_for_other_masks():
     )
 
 
+def test_layers_that_the_next_call_does_not_name_are_ordinary_again():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    masks = {name: masked(model.get_submodule(name[0]), 0.3) for name in ("0.weight", "3.weight")}
+    accelerate(model, masks)
+    with torch.no_grad():
+        model[3].weight.normal_()
+    expected = nn.Sequential(*(copy.deepcopy(model)[:3]), nn.Conv2d(8, 8, 3))
+    expected[3].load_state_dict(model[3].state_dict())
+    x = torch.randn(4, 3, 8, 8)
+    assert accelerate(model, {"0.weight": masks["0.weight"]}) == {}
+    assert type(model[3]) is nn.Conv2d
+    torch.testing.assert_close(model(x), expected(x))
+
+
+def test_an_empty_batch_changes_nothing():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+    accelerate(model, {"0.weight": masked(model[0], 0.5)})
+    model(torch.randn(4, 3, 8, 8))
+    before = copy.deepcopy(model.state_dict())
+    y = model(torch.empty(0, 3, 8, 8))
+    y.sum().backward()
+    assert y.shape == (0, 8, 4, 4)
+    del before["1.num_batches_tracked"]
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_second_derivative_is_refused():
+    model, _, _, x = one_convolution()
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
 def test_lists_of_a_copy_are_made_of_its_own_mask():
     """Versions of a copied mask begin anew, and may come to that of the lists that the original had."""
     model, _, mask, x = one_convolution()

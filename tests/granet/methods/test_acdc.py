@@ -74,3 +74,9 @@ def test_flops_are_counted_by_phase(digits, tmp_path):
     images = [64, 64, 64, 8, 64, 64, 64, 8]
     segments = [(number, flops, False) for number, flops in zip(images, forward, strict=True)]
     assert history[-1]["train_flops"] == training_flops(segments, dense)
+
+
+def test_the_first_dense_phase_is_a_whole_one_without_a_warm_up():
+    assert phases(40, update_interval=4, t0=0, tf=32, num_last_dense=1) == phases(
+        40, update_interval=4, t0=1, tf=32, num_last_dense=1
+    )

@@ -102,6 +102,7 @@ def steps_of(run):
 
 
 RESUMED = [("granet", "resident", step) for step in (1, 3, 4, 11, 12)] + [("granet", "ffcv", 6)]
+RESUMED += [("str", "resident", 5)]  # whose weights are fewer after every step, and counted after an update
 RESUMED += [("imp", "resident", 12)]  # where a round ends, its row is of the network before the update
 RESUMED += [("chase", "resident", 6)]  # channels are cut out of all tensors
 RESUMED += [(name, "resident", 6) for name in ("dense", "set", "dsr", "snfs", "str", "dpf", "imp", "deep_r")]
@@ -178,6 +179,30 @@ def test_a_second_signal_and_one_that_no_step_follows_end_the_program(monkeypatc
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert not signals.asked()
+
+
+def test_what_a_request_is_followed_by_takes_the_time_that_it_takes(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "GRACE_S", 0.5)
+    check_state = Bookkeeping._check_state
+
+    def slow(book):
+        if signals.asked():
+            time.sleep(1)
+        check_state(book)
+
+    before_update = Bookkeeping.before_update
+
+    def interrupted(book, *arguments):
+        before_update(book, *arguments)
+        if book._step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Bookkeeping, "before_update", interrupted)
+    monkeypatch.setattr(Bookkeeping, "_check_state", slow)
+    with pytest.raises(KeyboardInterrupt), signals.requests():
+        fit(make_run(digits), history_csv=tmp_path / "history.csv", checkpoint_path=tmp_path / "last.pt")
+    state = checkpoint.load(tmp_path / "last.pt")
+    assert state is not None and state["within"]["batches"] == 2
 
 
 @pytest.mark.parametrize(("damaged", "first"), [(["last.pt"], 2), (["last.pt", "before-last.pt"], 1)])

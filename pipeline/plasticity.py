@@ -27,10 +27,10 @@ from granet.training.config import TrainConfig
 from granet.training.history import Row
 from granet.types import UserError
 from pipeline.cli import run_main
+from pipeline.params.unchanged import deciding
 from pipeline.training.cell import run_of
 from pipeline.training.folder import BRANCHES, METRICS, SUMMARY, RunFolder
-from pipeline.training.origin import deciding
-from pipeline.training.run import Work, opened
+from pipeline.training.run import Work, check_recorded, opened
 from pipeline.training.stages import pretrain
 
 
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         run, continued = work.run, params.plasticity.continued(work.run.config)
         with signals.requests():
             rows = _measured(work, source, wanted, continued)
+        check_recorded(cell, params, folder)
         atomic(out.path / BRANCHES, csv_of(rows).encode())
         metrics = mean_changes(rows)
         out.write_json(METRICS, metrics)
@@ -95,7 +96,7 @@ def _measured(work: Work, source: RunFolder, wanted: list[Branch], continued: in
         with tracker.nested(branch.name, f"{run.title} {branch.name}", vars(branch)):
             row = measure(run, branch, state, final, continued, title=title, folder=folder, on_epoch=log)
             tracker.metrics({key: row[key] for key in ("before", "after", "change")}, step=run.epochs)
-            rows[branch.name] = row | {"run_id": tracker.wait()["run_id"]}
+            rows[branch.name] = row | {"run_id": tracker.wait(is_last=False)["run_id"]}
         atomic(record, json.dumps(rows, indent=1).encode())
         shutil.rmtree(folder)
     return [rows[branch.name] for branch in wanted]

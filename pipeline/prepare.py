@@ -17,6 +17,7 @@ from granet.data.root import expanded
 from granet.types import UserError
 from pipeline.cli import parse, run_main
 from pipeline.params.files import load
+from pipeline.params.unchanged import check_unchanged
 from pipeline.workspace import PREPARED, RAW, own_folder, root
 
 
@@ -33,6 +34,8 @@ def main(arguments: list[str]) -> None:
     out = Path(values.get("out", (Path("scratch/prepared") if overrides else PREPARED) / dataset))
     with own_folder(root() / ".checkpoints", f"prepare-{dataset}") as parts:
         index = prepare(dataset, made(out), replace(params.data, root=str(raw), classes=classes), parts=parts)
+    if not overrides:
+        check_unchanged(params, "data")
     print(f"{dataset}: {index['num_images']} images in {out}")
 
 

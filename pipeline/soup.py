@@ -22,7 +22,7 @@ from granet.training.run import Run
 from pipeline.cli import run_main
 from pipeline.training.cell import run_of
 from pipeline.training.folder import DIAGNOSTICS, HISTORY, RunFolder
-from pipeline.training.run import opened, write
+from pipeline.training.run import check_recorded, opened, write
 from pipeline.training.stages import soup
 
 
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         follower.after_epoch(1, run.sparsifier)
         work.tracker.metrics(row, step=1)
         if distributed.world().leads:
+            check_recorded(cell, params, folder)
             write(replace(work, run=replace(run, epochs=1)), [row], RunFolder(out))
     print(f"{cell.name}: {len(sources)} networks averaged, test {row['test_accuracy']:.2%}")
 

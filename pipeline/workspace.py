@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from granet.common.files import made
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 LOCAL_DATABASE = "sqlite:///mlflow.db"
+POLL_S = 0.1
 
 
 def root() -> Path:
@@ -31,18 +33,23 @@ def address() -> str:
 
 
 @contextmanager
-def own_folder(parent: Path, key: str, discard: Callable[[Path], object] = rmtree) -> Iterator[Path]:
+def own_folder(
+    parent: Path,
+    key: str,
+    discard: Callable[[Path], object] = rmtree,
+    is_soon_free: Callable[[Path], bool] = lambda folder: False,
+) -> Iterator[Path]:
     """The folder parent/key, which a killed process with the same work may have left.
 
     Two queued experiments may do the same work at once: then the second one gets a folder of its own, parent/key-PID,
-    which is ``discard``ed at the end. The file of the lock stays: whoever takes it away while another process waits for
-    it would let two into one folder.
+    which is ``discard``ed at the end. Where the folder ``is_soon_free``, it is waited for. The file of the lock stays:
+    whoever takes it away while another process waits for it would let two into one folder.
     """
     folder = made(parent) / key
     lock = FileLock(f"{folder}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
+    while not _acquired(lock) and is_soon_free(folder):
+        time.sleep(POLL_S)
+    if not lock.is_locked:
         folder = parent / f"{key}-{os.getpid()}"
         lock = FileLock(f"{folder}.lock", timeout=0)
         lock.acquire()
@@ -52,3 +59,10 @@ def own_folder(parent: Path, key: str, discard: Callable[[Path], object] = rmtre
         if folder.name != key and folder.exists():
             discard(folder)
         lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        return lock.acquire() is not None
+    except Timeout:
+        return False

@@ -33,6 +33,8 @@ REQUIRED = {"grid": "grid: {seeds: [0]}", "train": "train: {epochs: 160}", "dens
 """Sections without which nothing can run, and how the shortest of their kind looks."""
 MANY_STEPS = 1_000_000
 """Of an epoch: an interval that is none even there is none in any run."""
+TAKEN = ("soup", "export")
+"""Names that the stage code writes for stages without a section."""
 LONGEST = 60
 """Characters of a section's name: a run's name holds it, and must be a folder's."""
 LONGEST_EXPERIMENT = 500
@@ -67,6 +69,10 @@ def validate(raw: dict[str, Any]) -> Params:
             )
     for name in raw:
         check_name(name)
+        if name in TAKEN:
+            raise UserError(
+                f"section {name} has the name of a stage, whose code has a digest; give it another"
+            )
     fixed = {name: section_of(name, schema, raw.get(name, {})) for name, schema in SECTIONS.items()}
     methods = {name: _method_section(name, raw) for name in raw if name not in SECTIONS}
     if (method := methods["dense"]["method"]) != "dense":

@@ -11,8 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 ARTIFACTS = "mlartifacts"
-COLUMNS = (("experiments", "artifact_location", 1), ("runs", "artifact_uri", 3))
-"""Where the database has addresses, and how many names follow mlartifacts in them: EXPERIMENT, then RUN/artifacts."""
+COLUMNS = (
+    ("experiments", "artifact_location", 1),  # EXPERIMENT
+    ("runs", "artifact_uri", 3),  # EXPERIMENT/RUN/artifacts
+    ("logged_models", "artifact_location", 4),  # EXPERIMENT/models/MODEL/artifacts
+    ("model_versions", "storage_location", 4),  # the same
+)
+"""Where the database has addresses, and how many names follow mlartifacts in them."""
 LONGEST = 80
 
 

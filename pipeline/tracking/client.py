@@ -173,23 +173,26 @@ class Tracker:
         if self._channel is not None:
             self._channel.say(line)
 
-    def wait(self) -> dict[str, str | None]:
-        """Experiment and ids of the run, once MLflow has made it; the ids are None where it has not."""
+    def wait(self, *, is_last: bool = True) -> dict[str, str | None]:
+        """Experiment and ids of the run, once MLflow has made it; the ids are None where it has not.
+
+        Not ``is_last``: more is to come, so that a server in trouble is not waited for.
+        """
         ids: dict[str, str] | None = None
         if self._journal is not None and self._channel is not None:
             journal, end = self._journal, self._opened[self._run]
-            if self._wait_for(lambda: journal.sent.offset >= end):
+            if self._wait_for(lambda: journal.sent.offset >= end, is_last=is_last):
                 ids = journal.sent.runs[self._run]
         return {"experiment": self._experiment or None, "experiment_id": None, "run_id": None} | (ids or {})
 
-    def _wait_for(self, is_so: Callable[[], bool]) -> bool:
+    def _wait_for(self, is_so: Callable[[], bool], *, is_last: bool = True) -> bool:
         """Wait until something is so, or cannot be expected to become so; returns whether it is."""
         assert self._journal is not None and self._channel is not None
         began = time.monotonic()
         while not is_so() and not self._channel.is_over():
             with suppress(FileNotFoundError):
                 hangs = self._journal.trouble.read_text() == HANGS
-                if hangs or time.monotonic() - began > LAST_TRY_S:
+                if hangs or not is_last or time.monotonic() - began > LAST_TRY_S:
                     break
             if time.monotonic() - began > PATIENCE_S:
                 break

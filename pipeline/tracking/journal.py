@@ -14,10 +14,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from pipeline.workspace import root
 
-FOLDER, STAGE = "mlflow", "stage"
-"""In the folder of a run's state: the journal, and the file that has the name of the stage."""
+FOLDER, STAGE, SENDING = "mlflow", "stage", "sending.lock"
+"""In the folder of a run's state: the journal, the file that has the name of the stage, the lock of who sends it."""
 WRITING = Lock()
 """Training and the sampler of system metrics write side by side."""
 REFUSES, HANGS = "refuses", "hangs"
@@ -111,7 +113,16 @@ def clear(store: Path) -> None:
 
 def is_cleared(store: Path) -> bool:
     """Whether nothing is left of a run's state but what MLflow has yet to get."""
-    return {path.name for path in store.iterdir()} <= {FOLDER, STAGE}
+    return {path.name for path in store.iterdir()} <= {FOLDER, STAGE, SENDING}
+
+
+def is_being_sent(store: Path) -> bool:
+    """Whether the process that has the folder is one that sends what another has left: it will not take long."""
+    try:
+        with FileLock(store / SENDING, timeout=0):
+            return False
+    except (Timeout, OSError):  # or it has just deleted the folder
+        return True
 
 
 def unsent() -> list[Path]:

@@ -1,7 +1,8 @@
 """Trained networks in MLflow: each a logged model of its run, and on request the best of each cell in the registry."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ LOADER = "pipeline.training.served"
 """The module that reads a logged model: mlflow.pyfunc.load_model finds its name in the file MLmodel."""
 KEY, CELL = "granet.key", "granet.cell"
 """Tags: by what a run or a model is found again, and the cell of a table that a run belongs to."""
+NEWEST = "attributes.start_time DESC"
 SCORES = ("val_accuracy", "test_accuracy_last")
 """What tells the best run of a cell: the first that its runs have. Both are of the last epoch, as the model is."""
 NAMED_OTHERWISE = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
@@ -82,15 +84,15 @@ def _about(model_id: str, run_id: str, image: Sequence[int], logits: Sequence[in
 def register(client: "MlflowClient", experiment_id: str, alias: str) -> list[tuple[str, str, str]]:
     """Give the best model of each cell of an experiment the ``alias`` in the registry: (cell, version, run) each.
 
-    A cell is a registered model; what has the alias already keeps its version.
+    A cell is a registered model; what has the alias already keeps its version. Of runs of a cell that had other
+    parameters than its newest one, beside the seed and what decides no result, none is taken.
     """
-    best: dict[str, Run] = {}
-    for run in client.search_runs([experiment_id], f"tags.`{CELL}` != '' and attributes.status = 'FINISHED'"):
-        rival = best.setdefault(run.data.tags[CELL], run)
-        if _score(run) > _score(rival):
-            best[run.data.tags[CELL]] = run
+    by_cell: dict[str, list[Run]] = {}
+    for run in _finished(client, experiment_id):  # the newest first
+        by_cell.setdefault(run.data.tags[CELL], []).append(run)
     done = []
-    for cell, run in sorted(best.items()):
+    for cell, runs in sorted(by_cell.items()):
+        run = max((one for one in runs if _settings(one) == _settings(runs[0])), key=_score)
         models = client.search_logged_models(
             [experiment_id], f"source_run_id = '{run.info.run_id}'", max_results=1
         )
@@ -99,6 +101,34 @@ def register(client: "MlflowClient", experiment_id: str, alias: str) -> list[tup
             client.set_registered_model_alias(cell, alias, version)
             done.append((cell, version, run.info.run_name or run.info.run_id))
     return done
+
+
+def _finished(client: "MlflowClient", experiment_id: str) -> "Iterator[Run]":
+    wanted, token = f"tags.`{CELL}` != '' and attributes.status = 'FINISHED'", None
+    while True:
+        page = client.search_runs([experiment_id], wanted, order_by=[NEWEST], page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _settings(run: "Run") -> dict[str, str]:
+    """What decides a run's result, as MLflow has it; the seed aside."""
+    return {key: value for key, value in run.data.params.items() if key not in _indifferent()}
+
+
+@cache
+def _indifferent() -> set[str]:
+    """Parameters in which runs of one mean may differ."""
+    from granet.common.keys import keys_of  # torch, which who sends a journal has no use for
+    from granet.data.config import DataConfig
+    from granet.training.config import TrainConfig
+
+    configs = {"data": DataConfig, "train": TrainConfig}
+    keys = {(name, key): about for name, config in configs.items() for key, about in keys_of(config).items()}
+    return {"seed", "data.root"} | {
+        f"{name}.{key}" for (name, key), about in keys.items() if not about.decides_result
+    }
 
 
 def _score(run: "Run") -> float:

@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 from pipeline.cli import FailedError
 from pipeline.drawing import import_matplotlib
 from pipeline.tracking.channel import fork_for_each
-from pipeline.tracking.journal import FOLDER, HANGS, LATER, REFUSES, Journal, is_cleared, unsent
-from pipeline.tracking.server import Sender, first_line, import_mlflow, warn
+from pipeline.tracking.journal import FOLDER, HANGS, LATER, REFUSES, SENDING, Journal, is_cleared, unsent
+from pipeline.tracking.server import Sender, first_line, import_mlflow, is_refusal, warn
 from pipeline.workspace import address
 
 RETRY_S = 30.0
@@ -33,13 +33,16 @@ Lines = SimpleQueue[str | None]
 
 
 def send_others(is_enough: Callable[[], object] = lambda: False) -> int:
-    """Send the journals that no process works on; returns how many. Stops between two of them if it ``is_enough``."""
-    count = 0
+    """Send the journals that no process works on; returns how many. Stops between two of them if it ``is_enough``.
+
+    One that MLflow refuses holds up no other: what it says is raised at the end.
+    """
+    count, refused = 0, []
     for store in unsent():
         if is_enough():
             break
         try:
-            with FileLock(f"{store}.lock", timeout=0):
+            with FileLock(store / SENDING, timeout=0), FileLock(f"{store}.lock", timeout=0):
                 sender = Sender(Journal(store / FOLDER))
                 sender.send()
                 sender.abandon()
@@ -48,6 +51,12 @@ def send_others(is_enough: Callable[[], object] = lambda: False) -> int:
                 count += 1
         except Timeout:
             continue
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            refused.append(error)
+    if refused:
+        raise refused[0]
     return count
 
 

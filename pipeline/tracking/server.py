@@ -5,6 +5,7 @@ Usage, to make the database before several runs write to it: python -m pipeline.
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+NOT_IN_NAMES = re.compile(r"[^\w./ :-]")
+"""What MLflow does not take in the name of a parameter, as the pattern of a layer's name has it."""
 
 
 def import_mlflow() -> None:
@@ -157,13 +162,17 @@ class Sender:
         tags = {**tags, KEY: key}  # by which it is found if the answer does not arrive
         if table is not None:
             tags["mlflow.parentRunId"] = self._table(experiment_id, table, time)
-        if outer is not None:
+        if (
+            outer is not None
+        ):  # beside its parent, which an interrupted run may have begun in another experiment
             tags["mlflow.parentRunId"] = self._id(outer)
+            experiment_id = self._sent.runs[outer]["experiment_id"]
         made = self._found(experiment_id, key) or self._client.create_run(
             experiment_id, time, tags, run_name=name
         )
         self._client.log_batch(
-            made.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
+            made.info.run_id,
+            params=[Param(NOT_IN_NAMES.sub("_", key), str(value)) for key, value in params.items()],
         )
         self._sent.runs[run] = {"experiment_id": experiment_id, "run_id": made.info.run_id}
 
@@ -270,6 +279,12 @@ def register_best(experiment: str, alias: str) -> list[tuple[str, str, str]]:
             f"MLflow at {address()} has no finished model of experiment={experiment!r}; train one, or name another"
         )
     return done
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow is there, and will not have this: of another journal it may take all."""
+    refused = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
+    return isinstance(error, UserError) or getattr(error, "error_code", "") in refused
 
 
 def first_line(error: Exception) -> str:

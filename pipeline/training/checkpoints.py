@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from granet.common.files import atomic
-from pipeline.tracking.journal import STAGE, clear
+from pipeline.tracking.journal import STAGE, clear, is_being_sent
 from pipeline.workspace import own_folder, root
 
 FINISHED = "finished"
@@ -33,7 +33,7 @@ def store_of(key: str, dvc_stage: str, *, persists: bool = False) -> Iterator[Pa
         if is_recorded(recorded):
             with suppress(Timeout), FileLock(f"{recorded}.lock", timeout=0):
                 clear(recorded)
-    with own_folder(root() / ".checkpoints", key, discard=clear) as store:
+    with own_folder(root() / ".checkpoints", key, clear, is_being_sent) as store:
         atomic(store / STAGE, dvc_stage.encode())
         try:
             yield store

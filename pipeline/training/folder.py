@@ -83,11 +83,11 @@ class RunFolder:
     @property
     def remedy(self) -> str:
         """What to do where something is wrong with this folder."""
-        path = self.path
-        if path.parent.parent.parent.name == "runs":  # of a chain
-            path = path.parent
-        stage, name = path.parent.name, path.name
-        in_place = path.parent.parent.name == "runs"
+        path, part = self.path, ""
+        if path.parent.parent.parent.name == "runs":  # of a chain, or a member of a soup
+            path, part = path.parent, path.name
+        stage, in_place = path.parent.name, path.parent.parent.name == "runs"
+        name = f"{path.name}-{part}" if stage == "member" else path.name
         return f"run the {stage} stage: dvc repro {stage}@{name}" if in_place else "train this run again"
 
     def file(self, name: str) -> Path:

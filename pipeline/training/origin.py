@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 import granet
-from granet.common.keys import keys_of
 from granet.common.processor import model_name
 from granet.types import UserError
 from pipeline.params.schema import Params
+from pipeline.params.unchanged import deciding
 from pipeline.training.cell import Cell
-from pipeline.training.folder import CHECKPOINTS, RunFolder
+from pipeline.training.folder import CHECKPOINTS, SUMMARY, RunFolder
 from pipeline.training.stages import STAGES
 from pipeline.workspace import root
 
@@ -114,11 +114,6 @@ def config_of(cell: Cell, params: Params) -> dict[str, Any]:
     }
 
 
-def deciding(section: Any) -> dict[str, Any]:
-    """The keys of a section that decide results, with their values."""
-    return {name: getattr(section, name) for name, key in keys_of(section).items() if key.decides_result}
-
-
 def key_of(
     cell: Cell,
     params: Params,
@@ -132,7 +127,7 @@ def key_of(
     ``place``: its device and precision. ``sources``: the folders of those results.
 
     Not of the lists of branches of a plasticity run: another list goes on with those that are there. ``keep``: the
-    epochs whose checkpoints are results as well.
+    epochs whose checkpoints are results as well. Nor of a summary, which says when and where a result was made.
     """
     study = {"continued": params.plasticity.continued_epochs} if cell.stage == "plasticity" else {}
     parts = [
@@ -150,6 +145,6 @@ def key_of(
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12)
     for source in sources:
         for name in STAGES[cell.stage].reads:
-            if name != CHECKPOINTS:
+            if name not in (CHECKPOINTS, SUMMARY):
                 digest.update(source.file(name).read_bytes())
     return digest.hexdigest()

@@ -20,6 +20,7 @@ from granet.training.loop import fit
 from granet.training.run import Run, prepare_run
 from pipeline import code
 from pipeline.params.schema import Params
+from pipeline.params.unchanged import check_unchanged
 from pipeline.tracking.client import Tracker, flatten
 from pipeline.tracking.journal import FOLDER as JOURNAL
 from pipeline.training.cell import Cell
@@ -84,7 +85,15 @@ def train(cell: Cell, params: Params, out: Path) -> None:
                 ),
             )
         if distributed.world().leads:
+            check_recorded(cell, params, out)
             write(work, history, RunFolder(out))
+
+
+def check_recorded(cell: Cell, params: Params, out: Path) -> None:
+    """Raise UserError where DVC would record results with other parameters than theirs. Before they are written."""
+    if out == cell.folder:  # else there were overrides, of which DVC knows nothing
+        study = ["plasticity"] if cell.stage in ("pretrain", "plasticity") else []
+        check_unchanged(params, "data", "train", cell.method or "dense", *study)
 
 
 def sources_of(cell: Cell, out: Path) -> list[RunFolder]:
@@ -118,7 +127,7 @@ def is_there(cell: Cell, params: Params, out: Path) -> bool:
     if not all(each.is_finished for each in (folder, *sources)):
         return False
     device = pick_device(params.train.device)
-    place = str(device), pick_precision(params.train.precision, device)
+    place = device.type, pick_precision(params.train.precision, device)
     made_from = provenance(code_of(cell, params), read_index(PREPARED / cell.dataset)[1])
     return folder.summary.environment.get("key") == key_of(cell, params, place, made_from, [], sources)
 
@@ -169,7 +178,7 @@ def opened(
         )
         config, keep = config_of(cell, params), params.plasticity.epochs if cell.stage == "pretrain" else []
         made_from = provenance(code_of(cell, params), data.md5)
-        key = key_of(cell, params, (str(run.device), run.precision), made_from, keep, sources)
+        key = key_of(cell, params, (run.device.type, run.precision), made_from, keep, sources)
         # one folder for all processes of the run
         persists = STAGES[cell.stage].along is not None
         own = store_of(key, cell.dvc_stage, persists=persists) if world.leads else nullcontext()

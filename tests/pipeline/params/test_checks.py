@@ -3,7 +3,9 @@
 import pytest
 
 from granet.types import UserError
-from pipeline.params.checks import check_grid, check_run, validate
+from pipeline.code import OTHERS
+from pipeline.params.checks import TAKEN, check_grid, check_run, validate
+from pipeline.params.schema import SECTIONS
 from tests.helpers.parameters import checked, quick, raw
 
 CELL = {"dataset": "digits", "model": "resnet20"}
@@ -199,3 +201,13 @@ def test_layers_may_be_chosen_and_have_sparsities_of_their_own():
 def test_a_choice_of_layers_of_another_kind_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         validate(raw(**changes))
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_section_has_a_name_of_its_own(name):
+    with pytest.raises(UserError, match=f"section {name} has the name of a stage"):
+        validate(raw() | {name: {"method": "gmp"}})
+
+
+def test_no_section_can_have_the_digest_of_another_stage():
+    assert {*OTHERS} <= {*SECTIONS, *TAKEN}

@@ -9,7 +9,7 @@ from granet.types import UserError
 from pipeline.params.checks import steps_per_epoch, validate
 from pipeline.params.files import compose
 from pipeline.params.sections import interval, method
-from tests.helpers.parameters import raw
+from tests.helpers.parameters import checked, raw
 
 
 def test_times_are_resolved_to_steps():
@@ -109,3 +109,9 @@ def test_the_last_step_of_an_extended_run_is_still_the_last():
     changed = validate(raw(train__epochs=11, granet__extend=1.3, granet__tf="11ep"))
     assert changed.train_config("granet").total_epochs == 14
     assert changed.method("granet", 0.98, steps_per_epoch=12).prune.tf == 14 * 12
+
+
+def test_the_dense_run_has_no_use_for_a_layers_sparsity():
+    params = checked(train__layer_sparsity={"conv1": 0.5})
+    assert params.method("dense", 0.0, 12).init is None
+    assert params.method("gmp", 0.9, 12).init is not None

@@ -183,3 +183,24 @@ def test_other_runs_that_the_environment_names_are_left_alone(enter, monkeypatch
     where = log()
     assert where["experiment"] == "exp"
     assert where["run_id"] not in (None, "0" * 32)
+
+
+def test_models_follow_a_folder_that_was_moved(enter, tmp_path):
+    old = enter("old")
+    client, number = MlflowClient(f"sqlite:///{old / 'mlflow.db'}"), log()["experiment_id"]
+    model = client.create_logged_model(number, "net")
+    (old / "MLmodel").write_text("flavors: {}\n")
+    client.log_model_artifacts(model.model_id, str(old / "MLmodel"))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.create_registered_model("cell")
+    client.create_model_version("cell", f"models:/{model.model_id}", model_id=model.model_id)
+    old.rename(tmp_path / "new")
+    new = enter("new")
+    log()
+    with closing(sqlite3.connect(new / "mlflow.db")) as database:
+        found = database.execute(
+            "SELECT artifact_location FROM logged_models UNION ALL SELECT storage_location FROM model_versions"
+        ).fetchall()
+    assert len(found) == 2
+    for (address,) in found:
+        assert (Path(url2pathname(urlsplit(address).path)) / "MLmodel").is_relative_to(new)

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from granet.types import UserError
 from pipeline.tracking import channel
 from pipeline.tracking.channel import at_hand
 from pipeline.tracking.client import Tracker, flatten
-from pipeline.tracking.journal import Journal
+from pipeline.tracking.journal import Journal, unsent
+from pipeline.tracking.sending import send_others
 from pipeline.tracking.server import Sender
 from pipeline.workspace import tracking_uri
 from tests.helpers.project import ROOT
@@ -250,3 +252,49 @@ def test_a_line_that_was_cut_off_is_written_again(workspace):
         pass
     lines = Journal(FOLDER).calls.read_text().splitlines()
     assert [json.loads(line)["call"] for line in lines] == ["open", "metrics", "open", "close"]
+
+
+def test_a_name_that_mlflow_would_not_take_as_a_parameters_is_written_otherwise(workspace):
+    about = {"params": {"train.layer_sparsity.layer3.*": 0.5, "train.lr": 0.1}, "tags": {}}
+    with Tracker() as tracker, tracker.opened(FOLDER, "exp", "run", **about):
+        where = tracker.wait()
+    known = database(workspace).get_run(where["run_id"]).data.params
+    assert known == {"train.layer_sparsity.layer3._": "0.5", "train.lr": "0.1"}
+
+
+def test_what_mlflow_refuses_of_one_run_holds_up_no_other(workspace):
+    for name, experiment in (("a", "gone"), ("b", "exp")):
+        with Tracker(offline=True) as tracker:
+            store = Path(".checkpoints", name)
+            with tracker.opened(store / "mlflow", experiment, name, params={}, tags={}):
+                tracker.metrics({"loss": 1.0}, step=1)
+    client = Sender(Journal(Path(".checkpoints/b/mlflow").absolute()))._client  # makes the database
+    client.delete_experiment(client.create_experiment("gone"))
+    with pytest.raises(UserError, match="experiment 'gone' was deleted"):
+        send_others()
+    (run,) = client.search_runs([client.get_experiment_by_name("exp").experiment_id])
+    assert run.data.metrics == {"loss": 1.0}
+    assert [store.name for store in unsent()] == ["a"]
+
+
+def test_a_study_that_goes_on_under_another_experiment_stays_in_one(workspace):
+    ids = []
+    for experiment in ("figure2", "figure3"):
+        with (
+            Tracker() as tracker,
+            tracker.opened(FOLDER, experiment, "run", params={}, tags={}),
+            tracker.nested(experiment, "branch", {}),
+        ):
+            ids.append(tracker.wait())
+    assert ids[0]["experiment_id"] == ids[1]["experiment_id"]
+
+
+def test_a_server_in_trouble_is_not_waited_for_in_the_midst_of_a_run(workspace, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with track() as tracker:
+        assert tracker.wait()["run_id"] is None
+        began = time.monotonic()
+        for number in range(20):
+            with tracker.nested(str(number), "branch", {}):
+                assert tracker.wait(is_last=False)["run_id"] is None
+        assert time.monotonic() - began < 5

@@ -45,11 +45,11 @@ NAME = "digits-resnet20-granet-0_9-0"
 """Of the run digits-resnet20-granet-0.9-0: MLflow refuses the point."""
 
 
-def tell(folder, key: str, accuracy: float) -> Sender:
+def tell(folder, key: str, accuracy: float, **params: object) -> Sender:
     """Write a run's journal, and send it."""
     store = Journal((folder.parent / f"store-{key}-{time.monotonic_ns()}").absolute())
     options = {
-        "params": {},
+        "params": params,
         "tags": {"granet.cell": CELL, "mlflow.source.name": "pipeline.train"},
         "table": "digits-resnet20",
     }
@@ -111,6 +111,15 @@ def test_the_best_of_each_cell_is_registered_on_request_and_keeps_its_version(fo
     tell(folder, "c", 0.95)
     assert register_best("exp", "best") == [(CELL, "2", "c")]
     assert str(client.get_model_version_by_alias(CELL, "best").version) == "2"
+    tell(folder, "longer", 0.99, **{"train.epochs": 50})
+    for seed in (0, 1):
+        tell(
+            folder,
+            f"again {seed}",
+            0.5 + seed / 10,
+            **{"train.epochs": 10, "seed": seed, "train.num_threads": seed},
+        )
+    assert register_best("exp", "best") == [(CELL, "3", "again 1")]  # of the newest settings
     with pytest.raises(UserError, match="no finished model of experiment='other'"):
         register_best("other", "best")
 

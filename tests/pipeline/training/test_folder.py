@@ -89,3 +89,15 @@ def test_the_weights_of_another_network_are_refused(folder):
 def test_a_folder_that_is_none_of_dvcs_says_so(tmp_path):
     with pytest.raises(UserError, match=r"summary\.json is missing; train this run again$"):
         RunFolder(tmp_path / "mine").json()
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [
+        ("runs/sparse/digits-resnet20-granet-0.9-0", "sparse@digits-resnet20-granet-0.9-0"),
+        ("runs/chain/digits-resnet20-imp-0/0.9", "chain@digits-resnet20-imp-0"),
+        ("runs/member/digits-resnet20-bimp-0.9-0/2", "member@digits-resnet20-bimp-0.9-0-2"),
+    ],
+)
+def test_a_run_that_lacks_names_its_stage_as_dvc_has_it(path, stage):
+    assert RunFolder(Path(path)).remedy == f"run the {path.split('/')[1]} stage: dvc repro {stage}"

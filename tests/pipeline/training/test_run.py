@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from filelock import FileLock
@@ -12,8 +13,9 @@ from granet.training import loop
 from granet.types import UserError
 from pipeline import checkpoints, train
 from pipeline.params.__main__ import main as write_params
-from pipeline.tracking.journal import is_cleared
+from pipeline.tracking.journal import SENDING, is_cleared
 from pipeline.training import run
+from pipeline.training.checkpoints import store_of
 from pipeline.training.folder import RunFolder
 from tests.helpers.project import SMALL
 
@@ -115,3 +117,42 @@ def test_what_runs_have_left_is_listed_and_deleted(project, monkeypatch, capsys)
         checkpoints.main(["delete", "dense"])
     with pytest.raises(UserError, match="'remove' is no argument of checkpoints"):
         checkpoints.main(["remove"])
+
+
+def test_parameters_that_change_while_a_stage_runs_are_not_recorded_with_its_results(project, monkeypatch):
+    command = ["pretrain", "network=element-0.5"]
+    monkeypatch.setenv("DVC_STAGE", f"pretrain@{FOLDER.name}")
+    old = Path("params.yaml").read_text()
+    epoch = loop.train_epoch
+
+    def changed(*arguments):
+        Path("params.yaml").write_text(
+            old.replace("lr: 0.1", "lr: 0.05").replace("num_threads: 0", "num_threads: 1")
+        )
+        return epoch(*arguments)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match=r"train\.lr=0\.05 is new in params\.yaml"),
+    ):
+        patch.setattr(loop, "train_epoch", changed)
+        train.main(command)
+    assert not (FOLDER / "summary.json").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_epoch", lambda *_: pytest.fail("it trains again"))
+        Path("params.yaml").write_text(old.replace("num_threads: 0", "num_threads: 1"))  # decides nothing
+        train.main(command)
+    assert (FOLDER / "summary.json").exists()
+
+
+def test_a_run_waits_for_who_sends_what_it_has_left(project):
+    """Else it would begin anew, in a folder of its own."""
+    folder = Path(".checkpoints/key")
+    folder.mkdir(parents=True)
+    sending, used = (FileLock(path, thread_local=False) for path in (folder / SENDING, f"{folder}.lock"))
+    sending.acquire(), used.acquire()
+    Timer(0.5, lambda: (used.release(), sending.release())).start()
+    with store_of("key", "dense@x") as store:
+        assert store.name == "key"
+    with used, store_of("key", "dense@x") as store:  # by another run
+        assert store.name != "key"

@@ -262,7 +262,9 @@ def test_a_name_that_mlflow_would_not_take_as_a_parameters_is_written_otherwise(
     assert known == {"train.layer_sparsity.layer3._": "0.5", "train.lr": "0.1"}
 
 
-def test_what_mlflow_refuses_of_one_run_holds_up_no_other(workspace):
+def test_what_mlflow_refuses_of_one_run_holds_up_no_other(workspace, monkeypatch):
+    # absolute: MLflow keeps what it has opened by its address, and this process opens several
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'mlflow.db'}")
     for name, experiment in (("a", "gone"), ("b", "exp")):
         with Tracker(offline=True) as tracker:
             store = Path(".checkpoints", name)

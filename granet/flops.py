@@ -5,6 +5,7 @@ softmax, max-pooling, norms, activation functions and biases do not.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -106,9 +107,9 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
                     module.register_forward_hook(partial(_add, layers, key, count), with_kwargs=True)
                 )
         for name, parameter in model.named_parameters():  # a mask may be on any of them
-            if parameter.dim() > 1 and PARAMETRIZED not in name.split("."):
-                layers.setdefault(name, 0)
-                products.weights.setdefault(_memory(parameter), name)
+            if parameter.dim() > 1:
+                layers.setdefault(_plain(name), 0)
+                products.weights.setdefault(_memory(parameter), _plain(name))
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), products:
             model(image_1CHW)
     finally:
@@ -167,6 +168,11 @@ def _projects(part: str) -> Count:
     return count
 
 
+def _plain(name: str) -> str:
+    """What a weight was called before it was parametrized."""
+    return re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name)
+
+
 def _get(module: nn.Module, part: str) -> Tensor:
     """A parameter by its dotted name; one that is computed, too."""
     return attrgetter(part)(module)
@@ -180,8 +186,6 @@ def _pixels(module: Any, inputs: Tensor) -> int:
     return inputs.numel() // module.in_channels
 
 
-PARAMETRIZED = "parametrizations"
-"""What torch calls the module of what weights are computed from."""
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Bilinear)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 COUNTS: dict[type[nn.Module], Count] = {
@@ -195,7 +199,7 @@ COUNTS: dict[type[nn.Module], Count] = {
 def _counts(module: nn.Module) -> list[tuple[str, Count]]:
     """What to count of this module, by the name of its weight ("" for a pooling); subclasses included."""
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase | nn.RNNCellBase):
-        names = [name for name, p in module.named_parameters() if p.dim() > 1 and "bias" not in name]
+        names = [_plain(name) for name, p in module.named_parameters() if p.dim() > 1 and "bias" not in name]
         if isinstance(module, nn.MultiheadAttention):
             return [(name, _projects(name)) for name in names]
         return [(name, _times(name, _tokens)) for name in names]

@@ -46,7 +46,6 @@ def main(arguments: Sequence[str]) -> None:
         run, continued = work.run, params.plasticity.continued(work.run.config)
         with signals.requests():
             rows = _measured(work, source, wanted, continued)
-        check_recorded(cell, params, folder)
         atomic(out.path / BRANCHES, csv_of(rows).encode())
         metrics = mean_changes(rows)
         out.write_json(METRICS, metrics)
@@ -66,6 +65,7 @@ def main(arguments: Sequence[str]) -> None:
         }
         out.write_json(SUMMARY, summary)
         work.tracker.artifacts(out.path / BRANCHES, out.path / SUMMARY)
+    check_recorded(cell, params, folder)
 
 
 def csv_of(rows: Sequence[Measurement]) -> str:

@@ -43,8 +43,8 @@ def main(arguments: Sequence[str]) -> None:
         follower.after_epoch(1, run.sparsifier)
         work.tracker.metrics(row, step=1)
         if distributed.world().leads:
-            check_recorded(cell, params, folder)
             write(replace(work, run=replace(run, epochs=1)), [row], RunFolder(out))
+    check_recorded(cell, params, folder)
     print(f"{cell.name}: {len(sources)} networks averaged, test {row['test_accuracy']:.2%}")
 
 

@@ -34,7 +34,7 @@ from pipeline import cli
 from pipeline.params.chains import links
 from pipeline.params.schema import Params
 from pipeline.training.cell import Cell, run_of
-from pipeline.training.run import is_there, train
+from pipeline.training.run import check_recorded, is_there, train
 from pipeline.training.stages import STAGES
 
 TRAINED = [name for name, stage in STAGES.items() if stage.start is not None]
@@ -51,10 +51,12 @@ def main(arguments: list[str]) -> None:
     if (along := STAGES[stage].along) and not any(text.startswith(f"{along}=") for text in others):
         for sparsity in chain(cell, params, out):
             main([*arguments, f"{along}={sparsity}"])
+        check_recorded(cell, params, out)
         return
     wanted, started = params.train.num_processes, num_started()
     if wanted > 1 and started == 1:
         spread(arguments, wanted)
+        check_recorded(cell, params, out)
         return
     if wanted != started:  # it decides about the result, and is recorded with it
         raise UserError(
@@ -66,6 +68,8 @@ def main(arguments: list[str]) -> None:
         parent_dies = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(parent_dies, signal.SIGKILL)
     train(cell, params, made(out))
+    if started == 1:
+        check_recorded(cell, params, out)
 
 
 def chain(cell: Cell, params: Params, out: Path) -> Iterator[float]:

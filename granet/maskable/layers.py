@@ -21,7 +21,8 @@ def matrices(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every matrix of a layer of `MASKABLE`; one that is computed comes out of its parametrization."""
     for name, module in model.named_modules():
         names = next((names for kinds, names in MASKABLE.items() if isinstance(module, kinds)), None)
-        for attribute in dict.fromkeys([*module._parameters, "weight"]) if names else ():
+        computed = getattr(module, "parametrizations", ())
+        for attribute in dict.fromkeys([*module._parameters, *computed, "weight"]) if names else ():
             weight = getattr(module, attribute, None)
             if re.fullmatch(names or "", attribute) and isinstance(weight, Tensor):
                 yield f"{name}.{attribute}" if name else attribute, weight

@@ -149,6 +149,7 @@ def _among(shapes: Shapes, part: Any) -> Any:
     if part is uniform_capped:
         return partial(uniform_capped, last=classifier(shapes))
     if isinstance(part, RuleSparing | DistributionSparing):
-        names = part.dense(shapes)
-        return replace(part, dense=lambda rest: names & rest.keys())
+        names, within = part.dense(shapes), "rule" if isinstance(part, RuleSparing) else "distribution"
+        inner = {within: _among(shapes, getattr(part, within))}
+        return replace(part, dense=lambda rest: names & rest.keys(), **inner)
     return part

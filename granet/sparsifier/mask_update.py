@@ -54,11 +54,14 @@ def mask_update(
     if clock.opens_at(step):
         return MaskUpdate(kept, {n: torch.ones_like(mask) for n, mask in kept.items()}, memory, channels)
     room, num_wanted = Masks(), 0
-    if not prunes_only and clock.removes_at(step) and (phase := method.channels) is not None:
+    if not prunes_only and clock.regenerates_at(step) and (phase := method.channels) is not None:
         num_wanted = sum(num_active(kept).values())
         if clock.prunes_at(step):
             num_wanted = min(num_wanted, budget(channels.shapes, clock.target(step)))
-        channels = channels.without(phase, clock.removed(step), scores[phase.criterion], masks, num_wanted)
+        if clock.removes_at(step):
+            channels = channels.without(
+                phase, clock.removed(step), scores[phase.criterion], masks, num_wanted
+            )
         room = channels.room(masks)
         kept = {name: mask & room[name] for name, mask in kept.items()}
     if clock.prunes_at(step) and (phase := method.prune) is not None:

@@ -14,19 +14,25 @@ def deciding(section: Any) -> dict[str, Any]:
     return {name: getattr(section, name) for name, key in keys_of(section).items() if key.decides_result}
 
 
-def check_unchanged(params: Params, *sections: str) -> None:
-    """Raise UserError where a stage of DVC would be recorded with other values than it had. To be called at its end."""
+def check_unchanged(params: Params, *keys: str) -> None:
+    """Raise UserError where a stage of DVC would be recorded with other values than it had. To be called at its end.
+
+    ``keys``: what dvc.yaml declares for it, sections or keys of sections.
+    """
     if "DVC_STAGE" not in os.environ:
         return
     now = load()
-    for name in sections:
-        before, after = _values(params, name), _values(now, name)
-        if odd := [key for key in {**before, **after} if before.get(key) != after.get(key)]:
+    for key in keys:
+        section, _, name = key.partition(".")
+        before, after = (_values(each, section) for each in (params, now))
+        names = [name] if name else {**before, **after}
+        if odd := [one for one in names if before.get(one) != after.get(one)]:
             raise UserError(
-                f"{name}.{odd[0]}={after.get(odd[0])!r} is new in params.yaml, and DVC would record it with results of "
-                f"{before.get(odd[0])!r}; write the old value back and the stage ends at once, or start it anew"
+                f"{section}.{odd[0]}={after.get(odd[0])!r} is new in params.yaml, and DVC would record it with the "
+                f"results of {before.get(odd[0])!r}; write the old value back or keep the new one, and start the stage "
+                "again"
             )
 
 
-def _values(params: Params, name: str) -> dict[str, Any]:
-    return deciding(getattr(params, name)) if name in SECTIONS else params.methods.get(name, {})
+def _values(params: Params, section: str) -> dict[str, Any]:
+    return deciding(getattr(params, section)) if section in SECTIONS else params.methods.get(section, {})

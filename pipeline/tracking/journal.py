@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from pipeline.workspace import root
 
-FOLDER, STAGE, SENDING = "mlflow", "stage", "sending.lock"
-"""In the folder of a run's state: the journal, the file that has the name of the stage, the lock of who sends it."""
+FOLDER, STAGE = "mlflow", "stage"
+"""In the folder of a run's state: the journal, and the file that has the name of the stage."""
 WRITING = Lock()
 """Training and the sampler of system metrics write side by side."""
 REFUSES, HANGS = "refuses", "hangs"
@@ -113,15 +113,20 @@ def clear(store: Path) -> None:
 
 def is_cleared(store: Path) -> bool:
     """Whether nothing is left of a run's state but what MLflow has yet to get."""
-    return {path.name for path in store.iterdir()} <= {FOLDER, STAGE, SENDING}
+    return {path.name for path in store.iterdir()} <= {FOLDER, STAGE}
+
+
+def sending_lock(store: Path) -> FileLock:
+    """Held, beside the folder's own lock, by a process that sends what another has left."""
+    return FileLock(f"{store}.sending.lock", timeout=0)
 
 
 def is_being_sent(store: Path) -> bool:
-    """Whether the process that has the folder is one that sends what another has left: it will not take long."""
+    """Whether the process that has the folder is such a one: it will not take long."""
     try:
-        with FileLock(store / SENDING, timeout=0):
+        with sending_lock(store):
             return False
-    except (Timeout, OSError):  # or it has just deleted the folder
+    except Timeout:
         return True
 
 

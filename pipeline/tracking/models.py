@@ -126,7 +126,7 @@ def _indifferent() -> set[str]:
 
     configs = {"data": DataConfig, "train": TrainConfig}
     keys = {(name, key): about for name, config in configs.items() for key, about in keys_of(config).items()}
-    return {"seed", "data.root"} | {
+    return {"seed", "member", "begun", "data.root"} | {
         f"{name}.{key}" for (name, key), about in keys.items() if not about.decides_result
     }
 

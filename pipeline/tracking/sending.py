@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from pipeline.cli import FailedError
 from pipeline.drawing import import_matplotlib
 from pipeline.tracking.channel import fork_for_each
-from pipeline.tracking.journal import FOLDER, HANGS, LATER, REFUSES, SENDING, Journal, is_cleared, unsent
+from pipeline.tracking.journal import FOLDER, HANGS, LATER, REFUSES, Journal, is_cleared, sending_lock, unsent
 from pipeline.tracking.server import Sender, first_line, import_mlflow, is_refusal, warn
 from pipeline.workspace import address
 
@@ -42,7 +42,7 @@ def send_others(is_enough: Callable[[], object] = lambda: False) -> int:
         if is_enough():
             break
         try:
-            with FileLock(store / SENDING, timeout=0), FileLock(f"{store}.lock", timeout=0):
+            with sending_lock(store), FileLock(f"{store}.lock", timeout=0):
                 sender = Sender(Journal(store / FOLDER))
                 sender.send()
                 sender.abandon()
@@ -111,7 +111,12 @@ class Sending:
             self._sender.abandon()
         elif not self._has_sent_others:
             self._has_sent_others = True  # once: what one of them is refused for must not hold up this run
-            send_others(lambda: not lines.empty())
+            try:
+                send_others(lambda: not lines.empty())
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                warn(f"MLflow at {address()} refuses what another run has left: {first_line(error)}")
 
 
 def serve() -> None:

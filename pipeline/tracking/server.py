@@ -30,10 +30,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
-NOT_IN_NAMES = re.compile(r"[^\w./ :-]")
-"""What MLflow does not take in the name of a parameter, as the pattern of a layer's name has it."""
-
-
 def import_mlflow() -> None:
     """So that later calls do not wait for it, nor for what they import. No database is opened."""
     import mlflow  # noqa: F401
@@ -172,7 +168,7 @@ class Sender:
         )
         self._client.log_batch(
             made.info.run_id,
-            params=[Param(NOT_IN_NAMES.sub("_", key), str(value)) for key, value in params.items()],
+            params=[Param(name_of(key), str(value)) for key, value in params.items()],
         )
         self._sent.runs[run] = {"experiment_id": experiment_id, "run_id": made.info.run_id}
 
@@ -279,6 +275,15 @@ def register_best(experiment: str, alias: str) -> list[tuple[str, str, str]]:
             f"MLflow at {address()} has no finished model of experiment={experiment!r}; train one, or name another"
         )
     return done
+
+
+def name_of(key: str) -> str:
+    """A parameter's name as MLflow takes it: a pattern of layers' names has other signs.
+
+    >>> name_of("train.layer_sparsity.layer3.*")
+    'train.layer_sparsity.layer3._2A'
+    """
+    return re.sub(r"[^\w./ :-]", lambda match: f"_{ord(match[0]):02X}", key)
 
 
 def is_refusal(error: Exception) -> bool:

@@ -85,15 +85,25 @@ def train(cell: Cell, params: Params, out: Path) -> None:
                 ),
             )
         if distributed.world().leads:
-            check_recorded(cell, params, out)
             write(work, history, RunFolder(out))
 
 
 def check_recorded(cell: Cell, params: Params, out: Path) -> None:
-    """Raise UserError where DVC would record results with other parameters than theirs. Before they are written."""
+    """Raise UserError where DVC would record results with other parameters than theirs; their state is kept."""
     if out == cell.folder:  # else there were overrides, of which DVC knows nothing
-        study = ["plasticity"] if cell.stage in ("pretrain", "plasticity") else []
-        check_unchanged(params, "data", "train", cell.method or "dense", *study)
+        check_unchanged(params, *declared(cell.stage, cell.method or ""))
+
+
+def declared(stage: str, section: str) -> list[str]:
+    """The parameters that dvc.yaml declares for a stage that trains with a method's section: sections, or keys."""
+    own = [section] if stage in ("sparse", "after", "chain", "member") else []
+    further = {
+        "chain": ["grid.sparsities"],
+        "soup": ["grid.members"],
+        "pretrain": ["plasticity.epochs"],
+        "plasticity": ["plasticity"],
+    }
+    return ["train", *own, *further.get(stage, [])]
 
 
 def sources_of(cell: Cell, out: Path) -> list[RunFolder]:

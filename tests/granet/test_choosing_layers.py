@@ -319,13 +319,15 @@ def test_a_parameter_of_another_kind_goes_with_every_method(name, include):
     assert sparsifier.sparsity == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_sparsity_for_the_classifier_puts_its_cap_on_no_other_layer():
+@pytest.mark.parametrize("name", ["gmp", "gmp_original"])
+def test_a_sparsity_for_the_classifier_puts_its_cap_on_no_other_layer(name):
     sizes = [(64, 64)] * 6 + [(64, 10)]
     model = nn.Sequential(*(nn.Linear(*size) for size in sizes))
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    method = METHODS["gmp"](sf=0.9, distribution="uniform", tf=2, update_interval=1)
+    method = METHODS[name](sf=0.9, distribution="uniform", tf=2, update_interval=1)
     sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=4, layer_sparsity={"6": 0.5})
     for _ in range(4):
         turn(model(torch.randn(2, 64)).square().mean(), optimizer, sparsifier)
-    *hidden, last = sparsifier.layer_sparsity.values()
+    first, *hidden, last = sparsifier.layer_sparsity.values()
     assert last == 0.5 and max(hidden) - min(hidden) < 1 / 1000
+    assert first == pytest.approx(hidden[0], abs=1 / 1000) or (name == "gmp_original" and first == 0.0)

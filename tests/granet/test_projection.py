@@ -4,6 +4,7 @@ from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
 from granet.common.optimizers import same_shaped
+from granet.flops import layer_flops
 from granet.maskable import maskable_weights
 from granet.projection import (
     GRADIENT,
@@ -158,3 +159,24 @@ def test_a_layer_of_several_masked_matrices_is_an_ordinary_one_in_the_end(name):
     assert {key: value.shape for key, value in model.state_dict().items()} == fresh
     assert [type(module) for module in model.values()] == [nn.GRUCell, nn.MultiheadAttention]
     torch.testing.assert_close(outputs().detach(), before)
+
+
+def test_a_pattern_of_names_and_flops_know_a_layer_that_masks_in_its_forward():
+    model = nn.ModuleDict({"cell": nn.GRUCell(8, 8), "head": nn.Linear(8, 2)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = METHODS["dpf"](sf=0.5, update_interval=2)
+    sparsifier = Sparsifier(model, optimizer, method, seed=0, total_steps=8, include=["cell.*"])
+    turn(model["head"](model["cell"](torch.ones(2, 8))).sum(), optimizer, sparsifier)
+    assert [*sparsifier.masks] == ["cell.weight_ih", "cell.weight_hh"]
+    assert [*maskable_weights(model)] == ["cell.weight_ih", "cell.weight_hh", "head.weight"]
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = model
+
+        def forward(self, x):
+            return self.parts["head"](self.parts["cell"](x))
+
+    dense = layer_flops(Net(), (8,))
+    assert dense == {"parts.cell.weight_ih": 384, "parts.cell.weight_hh": 384, "parts.head.weight": 32}

@@ -156,9 +156,9 @@ def beside(results: Results, study: Results) -> list[Any]:
     pruned = (
         [Heading("Networks of the plasticity study"), three_columns(networks, "network")] if networks else []
     )
-    runs = results.runs
-    unknown = runs["best_val"].isna() & (runs["num_val"] > 0)
-    lost = [Text(say("results_lost", runs=counted(int(unknown.sum()), "run")))] if unknown.any() else []
+    pairs = zip(results.runs["best_val"].isna().tolist(), results.runs["num_val"].tolist(), strict=True)
+    num_lost = sum(is_empty and held_out > 0 for is_empty, held_out in pairs)
+    lost = [Text(say("results_lost", runs=counted(num_lost, "run")))] if num_lost else []
     return [Text(say("three")), *lost, *tables, how, Text(say("results_why")), *pruned]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 
-from pipeline.report.names import run_name, title
+from pipeline.report.names import run_name, suffix, title
 from pipeline.report.noise import MARGIN, Difference, Stat, compared, exceeds
 from pipeline.report.paper.claims import (
     Claim,
@@ -91,7 +91,8 @@ class Judged:
         ran = [one.ran for one in (*self.in_paper, *self.elsewhere) if one.ran]
         there = {name for ids, *_ in ran for side in ids for name in side} | {place[3] for place in ran}
         named = dict.fromkeys(name for pair in self.claim.compare for side in pair for name in side)
-        texts = [title(rows(self.claim.family)[name].section) for name in named if name not in there]
+        lacking = [rows(self.claim.family)[name] for name in named if name not in there]
+        texts = [title(row.section) + suffix(row.group(None, "", "", None)) for row in lacking]
         sparsities = [short_percent(one) for one in self.claim.sparsities or () if one not in there]
         return [*texts, *sparsities] if ran else []
 

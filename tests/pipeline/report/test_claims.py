@@ -282,6 +282,15 @@ def test_one_method_is_the_best_of_none_and_what_lacks_is_named(params, tmp_path
     assert found["granet_gmp_98"].absent == []
 
 
+def test_a_method_that_lacks_is_named_as_it_is_in_the_tables(params, tmp_path):
+    params = replace(
+        params,
+        grid=replace(params.grid, methods=["granet", "granet_2x"], retrain=["granet"], rewinds=["lth"]),
+    )
+    found = judge(results_of(params, tmp_path, {("granet", "cifar10", "vgg19"): HIGH}))
+    assert not any("GraNet (si = 0)" in one.absent for one in found)
+
+
 def test_equal_accuracies_of_few_seeds_point_nowhere(params, tmp_path):
     found = card(overview(results_of(params, tmp_path, places([0.9], [0.9], [("cifar10", "vgg19")]))))
     assert texts_of(found)[0].startswith("Fewer than 3 seeds, so without a test. GraNet")

@@ -22,6 +22,7 @@ from pipeline.tracking.sending import send_others
 from pipeline.tracking.server import Sender
 from pipeline.workspace import tracking_uri
 from tests.helpers.project import ROOT
+from tests.helpers.waiting import until
 
 FOLDER = Path(".checkpoints/key/mlflow")
 
@@ -259,10 +260,10 @@ def test_a_name_that_mlflow_would_not_take_as_a_parameters_is_written_otherwise(
     with Tracker() as tracker, tracker.opened(FOLDER, "exp", "run", **about):
         where = tracker.wait()
     known = database(workspace).get_run(where["run_id"]).data.params
-    assert known == {"train.layer_sparsity.layer3._": "0.5", "train.lr": "0.1"}
+    assert known == {"train.layer_sparsity.layer3._2A": "0.5", "train.lr": "0.1"}
 
 
-def test_what_mlflow_refuses_of_one_run_holds_up_no_other(workspace, monkeypatch):
+def test_what_mlflow_refuses_of_one_run_holds_up_no_other(workspace, monkeypatch, capfd):
     # absolute: MLflow keeps what it has opened by its address, and this process opens several
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'mlflow.db'}")
     for name, experiment in (("a", "gone"), ("b", "exp")):
@@ -277,6 +278,14 @@ def test_what_mlflow_refuses_of_one_run_holds_up_no_other(workspace, monkeypatch
     (run,) = client.search_runs([client.get_experiment_by_name("exp").experiment_id])
     assert run.data.metrics == {"loss": 1.0}
     assert [store.name for store in unsent()] == ["a"]
+    with track() as tracker:
+        assert tracker.wait()["run_id"]
+        until(
+            lambda: (
+                "refuses what another run has left: experiment 'gone' was deleted" in capfd.readouterr().err
+            )
+        )
+    assert not Journal(FOLDER).trouble.exists() and [store.name for store in unsent()] == ["a"]
 
 
 def test_a_study_that_goes_on_under_another_experiment_stays_in_one(workspace):

@@ -112,12 +112,12 @@ def test_the_best_of_each_cell_is_registered_on_request_and_keeps_its_version(fo
     assert register_best("exp", "best") == [(CELL, "2", "c")]
     assert str(client.get_model_version_by_alias(CELL, "best").version) == "2"
     tell(folder, "longer", 0.99, **{"train.epochs": 50})
-    for seed in (0, 1):
+    for seed in (1, 0):  # the better one first
         tell(
             folder,
             f"again {seed}",
             0.5 + seed / 10,
-            **{"train.epochs": 10, "seed": seed, "train.num_threads": seed},
+            **{"train.epochs": 10, "seed": seed, "train.device": f"cuda:{seed}"},
         )
     assert register_best("exp", "best") == [(CELL, "3", "again 1")]  # of the newest settings
     with pytest.raises(UserError, match="no finished model of experiment='other'"):

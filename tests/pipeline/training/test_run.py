@@ -13,11 +13,15 @@ from granet.training import loop
 from granet.types import UserError
 from pipeline import checkpoints, train
 from pipeline.params.__main__ import main as write_params
-from pipeline.tracking.journal import SENDING, is_cleared
+from pipeline.params.files import compose, read_yaml
+from pipeline.params.unchanged import deciding
+from pipeline.tracking.journal import is_cleared
 from pipeline.training import run
 from pipeline.training.checkpoints import store_of
 from pipeline.training.folder import RunFolder
-from tests.helpers.project import SMALL
+from pipeline.training.run import declared
+from pipeline.training.stages import STAGES
+from tests.helpers.project import ROOT, SMALL
 
 STUDY = ("grid.pretrain=[element-0.5]", "plasticity.epochs=[1,2]", "train.epochs=3", "train.precision=fp32")
 FOLDER = Path("runs/pretrain/digits-resnet20-element-0.5-0")
@@ -123,12 +127,13 @@ def test_parameters_that_change_while_a_stage_runs_are_not_recorded_with_its_res
     command = ["pretrain", "network=element-0.5"]
     monkeypatch.setenv("DVC_STAGE", f"pretrain@{FOLDER.name}")
     old = Path("params.yaml").read_text()
+    new = old.replace("  lr: 0.1 ", "  lr: 0.05 ")
+    indifferent = old.replace("num_workers: 0", "num_workers: 1").replace("rates: [0.2, ", "rates: [0.3, ")
+    assert old not in (new, indifferent)
     epoch = loop.train_epoch
 
     def changed(*arguments):
-        Path("params.yaml").write_text(
-            old.replace("lr: 0.1", "lr: 0.05").replace("num_threads: 0", "num_threads: 1")
-        )
+        Path("params.yaml").write_text(new)
         return epoch(*arguments)
 
     with (
@@ -137,20 +142,46 @@ def test_parameters_that_change_while_a_stage_runs_are_not_recorded_with_its_res
     ):
         patch.setattr(loop, "train_epoch", changed)
         train.main(command)
-    assert not (FOLDER / "summary.json").exists()
+    shutil.rmtree("runs")  # as DVC does
+    write = run.write
+
+    def changed_since(*arguments):
+        Path("params.yaml").write_text(indifferent)
+        write(*arguments)
+
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_epoch", lambda *_: pytest.fail("it trains again"))
-        Path("params.yaml").write_text(old.replace("num_threads: 0", "num_threads: 1"))  # decides nothing
+        patch.setattr(run, "write", changed_since)
+        Path("params.yaml").write_text(old)
         train.main(command)
     assert (FOLDER / "summary.json").exists()
+
+
+def test_what_must_not_change_is_what_dvc_records():
+    training = {f"train.{key}" for key in deciding(compose(["recipe=quick"]).train)}
+    for stage, about in read_yaml(ROOT / "dvc.yaml")["stages"].items():
+        if stage in STAGES and stage != "export":
+            wanted = {
+                key
+                for one in about["params"]
+                for key in ([one] if isinstance(one, str) else one["params.yaml"])
+            }
+            ours = {
+                key
+                for one in declared(stage, "${item.method}")
+                for key in (training if one == "train" else [one])
+            }
+            assert wanted == ours, stage
 
 
 def test_a_run_waits_for_who_sends_what_it_has_left(project):
     """Else it would begin anew, in a folder of its own."""
     folder = Path(".checkpoints/key")
     folder.mkdir(parents=True)
-    sending, used = (FileLock(path, thread_local=False) for path in (folder / SENDING, f"{folder}.lock"))
-    sending.acquire(), used.acquire()
+    names = f"{folder}.sending.lock", f"{folder}.lock"
+    sending, used = (FileLock(name, thread_local=False) for name in names)
+    sending.acquire()
+    used.acquire()
     Timer(0.5, lambda: (used.release(), sending.release())).start()
     with store_of("key", "dense@x") as store:
         assert store.name == "key"

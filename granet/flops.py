@@ -5,7 +5,6 @@ softmax, max-pooling, norms, activation functions and biases do not.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
+from granet.common.names import plain_name
 from granet.types import UserError
 
 Count = Callable[[Any, list[Tensor], Tensor], int]
@@ -108,8 +108,8 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
                 )
         for name, parameter in model.named_parameters():  # a mask may be on any of them
             if parameter.dim() > 1:
-                layers.setdefault(_plain(name), 0)
-                products.weights.setdefault(_memory(parameter), _plain(name))
+                layers.setdefault(plain := plain_name(name), 0)
+                products.weights.setdefault(_memory(parameter), plain)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), products:
             model(image_1CHW)
     finally:
@@ -122,13 +122,7 @@ def layer_flops(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
 
 
 def _add(
-    layers: dict[str, int],
-    name: str,
-    count: Count,
-    module: nn.Module,
-    args: tuple,
-    kwargs: dict[str, Any],
-    output: Any,
+    layers: dict[str, int], name: str, count: Count, module: nn.Module, args: tuple, kwargs: dict, output: Any
 ) -> None:
     inputs = signature(module.forward).bind(*args, **kwargs).args if kwargs else args
     layers[name] += count(module, [each for each in inputs if isinstance(each, Tensor)], output)
@@ -168,11 +162,6 @@ def _projects(part: str) -> Count:
     return count
 
 
-def _plain(name: str) -> str:
-    """What a weight was called before it was parametrized."""
-    return re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name)
-
-
 def _get(module: nn.Module, part: str) -> Tensor:
     """A parameter by its dotted name; one that is computed, too."""
     return attrgetter(part)(module)
@@ -199,7 +188,9 @@ COUNTS: dict[type[nn.Module], Count] = {
 def _counts(module: nn.Module) -> list[tuple[str, Count]]:
     """What to count of this module, by the name of its weight ("" for a pooling); subclasses included."""
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase | nn.RNNCellBase):
-        names = [_plain(name) for name, p in module.named_parameters() if p.dim() > 1 and "bias" not in name]
+        names = [
+            plain_name(name) for name, p in module.named_parameters() if p.dim() > 1 and "bias" not in name
+        ]
         if isinstance(module, nn.MultiheadAttention):
             return [(name, _projects(name)) for name in names]
         return [(name, _times(name, _tokens)) for name in names]

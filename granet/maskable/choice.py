@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from granet.common.keys import Key
+from granet.common.names import plain_name
 from granet.maskable.layers import matrices
 from granet.types import Tensors, UserError
 
@@ -134,11 +135,10 @@ def _places(model: nn.Module) -> Iterator[_Place]:
 
 def _as_computed(modules: dict[str, nn.Module], name: str, parameter: Tensor) -> tuple[str, Tensor]:
     """A parameter by its name; what a parametrization computes from one, by the name that it had before."""
-    owner, _, attribute = name.removesuffix(".original").rpartition(".")
-    module, _, last = owner.rpartition(".")
-    if last != "parametrizations" or not name.endswith(".original"):
+    if (plain := plain_name(name)) == name:
         return name, parameter
-    return (f"{module}.{attribute}" if module else attribute), getattr(modules[module], attribute)
+    owner, _, attribute = plain.rpartition(".")
+    return plain, getattr(modules[owner], attribute)
 
 
 def _kind(module: nn.Module) -> str:

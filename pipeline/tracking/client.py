@@ -4,6 +4,7 @@ A run writes what is to be logged into its journal, and a process of its own sen
 training nothing, and a server that hangs or dies costs it a warning: what it does not take is sent later.
 """
 
+import re
 import sys
 import time
 import uuid
@@ -218,12 +219,13 @@ def _seen(call: Mapping[str, Any]) -> tuple:
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys.
+    """Nested sections as dotted keys, without signs that MLflow takes in no name: patterns of layers have some.
 
-    >>> flatten({"train": {"lr": 0.1}, "seed": 0})
-    {'train.lr': 0.1, 'seed': 0}
+    >>> flatten({"train": {"lr": 0.1, "layer_sparsity": {"conv*": 0.5}}, "seed": 0})
+    {'train.lr': 0.1, 'train.layer_sparsity.conv_2A': 0.5, 'seed': 0}
     """
     flat: dict[str, Any] = {}
     for key, value in section.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        name = prefix + re.sub(r"[^\w./ :-]", lambda match: f"_{ord(match[0]):02X}", key)
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat

@@ -17,11 +17,12 @@ from threading import Thread
 
 from filelock import FileLock, Timeout
 
+from granet.types import UserError
 from pipeline.cli import FailedError
 from pipeline.drawing import import_matplotlib
 from pipeline.tracking.channel import fork_for_each
 from pipeline.tracking.journal import FOLDER, HANGS, LATER, REFUSES, Journal, is_cleared, sending_lock, unsent
-from pipeline.tracking.server import Sender, first_line, import_mlflow, is_refusal, warn
+from pipeline.tracking.server import Sender, first_line, import_mlflow, warn
 from pipeline.workspace import address
 
 RETRY_S = 30.0
@@ -70,6 +71,12 @@ def sync() -> None:
     except Exception as error:
         raise FailedError(f"MLflow at {address()} failed: {first_line(error)}; all is kept") from error
     print(f"sent what was left of {count} {'run' if count == 1 else 'runs'}")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow is there, and will not have this: of another journal it may take all."""
+    refused = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
+    return isinstance(error, UserError) or getattr(error, "error_code", "") in refused
 
 
 class Sending:

@@ -5,7 +5,6 @@ Usage, to make the database before several runs write to it: python -m pipeline.
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,8 +166,7 @@ class Sender:
             experiment_id, time, tags, run_name=name
         )
         self._client.log_batch(
-            made.info.run_id,
-            params=[Param(name_of(key), str(value)) for key, value in params.items()],
+            made.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
         )
         self._sent.runs[run] = {"experiment_id": experiment_id, "run_id": made.info.run_id}
 
@@ -275,21 +273,6 @@ def register_best(experiment: str, alias: str) -> list[tuple[str, str, str]]:
             f"MLflow at {address()} has no finished model of experiment={experiment!r}; train one, or name another"
         )
     return done
-
-
-def name_of(key: str) -> str:
-    """A parameter's name as MLflow takes it: a pattern of layers' names has other signs.
-
-    >>> name_of("train.layer_sparsity.layer3.*")
-    'train.layer_sparsity.layer3._2A'
-    """
-    return re.sub(r"[^\w./ :-]", lambda match: f"_{ord(match[0]):02X}", key)
-
-
-def is_refusal(error: Exception) -> bool:
-    """Whether MLflow is there, and will not have this: of another journal it may take all."""
-    refused = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
-    return isinstance(error, UserError) or getattr(error, "error_code", "") in refused
 
 
 def first_line(error: Exception) -> str:

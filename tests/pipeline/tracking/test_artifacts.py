@@ -12,6 +12,7 @@ from secrets import token_hex
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -187,13 +188,16 @@ def test_other_runs_that_the_environment_names_are_left_alone(enter, monkeypatch
 
 def test_models_follow_a_folder_that_was_moved(enter, tmp_path):
     old = enter("old")
-    client, number = MlflowClient(f"sqlite:///{old / 'mlflow.db'}"), log()["experiment_id"]
+    address = f"sqlite:///{old / 'mlflow.db'}"
+    client, number = MlflowClient(address), log()["experiment_id"]
     model = client.create_logged_model(number, "net")
     (old / "MLmodel").write_text("flavors: {}\n")
     client.log_model_artifacts(model.model_id, str(old / "MLmodel"))
     client.finalize_logged_model(model.model_id, "READY")
     client.create_registered_model("cell")
+    mlflow.set_tracking_uri(address)  # the registry asks by itself where a model lies
     client.create_model_version("cell", f"models:/{model.model_id}", model_id=model.model_id)
+    mlflow.set_tracking_uri(None)
     old.rename(tmp_path / "new")
     new = enter("new")
     log()

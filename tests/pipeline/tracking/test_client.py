@@ -256,7 +256,8 @@ def test_a_line_that_was_cut_off_is_written_again(workspace):
 
 
 def test_a_name_that_mlflow_would_not_take_as_a_parameters_is_written_otherwise(workspace):
-    about = {"params": {"train.layer_sparsity.layer3.*": 0.5, "train.lr": 0.1}, "tags": {}}
+    params = flatten({"train": {"layer_sparsity": {"layer3.*": 0.5}, "lr": 0.1}})
+    about = {"params": params, "tags": {}}
     with Tracker() as tracker, tracker.opened(FOLDER, "exp", "run", **about):
         where = tracker.wait()
     known = database(workspace).get_run(where["run_id"]).data.params

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from granet.types import UserError
@@ -42,8 +43,13 @@ def database(workspace):
 
 @contextmanager
 def track(folder=FOLDER, **options):
+    """A run, which holds its folder as a stage does: else the process of another one sends it, and clears it away."""
     about = {"params": {"train.lr": 0.1}, "tags": {"dvc_stage": "dense@x"}}
-    with Tracker(**options) as tracker, tracker.opened(folder, "exp", "run", **about):
+    with (
+        FileLock(f"{folder.parent}.lock", timeout=0),
+        Tracker(**options) as tracker,
+        tracker.opened(folder, "exp", "run", **about),
+    ):
         yield tracker
 
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "budgets": "print weights and FLOPs of every layer",
     "report": "write the report on all runs",
     "checkpoints": "list and delete what unfinished runs go on from",
-    "tracking": "list and send what MLflow has not got yet",
+    "tracking": "list and send what MLflow has not got yet; register the best models",
     "code": "write the digests of the code that results depend on",
 }
 

@@ -74,7 +74,7 @@ def in_words(error: Exception) -> str:
     if isinstance(error, UserError):
         return reason
     if isinstance(error, ModuleNotFoundError) and is_missing(error):
-        return f"{reason}; run: make setup, or, without a clone: pip install 'granet[pipeline,ffcv,export]'"
+        return f"{reason}; run: make setup, or, in an environment of yours: pip install '.[pipeline,ffcv,export]'"
     if (number := _errno(error)) in FULL:
         return f"{reason}; make room, then run the same command again: it goes on"
     if number in DENIED:

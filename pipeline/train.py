@@ -12,10 +12,10 @@ reinit     dataset model method sparsity seed         a sparse run's final mask 
 retrain    dataset model method sparsity seed rewind  the mask from initial (rewind=lth) or final weights (lrr)
 pretrain   dataset model network seed                 a network of the plasticity study: element-0.9, filter-0.5
 
-A method is a section of params.yaml. Keys left out are the first entries of the grid there. After, reinit and retrain
-need the finished run that they start from, in runs/. With section.key=value overrides the results go to
-scratch/STAGE/<run>, else to runs/STAGE/<run>. An interrupted run goes on where it was: Ctrl-C and SIGTERM write its
-state after the next step, and a kill costs train.checkpoint_s seconds at most (several processes: the epoch).
+A method is a section of params.yaml. Keys left out are the first entries of the grid there. After, chain, member,
+reinit and retrain need the finished run that they start from, in runs/. With section.key=value overrides the results go
+to scratch/STAGE/<run>, else to runs/STAGE/<run>. An interrupted run goes on where it was: Ctrl-C and SIGTERM write
+its state after the next step, and a kill costs train.checkpoint_s seconds at most (several processes: the epoch).
 """
 
 import ctypes

@@ -95,7 +95,7 @@ def test_the_command_names_its_parts_and_what_is_missing(python, tmp_path):
     assert all(f"    {name} " in shown.stdout for name in COMMANDS)
     done = call(python.with_name("granet"), "train", "dense", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "pip install 'granet[pipeline" in done.stderr
+    assert "pip install '.[pipeline" in done.stderr
 
 
 def test_exact_versions_are_in_constraints_alone_and_in_the_ranges():

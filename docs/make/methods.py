@@ -16,7 +16,8 @@ Every method is a value, made by a row of `granet.METHODS`; [adding one](adding-
 from the docstrings by `python -m docs.make`, as the curves are: a training of 120 steps on noise to 90 % (N:M to 75 %),
 with the masks that the method gives. Blue is the sparsity, green what an update has grown. In the formulas w are
 weights, g the dense gradient, m the masks, η the learning rate, ΔT `update_interval` and r<sub>t</sub> a cosine from
-`drop_fraction` down.
+`drop_fraction` down (in MEST by stairs). In Python a time or an interval is a number of optimizer steps, and None where
+the tables say auto; `10ep`, `1000it` and `auto` are what params.yaml takes.
 """
 
 

@@ -34,7 +34,7 @@ MIN_PAGE = 1 << 21  # FFCV's smallest page, bytes
 
 REMEDY = "prepare the data again: dvc repro prepare, or python -m pipeline.prepare"
 INSTALL = (
-    "run `make setup`, or install libopencv-core-dev libopencv-imgproc-dev libturbojpeg0-dev (Debian), then "
+    "run `make setup`, or install g++, pkg-config, libopencv-dev and libturbojpeg0-dev (Debian), then "
     "`pip install ffcv`"
 )
 

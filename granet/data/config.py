@@ -19,7 +19,9 @@ class DataConfig:
         None, "training images, class-balanced; null: all that are not held out", at_least=1
     )
     val_size: int | None = key(
-        None, "images held out of the training set; null: the dataset's own (cifar10: 5000)", at_least=0
+        None,
+        "images held out of the training set; null: the dataset's own (cifar10: 5000), 0 where train_size is set",
+        at_least=0,
     )
     test_size: int | None = key(None, "test images, class-balanced; null: all", at_least=1)
     image_size: int | None = key(

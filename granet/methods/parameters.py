@@ -58,7 +58,7 @@ PruneEnd = Annotated[
     int | None,
     TIME,
     Key(
-        "last update that prunes; auto: 0.6875 of the run from dense, the first drop of lr from sparse",
+        "last update that prunes; auto: 0.6875 of the run from dense, the first drop of lr (or 0.5) from sparse",
         at_least=0,
     ),
 ]
@@ -76,7 +76,12 @@ DropFraction = Annotated[
     ),
 ]
 DropFractionFinal = Annotated[
-    float, Key("the same at the end of the run; a cosine lies between", at_least=0, at_most=1)
+    float,
+    Key(
+        "the same at the end of the run, or at the share regenerate_until; a cosine lies between",
+        at_least=0,
+        at_most=1,
+    ),
 ]
 RegenerateUntil = Annotated[
     Literal["end", "tf"], Key("end (of training) | tf (with pruning)", choices=("end", "tf"))

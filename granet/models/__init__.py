@@ -42,7 +42,7 @@ def build(
     """A new model with random weights, in train mode on the CPU.
 
     ``name`` is a row of `MODELS`, or torchvision.NAME or timm.NAME (a / will do for the point). It maps images_NCHW
-    (float, C = 3, H and W at least 32 for the rows) to logits of shape (N, num_classes). Weights are drawn from torch's
+    (float, C = 3, H and W at least 16 for the rows) to logits of shape (N, num_classes). Weights are drawn from torch's
     global generator: seed it first to get the same model again. ``init`` names one of `INITS` for its convolutions;
     None: the model's own. ``image_size`` (pixels) counts for a library's networks whose shape depends on it, such as
     ViTs; None: the size in their name. ``kw`` goes to the builder. Raises UserError for an unknown name.

@@ -128,8 +128,8 @@ class Sparsifier:
     def after_backward(self) -> None:
         """Project the gradient onto the masks; where an update will read the dense one, a copy is kept for it.
 
-        Clipping may come before or after. With accumulated gradients, call it after every part or after the last. MEST,
-        SR-STE and Top-KAST, which add gradients to weights, need a GradScaler's ``unscale_(optimizer)`` before it.
+        Clip after it: before it, the norm is the dense gradient's. With accumulated gradients, call it after every part
+        or the last. What adds gradients to weights (MEST, SR-STE, Top-KAST) needs ``scaler.unscale_(optimizer)`` first.
         """
         gradients = self._held.gradients
         if self._watch is not None:

@@ -31,7 +31,7 @@ class Tally:
             self._emptied |= empty
             warnings.warn(
                 f"step {step}: no weight is left in {', '.join(sorted(empty))}, so nothing passes there; lower the "
-                "sparsity, or give layers a floor (granet.distributions.at_least)",
+                "sparsity, or, where the method prunes, give layers a floor (granet.distributions.at_least)",
                 stacklevel=stacklevel,
             )
 

@@ -47,7 +47,7 @@ class GridConfig:
         [0, 1, 2], "retrainings of a soup, each with an order of images of its own", at_least=0
     )
     sparsities: list[float] = key(
-        [0.9, 0.95, 0.98], "final sparsities, fractions in [0, 1)", above=0, below=1
+        [0.9, 0.95, 0.98], "final sparsities, fractions in (0, 1)", above=0, below=1
     )
     seeds: list[int] = key([0, 1, 2], "a run per seed", at_least=0)
     reinit: list[str] = key(

@@ -102,7 +102,9 @@ def _replace(compiled: GraphModule, node: Node, mask: Tensor) -> None:
     conv: Any = called(compiled, node)
     norm = only_follower(compiled, compiled.graph, node, (nn.Identity,))
     relu = only_follower(compiled, compiled.graph, norm or node, (nn.ReLU,))
-    compiled.set_submodule(str(node.target), SparseInference(conv, mask, relu=relu is not None))
+    compiled.set_submodule(
+        str(node.target), SparseInference(conv, mask.to(conv.weight.device), relu=relu is not None)
+    )
     for taken in filter(None, (relu, norm)):
         taken.replace_all_uses_with(node)
         compiled.graph.erase_node(taken)

@@ -29,8 +29,8 @@ def latencies(
     def measure(net: nn.Module) -> float:
         started = time.perf_counter()
         net(images_NCHW)
-        if first.device.type == "cuda":
-            torch.cuda.synchronize(first.device)
+        if first.device.type != "cpu":
+            torch.accelerator.synchronize(first.device)
         return time.perf_counter() - started
 
     for net in nets * 2:  # the first calls choose algorithms and allocate

@@ -5,11 +5,13 @@ They leave the model as they found it, gradients and BatchNorm statistics includ
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from granet.common.devices import moved
 from granet.distributions import global_
 from granet.inits.random import check_scores
 from granet.schedules import geometric
@@ -45,7 +47,8 @@ def grasp(context: InitContext, images_per_class: int = 10, temperature: float =
         loss = _loss(context, *part, temperature)
         return _gradients(loss * (len(part[1]) / len(labels)), context.weights, create_graph=create_graph)
 
-    with undisturbed(context.model):
+    # the fast forms of attention have no second derivative
+    with undisturbed(context.model), sdpa_kernel(SDPBackend.MATH):
         mean = _sum(gradients(part) for part in parts)
         products = _sum(_product(gradients(part, create_graph=True), mean, context.weights) for part in parts)
     return {name: weight.detach() * products[name] for name, weight in context.weights.items()}
@@ -104,12 +107,14 @@ def synaptic_flow(model: nn.Module, weights: Tensors, image_shape: tuple[int, ..
 
 
 def training_batches(context: InitContext) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of ``context``. Raises UserError where none were given."""
+    """The batches of ``context``, on the model's device. Raises UserError where none were given."""
     if context.batches is None:
         raise UserError(
             "batches=None: this method chooses its masks from training images; pass batches to Sparsifier"
         )
-    return iter(context.batches() if callable(context.batches) else context.batches)
+    device = next(iter(context.weights.values())).device
+    batches = context.batches() if callable(context.batches) else context.batches
+    return ((moved(inputs, device), moved(labels, device)) for inputs, labels in batches)
 
 
 def _together(images: list[Tensor], labels: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -213,12 +218,17 @@ def _same_weights(context: InitContext, model: nn.Module) -> list[Tensor]:
 
 @contextmanager
 def undisturbed(model: nn.Module, *, training: bool = True) -> Iterator[None]:
-    """Put the model into a mode, and leave mode and buffers (BatchNorm statistics) as they were."""
+    """Put the model into a mode, and leave mode and buffers (BatchNorm statistics) as they were.
+
+    Recurrent layers compute without cuDNN, which has no gradient in evaluation mode, and no second one at all.
+    """
+    is_recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     modes = {module: module.training for module in model.modules()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train(training)
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=False) if is_recurrent else nullcontext():
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode

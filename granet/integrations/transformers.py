@@ -98,4 +98,5 @@ class SparsifierCallback(TrainerCallback, ExportableState):
                 f"{where} has no masks: it is of a training without SparsifierCallback; start anew, or fine-tune its "
                 "model"
             ) from None
-        self.sparsifier.load_state_dict(torch.load(io.BytesIO(base64.b64decode(content)), weights_only=True))
+        content = io.BytesIO(base64.b64decode(content))
+        self.sparsifier.load_state_dict(torch.load(content, map_location="cpu", weights_only=True))

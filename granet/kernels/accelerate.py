@@ -34,6 +34,12 @@ def accelerate(
         raise UserError(f"accelerate: no sparse kernels on this machine: {reason}")
     from granet.kernels.layers import Active, SparseConv2d
 
+    for name, mask in masks.items():
+        if mask.device.type != "cpu" and model.get_parameter(name).device.type == "cpu":
+            raise UserError(
+                f"accelerate: the mask of {name} is on {mask.device}, its weight on the CPU; give masks of the CPU: "
+                "{name: mask.cpu() for name, mask in masks.items()}"
+            )
     plain_(model)
     before_relu, dense = norms_before_relu(model), {}
     for name, mask in masks.items():

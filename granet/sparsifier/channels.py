@@ -138,7 +138,10 @@ class Channels:
         odd = [name for name, size in sizes.items() if name not in index or int(index[name].max()) >= size]
         if odd := odd or sorted(index.keys() - sizes.keys()):
             raise UserError(f"channels: this state is of another model or method; differing ones: {odd[0]}")
-        return replace(self, index=dict(index), alive=dict(saved["alive"]))
+        here = (
+            {name: tensor.cpu() for name, tensor in tensors.items()} for tensors in (index, saved["alive"])
+        )
+        return replace(self, **dict(zip(("index", "alive"), here, strict=True)))
 
 
 def channels_of(phase: ChannelPrune | None, model: nn.Module, weights: Tensors) -> Channels:

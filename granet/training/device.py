@@ -19,7 +19,12 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
     try:
         torch.zeros(1, device=name).item()
-        return torch.device(name)
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(
+                device
+            )  # what asks for no device is recorded on this one, and says what it can
+        return device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"train.device={name!r} cannot be used here; try auto or cpu") from error
 

@@ -93,16 +93,16 @@ class Diagnostics:
             atomic(self._path, (",".join(COLUMNS) + "\n" + self._rows).encode())
 
     def _row(self, sparsifier: Sparsifier) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-        """Layer -> its row, and the network's; asks the device once."""
+        """Layer -> its row, and the network's; asks the device twice."""
         masks, sparsities = sparsifier.masks, sparsifier.layer_sparsity
         counts = []
         for name, initial in self._initial.items():
             both, either = initial & masks[name], initial | masks[name]
             dead = ~masks[name].flatten(1).any(1)
             counts += [self._ever[name].sum(), both.sum(), either.sum(), dead.sum()]
-        numbers = on_host([*(count.double() for count in counts), *(one.double() for one in self._overlaps)])
-        updates, self._overlaps = numbers[len(counts) :], []
-        layers, total = {}, [0.0, 0.0, 0.0, 0.0]
+        numbers, updates = on_host(counts), on_host(self._overlaps)
+        self._overlaps = []
+        layers, total = {}, [0, 0, 0, 0]
         for index, (name, mask) in enumerate(masks.items()):
             own = numbers[4 * index : 4 * index + 4]
             total = [one + other for one, other in zip(total, own, strict=True)]
@@ -120,7 +120,7 @@ class Diagnostics:
         return {"masks": kept, "overlaps": overlaps, "rows": self._rows}
 
 
-def _shares(counts: list[float], size: int) -> dict[str, float]:
+def _shares(counts: list[int], size: int) -> dict[str, float]:
     """Columns of counts: ever active, active in both, active in either, dead channels."""
     ever, both, either, dead = counts
     return {"ever_active": ever / size, "overlap_initial": both / max(either, 1.0), "dead_channels": dead}

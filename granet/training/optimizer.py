@@ -23,12 +23,11 @@ def build_optimizer(model: nn.Module, config: TrainConfig, projection: Projectio
     undecayed = without_decay(model, norms=not config.decay_norm, biases=not config.decay_bias)
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, p in model.named_parameters():
-        fills = p.device.type == "cpu" and p.numel() % REGISTER == 0 and not learns_threshold(projection)
-        fills = fills and config.optimizer == "sgd"
-        groups.setdefault((name not in undecayed, fills or fuses(p.device)), []).append(p)
+        fills = p.numel() % REGISTER == 0 and not learns_threshold(projection) and config.optimizer == "sgd"
+        groups.setdefault((name not in undecayed, fills), []).append(p)  # the same on every device
     listed = [
-        {"params": params, "weight_decay": config.weight_decay * decays, "fused": fused or None}
-        for (decays, fused), params in groups.items()
+        {"params": ps, "weight_decay": config.weight_decay * decays, "fused": _fused(ps[0].device, fills)}
+        for (decays, fills), ps in groups.items()
     ]
     if config.optimizer == "sgd":
         return SGD(listed, config.lr, config.momentum, nesterov=config.nesterov)
@@ -49,6 +48,10 @@ def without_decay(model: nn.Module, *, norms: bool, biases: bool) -> set[str]:
         left |= {name for name, p in model.named_parameters() if p.dim() <= 1}
         left |= set(getattr(model, "no_weight_decay", set)())
     return left
+
+
+def _fused(device: torch.device, fills: bool) -> bool | None:
+    return fuses(device) or (fills and device.type == "cpu") or None
 
 
 def fuses(device: torch.device) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from granet.common.devices import moved
 from granet.types import Batches, UserError
 
 
@@ -33,10 +34,10 @@ def recalibrate(
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
         return
-    seen = 0
+    seen, device = 0, next(norm.running_mean.device for norm in norms if norm.running_mean is not None)
     with _measuring(model, norms):
         for inputs, _ in islice(batches() if callable(batches) else batches, num_batches):
-            forward(model, inputs)
+            forward(model, moved(inputs, device))
             seen += 1
         if not seen:
             raise UserError(

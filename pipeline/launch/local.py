@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from granet.common.distributed import num_cores
 from pipeline.launch.job import end_all, log_path, stage_command, stage_environment, stay_nice
 from pipeline.launch.plan import uses_device
 from pipeline.launch.warm import Adopted, Warm
@@ -64,7 +65,7 @@ class LocalExecutor:
     """
 
     def __init__(self, at_once: int, devices: Sequence[str], per_run: int = 1, *, many: bool = False) -> None:
-        cores, processes = len(os.sched_getaffinity(0)), at_once * per_run
+        cores, processes = num_cores(), at_once * per_run
         share = (
             processes > 1 and not devices
         )  # two with all threads each are several times slower than in turn

@@ -97,6 +97,8 @@ def hardware(device: torch.device) -> str:
     """What a run was trained or measured on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return f"{model_name()} GPU"
     threads = torch.get_num_threads()
     return f"{model_name()} CPU, {threads} thread{'' if threads == 1 else 's'}"
 

@@ -144,6 +144,7 @@ def test_bf16_learns_as_fp32_does(digits, tmp_path):
     assert losses["bf16"][-1] < losses["bf16"][0]
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # torch 2.11 recommends them
 def test_compiled_graphs_outlive_mask_updates(digits, tmp_path):
     """Masks change after every second of 8 steps; there is a graph for each size of batch, as on the CPU."""
     (tmp_path / "a").mkdir()

@@ -5,19 +5,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from granet import METHODS, Sparsifier, UserError
 from granet.common.progress import TrainingProgress
 from granet.data.loaders import page_locked, sent
+from granet.deploy.compiled import compile_sparse
 from granet.deploy.packed import load_packed, save_packed
 from granet.deploy.shrink import shrink
 from granet.inits.random import check_scores
-from granet.masks import num_active
+from granet.kernels.accelerate import accelerate
+from granet.maskable import maskable_weights
+from granet.masks import num_active, shapes
 from granet.models import build
+from granet.sparsifier.channels import whole
+from granet.sparsifier.coupling import groups_within
 from granet.studies.plasticity import static
 from granet.training.bookkeeping import Bookkeeping
 from granet.training.device import pick_device, pick_precision
 from granet.training.loop import fit, train_epoch
+from granet.training.recalibration import recalibrate
 from granet.training.run import Run
 from tests.granet import test_methods as methods
 from tests.granet.training.test_recipe import EVERYTHING
@@ -205,3 +212,53 @@ def test_what_lies_in_page_locked_memory_is_copied_before_it_is_sent(monkeypatch
     assert torch.equal(private, buffer) and private.dtype == torch.uint8
     buffer.zero_()
     assert private.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("name", ["snip", "force", "grasp", "synflow", "obd"])
+def test_batches_of_a_data_loader_lie_on_the_host(name):
+    """The masks are those of batches on the GPU."""
+    images, labels = torch.randn(40, 3, 8, 8), torch.arange(40) % 10
+    with pretended_gpu():
+        masks = []
+        for device in (CPU, CUDA):
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)).to(CUDA)
+            batches = [(images.to(device), labels.to(device))]
+            optimizer = torch.optim.SGD(model.parameters(), 0.1)
+            given = {"seed": 0, "total_steps": 9, "batches": batches}
+            sparsifier = Sparsifier(model, optimizer, METHODS[name](sf=0.8), **given)
+            masks.append({name: mask.cpu() for name, mask in sparsifier.masks.items()})
+    assert all(torch.equal(masks[0][name], mask) for name, mask in masks[1].items())
+
+
+def test_batchnorm_takes_its_statistics_of_batches_on_the_host():
+    with pretended_gpu():
+        norm = nn.BatchNorm1d(1).to(CUDA)
+        recalibrate(norm, [(torch.tensor([[0.0], [4.0]]), torch.zeros(2))])
+        assert norm.running_mean.cpu().item() == 2
+
+
+def test_masks_that_are_still_on_the_gpu_when_the_network_has_left_it():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.ReLU())
+    mask = torch.rand(8, 3, 3, 3, generator=torch.Generator().manual_seed(0)) > 0.7
+    with torch.no_grad():
+        model[0].weight.mul_(mask)
+    with pretended_gpu():
+        masks = {"0.weight": mask.to(CUDA)}
+        smaller = compile_sparse(model, masks)
+        with pytest.raises(UserError, match=r"mask of 0\.weight is on cuda:0, its weight on the CPU"):
+            accelerate(model, masks)
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.allclose(smaller(images), model(images), atol=1e-6)
+
+
+def test_a_state_loaded_onto_the_gpu_has_its_channels_on_the_host():
+    model = build("vgg11", num_classes=10)
+    channels = whole(tuple(groups_within(model, maskable_weights(model))), shapes(maskable_weights(model)))
+    with pretended_gpu():
+        state = {
+            key: {name: tensor.to(CUDA) for name, tensor in tensors.items()}
+            for key, tensors in channels.state_dict().items()
+        }
+        loaded = channels.at({"channels": state})
+        assert all_on(CPU, [*loaded.index.values(), *loaded.alive.values()])

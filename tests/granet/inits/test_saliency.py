@@ -7,6 +7,7 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev
 
 from granet import METHODS, Sparsifier, UserError
+from granet.inits.fisher import obd
 from granet.inits.saliency import first_images, float64_device, grasp, snip, synaptic_flow, synflow
 from granet.maskable import maskable_weights
 from granet.models import build
@@ -198,6 +199,41 @@ def test_scores_are_finite_on_a_deep_network():
             tensor.abs_()
     scores = synaptic_flow(model, maskable_weights(model), (3, 8, 8))
     assert all(math.isfinite(float(score.sum())) for score in scores.values())
+
+
+class Attends(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.fc = (
+            nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True),
+            nn.Linear(8, 2),
+        )
+
+    def forward(self, x):
+        return self.fc(self.layer(x).mean(1))
+
+
+def test_grasp_takes_attention():
+    torch.manual_seed(0)
+    scores = grasp(given_of(Attends(), [(torch.randn(4, 5, 8), torch.tensor([0, 1, 0, 1]))]), 2)
+    assert all(score.isfinite().all() and score.any() for score in scores.values())
+
+
+class Remembers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.fc, self.seen = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2), []
+
+    def forward(self, x):
+        self.seen.append(torch.backends.cudnn.enabled)
+        return self.fc(self.rnn(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("score", [grasp, obd])
+def test_recurrent_layers_do_without_cudnn_which_lacks_their_gradients(score):
+    model, enabled = Remembers(), torch.backends.cudnn.enabled
+    score(given_of(model, [(torch.randn(4, 5, 3), torch.tensor([0, 1, 0, 1]))]), 2)
+    assert False in model.seen and torch.backends.cudnn.enabled is enabled
 
 
 def test_synflow_computes_on_the_cpu_where_the_device_has_no_float64():

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from granet.training.diagnostics import ALL, COLUMNS, Diagnostics
 from granet.training.loop import fit
@@ -35,6 +37,24 @@ def begun(tmp_path, masks, state=None, tell=lambda epoch, row: None):
     follower = Diagnostics(tmp_path / "diagnostics.csv", tell)
     follower.begin(sparsifier(masks), state, writes=True)
     return follower
+
+
+class NoFloat64(TorchDispatchMode):
+    """As Apple's GPUs."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        assert all(one.dtype != torch.float64 for one in tree_leaves(result) if isinstance(one, torch.Tensor))
+        return result
+
+
+def test_a_device_without_float64_will_do(tmp_path):
+    masks = {"a": bits("1100", "1100"), "b": bits("11")}
+    follower = begun(tmp_path, masks)
+    with NoFloat64():
+        follower.after_update(masks)
+        follower.after_epoch(1, sparsifier(masks))
+    assert [row["ever_active"] for row in rows_of(tmp_path / "diagnostics.csv")] == ["0.5", "1", "0.6"]
 
 
 def test_the_numbers_of_two_small_layers(tmp_path):

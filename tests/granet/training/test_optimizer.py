@@ -52,6 +52,16 @@ def test_weight_decay_leaves_alone_what_it_is_told(kind, decay_norm, decay_bias,
     assert set(decays.values()) <= {0.0, 0.05} and len(decays) == len(list(model.parameters()))
 
 
+def test_the_groups_are_the_same_on_every_device(monkeypatch):
+    """So that a state of the one is loaded on the other."""
+    here = build_optimizer(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), TrainConfig())
+    monkeypatch.setattr("granet.training.optimizer.fuses", lambda device: True)
+    there = build_optimizer(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), TrainConfig())
+    assert [group["fused"] for group in here.param_groups] == [True, None]
+    assert [group["fused"] for group in there.param_groups] == [True, True]
+    there.load_state_dict(here.state_dict())
+
+
 @pytest.mark.parametrize(("kind", "theirs"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_adam_is_torchs(kind, theirs):
     model = Small()

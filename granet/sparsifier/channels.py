@@ -138,10 +138,8 @@ class Channels:
         odd = [name for name, size in sizes.items() if name not in index or int(index[name].max()) >= size]
         if odd := odd or sorted(index.keys() - sizes.keys()):
             raise UserError(f"channels: this state is of another model or method; differing ones: {odd[0]}")
-        here = (
-            {name: tensor.cpu() for name, tensor in tensors.items()} for tensors in (index, saved["alive"])
-        )
-        return replace(self, **dict(zip(("index", "alive"), here, strict=True)))
+        alive = {name: mask.cpu() for name, mask in saved["alive"].items()}
+        return replace(self, index={name: numbers.cpu() for name, numbers in index.items()}, alive=alive)
 
 
 def channels_of(phase: ChannelPrune | None, model: nn.Module, weights: Tensors) -> Channels:

@@ -21,9 +21,7 @@ def pick_device(name: str) -> torch.device:
         torch.zeros(1, device=name).item()
         device = torch.device(name)
         if device.type == "cuda" and device.index is not None:
-            torch.cuda.set_device(
-                device
-            )  # what asks for no device is recorded on this one, and says what it can
+            torch.cuda.set_device(device)  # CUDA graphs are recorded on the current one
         return device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"train.device={name!r} cannot be used here; try auto or cpu") from error

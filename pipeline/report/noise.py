@@ -80,8 +80,12 @@ def welch(a: Stat, b: Stat) -> Difference:
 def compared(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     """a - b of runs by seed: paired where both sides have the same seeds, else Welch's.
 
-    Runs of one seed share their initial weights and the order of their images.
+    Runs of one seed share their initial weights and the order of their images. Where a side has too few seeds for a
+    test, the difference is of those that both have.
     """
+    common = [seed for seed in a if seed in b]
+    if a.keys() != b.keys() and common and min(len(a), len(b)) < MIN_SEEDS:
+        return Difference(fmean(a[seed] - b[seed] for seed in common))
     if a.keys() != b.keys():
         return welch(Stat.of([*a.values()]), Stat.of([*b.values()]))
     pairs = Stat.of([a[seed] - b[seed] for seed in a])

@@ -13,25 +13,22 @@ from typing import Any
 from granet.common.files import atomic
 from granet.types import UserError
 from pipeline.params.files import compose
-from pipeline.params.schema import Params
 from pipeline.report.blocks import Heading, Picture, Section, Table, Text, by_heading, render
 from pipeline.report.evidence import branches, rows
+from pipeline.report.evidence.cautions import cautions
 from pipeline.report.evidence.ledger import ledger
 from pipeline.report.evidence.picture import against_sparsity
 from pipeline.report.evidence.selection import Selection, select
 from pipeline.report.evidence.short import in_short
-from pipeline.report.evidence.tables import compared, differences, kernels, places, runs
-from pipeline.report.names import by_family, heading, labels, suffix
-from pipeline.report.noise import LEVEL, MIN_SEEDS
-from pipeline.report.paper.protocol import protocol as protocol_of
+from pipeline.report.evidence.tables import differences, kernels, places, runs
+from pipeline.report.names import by_family, heading, suffix
 from pipeline.report.provenance import facts
 from pipeline.report.results import Results, once
 from pipeline.report.sections.frame import beside_the_paper, emptied, say
 from pipeline.report.sections.models import plasticity
-from pipeline.report.statistics import half_found
 from pipeline.report.tables.model import Tables, three_columns
 from pipeline.report.tables.printed import line, ours
-from pipeline.report.words import counted, listed, setting, short_percent
+from pipeline.report.words import counted, short_percent
 from pipeline.training.cell import Group
 
 RECIPE, FURTHER, STUDY = "evidence", "evidence_granet", "evidence_plasticity"
@@ -70,48 +67,6 @@ def text_of(selection: Selection, study: Selection, docs: Path) -> str:
     )
     values = {"title": "Results", "figures": PICTURE.parent, "opening": [Text(lead)], "sections": sections}
     return render("report.md", **values)
-
-
-def cautions(results: Results, study: Results) -> list[str]:
-    """What the runs do not show, one sentence or two each."""
-    grid, epochs = results.params.grid, results.params.train.total_epochs
-    models = ", ".join(setting(dataset, model) for dataset in grid.datasets for model in grid.models)
-    few = sum(size < MIN_SEEDS for size in results.runs.groupby("group").size())
-    names = ["stand_in", "short", *(["few"] if few else []), "power", "unbalanced", "times", "level"]
-    names += ["study"] if study.others else []
-    tests = len(compared(results))
-    alone, corrected = (100 * half_found(num, 0.002) for num in (1, max(tests, 1)))
-    values = {"models": models, "epochs": epochs, "few": counted(few, "mean"), "min_seeds": MIN_SEEDS}
-    values |= {"num_tests": counted(tests, "test"), "alone": alone, "corrected": corrected}
-    if not results.runs.empty:
-        names.insert(2, "updates")
-        values |= update_intervals(results)
-    return [say(f"results_{name}", level=LEVEL, **values) for name in names]
-
-
-def update_intervals(results: Results) -> dict[str, str]:
-    """Steps between two mask updates of the grid's methods, here and in a run as long as in print, in words."""
-    params, printed = results.params, protocol_of("cifar10")
-    whole = replace(params, train=replace(params.train, epochs=printed["train"]["epochs"]))
-
-    def steps(one: Params, section: str, num_images: int) -> int:
-        steps_per_epoch = -(-num_images // one.train.batch_size)
-        return one.method(section, one.grid.sparsities[0], steps_per_epoch).update_interval or 0
-
-    here, there = int(results.runs["num_train"].iloc[0]), printed["num_train"]
-    pairs = {one: (steps(params, one, here), steps(whole, one, there)) for one in params.grid.methods}
-    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    names = labels(params)
-    others = [
-        f"{names[name]} less often, whose own are {own} apart"
-        for name, (_, own) in changed.items()
-        if own < printed["update_interval"]
-    ]
-    return {
-        "interval": listed([*dict.fromkeys(str(ours) for ours, _ in changed.values())]),
-        "printed": f"{printed['update_interval']:,}",
-        "others": f" ({listed(others)})" if others else "",
-    }
 
 
 def accuracy(results: Results, picture: Path) -> list[Any]:

@@ -10,7 +10,7 @@ from pipeline.report.paper.claims import claims as all_claims
 from pipeline.report.results import Results
 from pipeline.report.sections.frame import say
 from pipeline.report.tables.overview import overview
-from pipeline.report.words import counted, listed, percent, short_percent
+from pipeline.report.words import listed, percent, short_percent
 from pipeline.training.cell import Group
 
 Found = list[tuple[str, list[float]]]
@@ -18,16 +18,15 @@ Found = list[tuple[str, list[float]]]
 
 
 def in_short(results: Results, study: Results) -> list[Text | list[str]]:
-    """A line per sparsity with two methods or more, and one per claim with a verdict."""
+    """A line per sparsity with two methods or more, and one per claim that was looked at, whichever way it points."""
     claims = overview(results, study).claims
-    decided = [
-        f"**{_verdict(one)}**: {one.text} {_number(one)}" for one in claims if "undecided" not in one.badge
-    ]
+    decided = [one for one in claims if "undecided" not in one.badge]
     counted_once = {one.id for one in all_claims() if not one.part_of}
     undecided = [one for one in claims if "undecided" in one.badge and one.id in counted_once]
-    rest = counted(len(undecided), "further claim")
+    rest = f"{len(undecided)} that {'is' if len(undecided) == 1 else 'are'}"
+    lines = [f"**{_verdict(one)}**: {one.text} {_number(one)}" for one in (*decided, *undecided)]
     orders = [*_orders(results)]
-    verdicts = [Text(say("results_short_claims", rest=rest)), decided] if decided else []
+    verdicts = [Text(say("results_short_claims", rest=rest)), lines] if lines else []
     return [*([orders] if orders else []), *verdicts]
 
 
@@ -36,9 +35,13 @@ def _orders(results: Results) -> Iterator[str]:
         for sparsity in results.params.grid.sparsities:
             found = _ranked(results, place.dataset, place.model, sparsity)
             if len(found) > 1:
-                parts = [f"{name} {percent(fmean(values))}" for name, values in found]
                 seeds = sorted({len(values) for _, values in found})
-                n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
+                alike = len(seeds) == 1
+                parts = [
+                    f"{name} {percent(fmean(values))}" + ("" if alike else f" ({len(values)})")
+                    for name, values in found
+                ]
+                n = f"n = {seeds[0]}" if alike else "n in brackets"
                 yield f"{place.title}, {short_percent(sparsity)}, mean accuracies in order ({n}): {listed(parts)}."
 
 

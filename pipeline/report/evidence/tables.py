@@ -167,7 +167,7 @@ def runs(selection: Selection) -> Table:
             seen.add(anchor)
         heading = _name(results, cell.group) + (", other kernels" if suffix else "")
         lines.append(Line(label, "", [Number(text) for text in texts], heading))
-    heads = ("line", "accuracy, last epoch, %", "sparsity, %", "time")
+    heads = ("line", "accuracy, last epoch, %", "sparsity, %", "time", "revision")
     return Table([(head, 1) for head in heads], [], by_heading(lines), "DVC stage")
 
 
@@ -175,10 +175,11 @@ def _listed(selection: Selection) -> Iterator[tuple[str, Cell, tuple[str, ...]]]
     """What its group's anchor ends with, the cell, and the texts of the run's line."""
     results, lines = selection.results, selection.lines
     for run in results.runs.itertuples():
-        texts = percent(run.last), percent(run.final_sparsity), duration(run.time_s)
+        texts = percent(run.last), percent(run.final_sparsity), duration(run.time_s), run.git_revision[:7]
         yield "", run.cell, (lines[run.dvc_stage], *texts)
     for other in results.others:
-        yield "", other.cell, (lines[other.cell.dvc_stage], "", "", duration(other.summary["time_s"]))
+        yield "", other.cell, (lines[other.cell.dvc_stage], "", "", duration(other.summary["time_s"]), "")
     for cell, (row, line) in selection.others.items():
         texts = percent(row["test_accuracy_last"]), percent(row["sparsity_reached"]), duration(row["time_s"])
+        texts = (*texts, row["git_revision"][:7])
         yield OTHERS, cell, (line, *texts)

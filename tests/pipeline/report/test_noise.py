@@ -49,6 +49,12 @@ def test_only_runs_of_the_same_seeds_are_pairs():
     assert compared(a, b) == welch(Stat.of([*a.values()]), Stat.of([*b.values()]))
 
 
+def test_where_there_is_no_test_the_difference_is_of_the_seeds_that_both_have():
+    assert compared(by_seed(0.6, 0.9, 0.4), by_seed(0.5, 0.7)).mean == pytest.approx(0.15)
+    assert compared(by_seed(0.6, 0.9), {2: 0.5}).mean == pytest.approx(0.25)  # none: the means'
+    assert compared(by_seed(0.6, 0.9, 0.4), by_seed(0.5, 0.7)).p is None
+
+
 def test_what_the_seeds_share_does_not_hide_a_difference():
     shared = (0.70, 0.80, 0.90)
     a, b = (

@@ -239,10 +239,11 @@ def test_batchnorm_takes_its_statistics_of_batches_on_the_host():
 
 
 def test_masks_that_are_still_on_the_gpu_when_the_network_has_left_it():
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.ReLU())
+    conv = nn.Conv2d(3, 8, 3, bias=False)
+    model = nn.Sequential(conv, nn.ReLU())
     mask = torch.rand(8, 3, 3, 3, generator=torch.Generator().manual_seed(0)) > 0.7
     with torch.no_grad():
-        model[0].weight.mul_(mask)
+        conv.weight.mul_(mask)
     with pretended_gpu():
         masks = {"0.weight": mask.to(CUDA)}
         smaller = compile_sparse(model, masks)

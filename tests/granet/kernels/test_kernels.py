@@ -352,7 +352,8 @@ def test_a_second_derivative_is_refused():
 def test_lists_of_a_copy_are_made_of_its_own_mask():
     """Versions of a copied mask begin anew, and may come to that of the lists that the original had."""
     model, _, mask, x = one_convolution()
-    mask.logical_and_(mask), model(x)
+    mask.logical_and_(mask)
+    model(x)
     other, its = copy.deepcopy((model, mask))
     weight = other.get_parameter("0.weight")
     for _ in range(4):

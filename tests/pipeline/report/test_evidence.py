@@ -215,7 +215,7 @@ def test_damaged_branches_and_two_configurations_are_one_line_each(tmp_path):
     for broken in ("", text.replace("0.8,", "much,"), text.replace("regenerated", "other", 1)):
         (folder / "branches.csv").write_text(broken)
         with pytest.raises(UserError, match=r"branches\.csv"):
-            [*branches.found(tmp_path)]
+            list(branches.found(tmp_path))
 
 
 # The page

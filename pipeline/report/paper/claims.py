@@ -6,7 +6,7 @@ FLOPs have none, but ranges: of two decimals in print, and of what layers are no
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -33,7 +33,7 @@ class Claim:
     where: str
     compare: list[list[list[str]]] = field(default_factory=list)
     study: tuple[str, str] | None = None
-    claim: Literal["above", "no_gain"] = "above"
+    claim: Literal["above", "no_gain", "no_loss"] = "above"
     metric: str = ACCURACY
     times: float = 1.0
     best: bool = False
@@ -53,6 +53,17 @@ class Claim:
     def place(self) -> str:
         """Where the paper makes it, as a reader sees it."""
         return f"{self.where}; part of other claims, not counted again" if self.part_of else self.where
+
+    @property
+    def points_up(self) -> bool:
+        """Whether a positive difference speaks for it."""
+        return self.claim != "no_gain"
+
+    def p_denied(self, difference: Difference) -> float | None:
+        """How likely the difference is where there is a gain of `MARGIN`, or such a loss, which the claim denies."""
+        if self.claim == "no_loss":
+            difference = replace(difference, mean=-difference.mean)
+        return difference.p_below(MARGIN)
 
     def covers(self, model: str, sparsity: float) -> bool:
         """Whether the claim is made of a model at a sparsity."""
@@ -80,21 +91,22 @@ def outcome(claim: Claim, difference: Difference) -> str:
 
     That something brings no gain is supported where a gain of `MARGIN` or more is ruled out, by the half of an
     equivalence test that concerns gains; a gain that exceeds the noise speaks against it. Noise supports nothing.
+    With the signs changed, the same goes for no loss.
     """
-    p, is_above = difference.p, difference.mean > 0
+    p, points_its_way = difference.p, (difference.mean > 0) == claim.points_up
     if p is None:
         return "few"
-    if claim.claim == "no_gain" and not (is_above and exceeds(p)):
-        return "for" if exceeds(difference.p_below(MARGIN)) else "noise"
+    if claim.claim != "above" and (points_its_way or not exceeds(p)):
+        return "for" if exceeds(claim.p_denied(difference)) else "noise"
     if not exceeds(p):
         return "noise"
-    return "for" if is_above == (claim.claim == "above") else "against"
+    return "for" if points_its_way else "against"
 
 
 def firm(claim: Claim, differences: Sequence[Difference]) -> set[str]:
     """The outcomes, for and against, that some place has after correction for the number of places (Holm)."""
     ordinary = holm([one.p for one in differences])
-    margin = holm([one.p_below(MARGIN) for one in differences]) if claim.claim == "no_gain" else ordinary
+    margin = holm([claim.p_denied(one) for one in differences]) if claim.claim != "above" else ordinary
     outcomes = [outcome(claim, one) for one in differences]
     tests = zip(outcomes, margin, ordinary, strict=True)
     return {name for name, p_for, p_against in tests if exceeds(p_for if name == "for" else p_against)}
@@ -128,7 +140,10 @@ def apart(first: Range, second: Range, times: float) -> Difference:
 
 
 def in_print(claim: Claim, place: Place) -> Difference | None:
-    """The difference of the paper's own numbers; None where a side has none. Their deviations are of three seeds."""
+    """The difference of the paper's own numbers, of a side's rows those that have one; None where a side has none.
+
+    Their deviations are of three seeds.
+    """
     sides = [_printed(claim, ids, place) for ids in place[0]]
     if None in sides:
         return None
@@ -140,11 +155,11 @@ def in_print(claim: Claim, place: Place) -> Difference | None:
 
 
 def _printed(claim: Claim, ids: Sequence[str], place: Place) -> Stat | None:
-    """One side in print: a row, the best of several, or their mean, which has no deviation; None without a number."""
+    """One side in print: a row, the best of several, or their mean, which has no deviation; None without any."""
     _, model, dataset, sparsity = place
     found = [records().get((name, dataset, model, sparsity, claim.metric)) for name in ids]
     stats = [Stat(one.mean, one.std, protocol(dataset)["seeds"]) for one in found if one is not None]
-    if len(stats) < len(found):
+    if not stats:
         return None
     if claim.best or len(stats) == 1:
         return max(stats, key=lambda stat: stat.mean)

@@ -10,7 +10,7 @@ from itertools import product
 from statistics import fmean
 
 from pipeline.report.names import run_name, suffix, title
-from pipeline.report.noise import MARGIN, Difference, Stat, compared, exceeds
+from pipeline.report.noise import Difference, Stat, compared, exceeds
 from pipeline.report.paper.claims import (
     Claim,
     Place,
@@ -62,7 +62,7 @@ class Setting:
     @property
     def leans(self) -> bool:
         """Whether the difference points the claim's way, whatever the noise."""
-        return (self.difference.mean > 0) == (self.claim.claim == "above")
+        return (self.difference.mean > 0) == self.claim.points_up
 
     @property
     def is_loss(self) -> bool:
@@ -70,20 +70,24 @@ class Setting:
         return self.claim.claim == "no_gain" and self.difference.mean < 0 and exceeds(self.difference.p)
 
     def p(self, difference: Difference | None) -> float | None:
-        """The p-value that decides: of no difference, or of a gain that a claim denies. FLOPs have none."""
+        """The p-value that decides: of no difference, or of the gain or loss that is denied. FLOPs have none."""
         if difference is None or self.claim.metric != ACCURACY:
             return None
-        denied = self.claim.claim == "no_gain" and outcome(self.claim, difference) != "against"
-        return difference.p_below(MARGIN) if denied else difference.p
+        denied = self.claim.claim != "above" and outcome(self.claim, difference) != "against"
+        return self.claim.p_denied(difference) if denied else difference.p
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with what the runs say of it, in the paper's settings and in all others."""
+    """A claim with what the runs say of it, in the paper's settings and in all others.
+
+    ``unpruned``: the networks that the plasticity study of the paper pruned, and ours did not, in words.
+    """
 
     claim: Claim
     in_paper: list[Setting]
     elsewhere: list[Setting]
+    unpruned: str = ""
 
     @property
     def absent(self) -> list[str]:
@@ -139,10 +143,9 @@ def _settings(claim: Claim, results: Results, same_protocol: list[str]) -> Itera
         shown = model in models() and sparsity in known.get(dataset, ())  # in a figure
         in_paper = dataset in same_protocol and (place in printed if printed else shown)
         there: Place = ([names, others], model, dataset, sparsity)
-        in_paper = in_paper and (not claim.best or _printed_rows(place) <= {*names, *others})
-        yield Setting(
-            claim, _name(place), (first, second), difference, in_print(claim, there), in_paper, there
-        )
+        in_paper = in_paper and (not claim.best or _printed_rows(claim, place) <= {*names, *others})
+        own = in_print(claim, there) if _printed_rows(claim, there) == {*names, *others} else None
+        yield Setting(claim, _name(place), (first, second), difference, own, in_paper, there)
     if claim.metric == TRAINING and datasets:
         for place in [place for place in printed if place not in ran]:
             (name,), (other,) = place[0]
@@ -158,10 +161,12 @@ def _name(place: Place) -> str:
     return f"{setting(dataset, model)}, {short_percent(sparsity)}"
 
 
-def _printed_rows(place: Place) -> set[str]:
-    """The rows of a place that have an accuracy in print: the best of a few of them is not the best of all."""
+def _printed_rows(claim: Claim, place: Place) -> set[str]:
+    """The rows of a place that have a number in print: the best of a few, or their mean, is not that of all."""
     ids, model, dataset, sparsity = place
-    return {name for side in ids for name in side if (name, dataset, model, sparsity, ACCURACY) in records()}
+    return {
+        name for side in ids for name in side if (name, dataset, model, sparsity, claim.metric) in records()
+    }
 
 
 def _counted(name: str, ratios: tuple[float, float]) -> Side:

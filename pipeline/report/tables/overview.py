@@ -19,6 +19,7 @@ VERDICTS = {"supported": "in line with it", "contradicted": "against it", "undec
 """How a verdict reads that is not about the paper's settings."""
 OUTCOMES = {"for": "in favour", "noise": "within the noise", "against": "against", "few": "no test"}
 GAINS = OUTCOMES | {"for": "no gain", "noise": "no gain shown, none ruled out", "against": "gain"}
+LOSSES = OUTCOMES | {"for": "no loss", "noise": "no loss shown, none ruled out", "against": "loss"}
 COSTS = OUTCOMES | {"noise": "no difference known"}
 FEW_SETTINGS = 3
 """The differences of no more than these stand one by one."""
@@ -86,6 +87,8 @@ def _verdict(judged: Judged) -> Judgement:
         findings.append(("Other settings. " if in_paper else "") + _finding(elsewhere))
     if absent := judged.absent:
         findings[-1] += f" Without runs: {listed(absent)}."
+    if judged.unpruned:
+        findings.append(f"Without runs: {judged.unpruned}.")
     if own := [difference for place in places if (difference := in_print(claim, place))]:
         counts = _counts(claim, [outcome(claim, one) for one in own])
         findings.append(f"The paper's own numbers, by the same rule: {conclusion(claim, own)} ({counts}).")
@@ -147,10 +150,11 @@ def _numbers(settings: Sequence[Setting]) -> str:
 
 
 def _p_of(place: Setting) -> str:
-    """The p-value that decides: where a gain is denied, that of one of `MARGIN` or more."""
+    """The p-value that decides: where a gain or a loss is denied, that of one of `MARGIN` or more."""
     if (p := place.p(place.difference)) is None:
         return ""
-    of = f" for a gain of {100 * MARGIN:g}" if p != place.difference.p else ""
+    denied = "loss" if place.claim.claim == "no_loss" else "gain"
+    of = f" for a {denied} of {100 * MARGIN:g}" if p != place.difference.p else ""
     return f", {p_value(p)}{of}"
 
 
@@ -166,7 +170,8 @@ def _amount(claim: Claim, value: float) -> str:
 
 
 def _words(claim: Claim) -> dict[str, str]:
-    return COSTS if claim.metric != ACCURACY else GAINS if claim.claim == "no_gain" else OUTCOMES
+    kinds = {"above": OUTCOMES, "no_gain": GAINS, "no_loss": LOSSES}
+    return COSTS if claim.metric != ACCURACY else kinds[claim.claim]
 
 
 def _sides(settings: Sequence[Setting]) -> list[tuple[str, str]]:

@@ -334,6 +334,7 @@ def test_every_claim_stands_there_once_with_a_verdict_or_a_reason(selection, stu
     assert gmp.startswith("**other setting: ")
     (falls,) = [item for item in items if "as the learning rate drops, for models of every sparsity" in item]
     assert falls.startswith("**other setting: in line with it**")
+    assert "Without runs: networks of 0.5 and 0.98 sparsity." in falls
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ def change(branch):
 
 
 def differing(change, seed, branch):
-    """The same, with a hundredth of a point more in the third seed: without any spread there is no test."""
+    """The same, with hundredths of a point more in the third seed: without any spread there is no test."""
     value = change(branch)
-    return value and value + 1e-4 * (seed == 2) * (branch.regenerated + (branch.epoch >= 80))
+    return value and value + 1e-4 * (seed == 2) * (1 + branch.regenerated + (branch.epoch >= 80))
 
 
 def made(root, params, change=change, skip=()):
@@ -624,6 +624,8 @@ def test_sizes_in_bytes():
 STUDY = {claim.id: claim for claim in claims() if claim.study}
 ENDS = {
     "plasticity_falls": 0.2,
+    "plasticity_first_drop": 0.1,
+    "plasticity_second_drop": 0.1,
     "plasticity_falls_regenerated": 0.2,
     "plasticity_rate": 0.078,
     "regeneration_over_pruned": 0.039,
@@ -686,3 +688,26 @@ def test_a_pair_with_a_diverged_branch_is_in_no_comparison(tmp_path):
 
     found = claims_of(tmp_path, "figure2", change=lost)["regeneration_helps"]
     assert len(found.in_paper) == 12
+
+
+def test_a_network_recovers_where_a_loss_is_ruled_out(tmp_path):
+    """Rates up to 0.5 gain a twentieth of a point, others lose one; the second drop takes ten."""
+
+    def changed(branch):
+        return 0.0005 - 0.01 * (branch.rate > 0.5) - 0.1 * (branch.epoch >= 120)
+
+    found = claims_of(tmp_path, "figure2", "grid.seeds=[0,1,2]", change=changed)
+    names = ("early", "later", "low", "high", "second_drop")
+    by_name = {(one.claim.study or ("", ""))[1]: one.in_paper for one in found.values() if one.in_paper}
+    places = {name: by_name[name] for name in names}
+    # 4 networks; 3 rates below 0.98, 2 above 0.5, 1, 1 and all 4
+    assert {name: len(each) for name, each in places.items()} == dict(
+        zip(names, (12, 8, 4, 4, 16), strict=True)
+    )
+    assert found["recovers_early"].verdict == "undecided"  # 0.9 is among its rates
+    assert [one.outcome for one in places["early"]] == ["for", "for", "against"] * 4
+    assert found["recovers_low"].verdict == "contradicted"  # for after the second drop none recovers
+    assert found["suffers_second_drop"].verdict == found["suffers_high"].verdict == "supported"
+    low = places["low"][0]
+    assert [side.name for side in low.sides] == ["after", "before"]
+    assert low.difference.mean == pytest.approx(0.0005 - 0.1 / 3, abs=1e-4)

@@ -34,7 +34,7 @@ def cautions(results: Results, study: Results) -> list[str]:
         "updates": {} if results.runs.empty else update_intervals(results),
         "costs": costs(results),
         "small": losses(results),
-        "few": {"few": counted(few, "mean"), "min_seeds": MIN_SEEDS} if few else {},
+        "few": {"few": few, "min_seeds": MIN_SEEDS} if few else {},
         "power": power(results) | {"min_seeds": MIN_SEEDS},
         "unbalanced": {"min_seeds": MIN_SEEDS},
         "times": {"epochs": epochs},

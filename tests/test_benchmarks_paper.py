@@ -37,8 +37,15 @@ def test_another_recipe_takes_the_place_of_its_own(monkeypatch):
         with pytest.raises(WrittenError) as raised:
             paper.main([*given, "train.device=cpu"])
         assert raised.value.args == (*written, "train.device=cpu")
-    assert [*paper.order(compose(["recipe=evidence"]))][:2] == [
-        f"sparse@cifar10-resnet20-{m}-0.98-0" for m in ("gmp", "granet")
+
+
+def test_each_recipe_has_its_own_order():
+    """At 98 % both pairs of the evidence are places of two claims."""
+    assert [*paper.order(compose(["recipe=evidence"]))][:12] == [
+        f"sparse@cifar10-resnet20-{method}-0.98-{seed}"
+        for pair in (("rigl", "set"), ("gmp", "granet"))
+        for seed in range(3)
+        for method in pair
     ]
 
 
